@@ -1,0 +1,36 @@
+# The handful of words. Each does all its own set-up on a fresh machine; ARGS are passed on.
+.PHONY: demo test check bench fuzz console docs
+SHELL := /bin/bash
+CARGO ?= cargo
+
+# A mesh of real processes on this machine, until Ctrl-C. ARGS="--for 20s --report r.json" ends by itself.
+demo:
+	@$(CARGO) build --locked --quiet --profile demo -p tidegate-control -p tidegate-proxy -p tidegate-bookinfo
+	@exec target/demo/tidegate demo $(ARGS)
+
+# Everything: quick checks, then the promises over real processes.
+test: check
+	bash tests/install.sh
+	$(CARGO) build --locked --profile demo -p tidegate-control -p tidegate-proxy -p tidegate-bookinfo
+	$(CARGO) test --locked -p tidegate-tests --test promises -- $(ARGS)
+
+# Format, lints, documentation, unit tests, house rules.
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items --quiet
+	$(CARGO) test --locked --workspace --exclude tidegate-tests
+	$(CARGO) test --locked -p tidegate-tests --test tidy --test fuzz_seeds
+
+bench:
+	$(CARGO) bench --locked -p tidegate-benches $(ARGS)
+
+fuzz:
+	bash fuzz/run.sh $(ARGS)
+
+# The web console is not built yet: the API on port 15014 answers in JSON.
+console:
+	@echo "there is no console yet: see GET http://127.0.0.1:15014/api/v1/status"
+
+docs:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
