@@ -1,0 +1,415 @@
+//! Route configurations: which request goes where, and what is changed on the way.
+
+pub(in crate::resource) mod action;
+pub(in crate::resource) mod decode;
+pub(in crate::resource) mod encode;
+mod filter_config;
+mod retry;
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::json;
+use super::matcher::{Fraction, HeaderMatcher, QueryParameterMatcher};
+
+/// The owner of our entry in a route's metadata.
+const METADATA_FILTER: &str = "tidegate";
+/// The key of [`Route::source`] in it.
+const METADATA_SOURCE: &str = "source";
+
+/// `envoy.config.route.v3.RouteConfiguration`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct RouteConfiguration {
+    /// The name by which a listener asks for it.
+    pub name: Arc<str>,
+    /// Hosts. No domain appears in two of them.
+    pub virtual_hosts: Vec<VirtualHost>,
+    /// `reviews:9080` matches the domain `reviews`.
+    pub ignore_port_in_host_matching: bool,
+    /// Applied after the route's and the host's own mutations, unless `most_specific_header_mutations_wins`.
+    pub request_headers: HeaderMutations,
+    /// The same for the answer.
+    pub response_headers: HeaderMutations,
+    /// Reverses the order of the levels, so that the route's mutation is applied last.
+    pub most_specific_header_mutations_wins: bool,
+}
+
+/// `envoy.config.route.v3.VirtualHost`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct VirtualHost {
+    /// Unique in its configuration; appears in logs and statistics.
+    pub name: Arc<str>,
+    /// Lower-case: `host`, `*.suffix`, `prefix.*`, `*`. Not empty.
+    pub domains: Vec<Arc<str>>,
+    /// The first that matches wins.
+    pub routes: Vec<Route>,
+    /// Applied after the routes' mutations.
+    pub request_headers: HeaderMutations,
+    /// The same for the answer.
+    pub response_headers: HeaderMutations,
+    /// Adds `x-envoy-attempt-count` to the request.
+    pub include_request_attempt_count: bool,
+}
+
+/// `envoy.config.route.v3.Route`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Route {
+    /// For logs and statistics; may be empty.
+    pub name: Arc<str>,
+    /// When it applies.
+    pub matches: RouteMatch,
+    /// What it does.
+    pub action: RouteAction,
+    /// Applied after a weighted cluster's mutations.
+    pub request_headers: HeaderMutations,
+    /// The same for the answer.
+    pub response_headers: HeaderMutations,
+    /// Where the route was written (`FILE:LINE`), carried in `metadata.filter_metadata["tidegate"].source`.
+    pub source: Option<Arc<str>>,
+}
+
+/// `envoy.config.route.v3.RouteMatch`. All parts must hold.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RouteMatch {
+    /// On the path without query and fragment.
+    pub path: PathMatcher,
+    /// Conditions on headers.
+    pub headers: Vec<HeaderMatcher>,
+    /// Conditions on query parameters.
+    pub query_parameters: Vec<QueryParameterMatcher>,
+    /// `content-type` is `application/grpc` or `application/grpc+…`.
+    pub grpc: bool,
+    /// Only for this share of requests.
+    pub fraction: Option<Fraction>,
+}
+
+/// How the path is compared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PathMatcher {
+    /// `CONNECT` requests.
+    Connect,
+    /// The whole path is equal.
+    Exact { path: Arc<str>, case_sensitive: bool },
+    /// The path starts with the string: `/v1` matches `/v10`.
+    Prefix { prefix: Arc<str>, case_sensitive: bool },
+    /// The whole path matches (RE2 syntax); always case sensitive.
+    Regex(Arc<str>),
+    /// The path is `prefix` or below it: `/v1` matches `/v1` and `/v1/x`, not `/v10`. Has no trailing slash.
+    SeparatedPrefix { prefix: Arc<str>, case_sensitive: bool },
+}
+
+/// What a matched route does.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteAction {
+    /// Send the request to a cluster.
+    Forward(Box<Forward>),
+    /// Answer with a redirect.
+    Redirect(Box<Redirect>),
+    /// Answer with a fixed response.
+    DirectResponse(DirectResponse),
+}
+
+/// `envoy.config.route.v3.RouteAction`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Forward {
+    /// Where to.
+    pub cluster: ClusterSpecifier,
+    /// The answer when the cluster is not known: 503 unless the resource says 404 or 500.
+    pub cluster_not_found_status: u16,
+    /// Changes the path before it is sent.
+    pub path_rewrite: PathRewrite,
+    /// Changes the host before it is sent.
+    pub host_rewrite: HostRewrite,
+    /// Records the host before the rewrite in `x-forwarded-host`.
+    pub append_x_forwarded_host: bool,
+    /// Time for the whole exchange, retries included. `None` is no limit. An absent field on the wire means 15 s.
+    #[serde(serialize_with = "json::optional_duration")]
+    pub timeout: Option<Duration>,
+    /// Time without a byte in either direction. `None`: the connection manager's. Zero: no limit.
+    #[serde(serialize_with = "json::optional_duration")]
+    pub idle_timeout: Option<Duration>,
+    /// Upper bound of the stream's life (`max_stream_duration`); replaces `timeout` when set. Zero: no bound, and no
+    /// `timeout` either.
+    #[serde(serialize_with = "json::optional_duration")]
+    pub max_stream_duration: Option<Duration>,
+    /// A gRPC client's `grpc-timeout` is honoured up to this (`grpc_timeout_header_max`; zero: no upper bound).
+    #[serde(serialize_with = "json::optional_duration")]
+    pub grpc_timeout_max: Option<Duration>,
+    /// Upgrades that this route allows or forbids, over the connection manager's list.
+    pub upgrades: Vec<Upgrade>,
+    /// Which failures are tried again. `None`: only what was never sent.
+    pub retry: Option<RetryPolicy>,
+    /// Copies of the request that go elsewhere and are forgotten.
+    pub mirrors: Vec<Mirror>,
+    /// What a consistent hash is computed from, in order.
+    pub hash_policy: Vec<HashPolicy>,
+}
+
+/// Which cluster serves a request.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClusterSpecifier {
+    /// This one.
+    Cluster(Arc<str>),
+    /// The one named by a request header.
+    ClusterHeader(Arc<str>),
+    /// One of several, by weight.
+    Weighted(WeightedClusters),
+}
+
+/// A weighted choice. The sum of weights is in `total`; it fits u32 and is not zero.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WeightedClusters {
+    /// In list order; half-open cumulative intervals.
+    pub clusters: Vec<WeightedCluster>,
+    /// Sum of the weights.
+    pub total: NonZeroU64,
+}
+
+impl WeightedClusters {
+    /// A choice among `clusters`; `None` when the weights sum to zero or to more than `u32::MAX`.
+    pub fn new(clusters: Vec<WeightedCluster>) -> Option<Self> {
+        let sum: u64 = clusters.iter().map(|c| u64::from(c.weight)).sum();
+        let total = NonZeroU64::new(sum).filter(|t| t.get() <= u64::from(u32::MAX))?;
+        Some(Self { clusters, total })
+    }
+}
+
+/// One member of a weighted choice.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WeightedCluster {
+    /// The cluster.
+    pub name: Arc<str>,
+    /// Its share of the total; may be zero.
+    pub weight: u32,
+    /// Applied before the route's own mutations.
+    pub request_headers: HeaderMutations,
+    /// The same for the answer.
+    pub response_headers: HeaderMutations,
+    /// Replaces the host when this member is chosen.
+    pub host_rewrite: Option<Arc<str>>,
+}
+
+/// How the path is changed. The query stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PathRewrite {
+    /// Not at all.
+    #[default]
+    Keep,
+    /// The matched prefix (or the whole matched path) is swapped.
+    Prefix(Arc<str>),
+    /// Every match of the pattern is replaced; `\1` names a group.
+    Regex { pattern: Arc<str>, substitution: Arc<str> },
+}
+
+/// How the host is changed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostRewrite {
+    /// Not at all.
+    #[default]
+    Keep,
+    /// To this.
+    Literal(Arc<str>),
+    /// To the value of this request header, if it is there.
+    Header(Arc<str>),
+    /// To the chosen endpoint's hostname, if it has one.
+    Endpoint,
+}
+
+/// An upgrade (`websocket`, `CONNECT`) that is allowed or not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Upgrade {
+    /// Lower-case value of the `Upgrade` field.
+    pub kind: Arc<str>,
+    /// Allowed.
+    pub enabled: bool,
+}
+
+/// `envoy.config.route.v3.RetryPolicy`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RetryPolicy {
+    /// Conditions, as Envoy spells them (`connect-failure`, `5xx`, `retriable-status-codes`, …).
+    pub retry_on: Vec<RetryOn>,
+    /// How many further attempts.
+    pub num_retries: u32,
+    /// Limit of each attempt.
+    #[serde(serialize_with = "json::optional_duration")]
+    pub per_try_timeout: Option<Duration>,
+    /// Statuses for [`RetryOn::RetriableStatusCodes`].
+    pub status_codes: Vec<u16>,
+    /// First pause of the exponential back-off; 25 ms when absent.
+    #[serde(serialize_with = "json::duration")]
+    pub back_off_base: Duration,
+    /// Longest pause; ten times the base when absent.
+    #[serde(serialize_with = "json::duration")]
+    pub back_off_max: Duration,
+    /// Avoid endpoints already tried.
+    pub avoid_previous_hosts: bool,
+    /// How often another endpoint is drawn before an already tried one is taken.
+    pub host_selection_attempts: u32,
+}
+
+/// A condition for a retry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryOn {
+    /// `5xx`
+    FiveXx,
+    /// `cancelled`
+    Cancelled,
+    /// `connect-failure`
+    ConnectFailure,
+    /// `deadline-exceeded`
+    DeadlineExceeded,
+    /// `gateway-error`
+    GatewayError,
+    /// `internal`
+    Internal,
+    /// `envoy-ratelimited`
+    RateLimited,
+    /// `refused-stream`
+    RefusedStream,
+    /// `reset`
+    Reset,
+    /// `reset-before-request`
+    ResetBeforeRequest,
+    /// `resource-exhausted`
+    ResourceExhausted,
+    /// `retriable-4xx`
+    Retriable4xx,
+    /// `retriable-status-codes`
+    RetriableStatusCodes,
+    /// `unavailable`
+    Unavailable,
+}
+
+/// `RouteAction.RequestMirrorPolicy`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Mirror {
+    /// Where the copy goes.
+    pub cluster: Arc<str>,
+    /// For which share of requests.
+    pub fraction: Fraction,
+    /// Appends `-shadow` to the copy's host.
+    pub shadow_host_suffix: bool,
+}
+
+/// `RouteAction.HashPolicy`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HashPolicy {
+    /// What is hashed.
+    pub source: HashSource,
+    /// Stop here when this policy gave a hash.
+    pub terminal: bool,
+}
+
+/// What a hash is computed from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HashSource {
+    /// A request header.
+    Header(Arc<str>),
+    /// A cookie; made by the proxy when `ttl` is set and the cookie is missing.
+    Cookie {
+        name: Arc<str>,
+        #[serde(serialize_with = "json::optional_duration")]
+        ttl: Option<Duration>,
+        path: Arc<str>,
+    },
+    /// The caller's address.
+    SourceIp,
+    /// A query parameter.
+    QueryParameter(Arc<str>),
+}
+
+/// `envoy.config.route.v3.RedirectAction`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Redirect {
+    /// New scheme (`https_redirect` is `https`).
+    pub scheme: Option<Arc<str>>,
+    /// New host.
+    pub host: Option<Arc<str>>,
+    /// New port.
+    pub port: Option<u16>,
+    /// New path.
+    pub path: RedirectPath,
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+    /// Drops the query.
+    pub strip_query: bool,
+}
+
+/// How a redirect changes the path.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RedirectPath {
+    /// Not at all.
+    #[default]
+    Keep,
+    /// To this; a `?` in it replaces the query too.
+    Full(Arc<str>),
+    /// The matched prefix is swapped.
+    Prefix(Arc<str>),
+    /// As [`PathRewrite::Regex`].
+    Regex { pattern: Arc<str>, substitution: Arc<str> },
+}
+
+/// `envoy.config.route.v3.DirectResponseAction`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DirectResponse {
+    /// 200 to 599.
+    pub status: u16,
+    /// The body, at most 4096 bytes unless `max_direct_response_body_size_bytes` allowed more.
+    #[serde(serialize_with = "json::text")]
+    pub body: Arc<[u8]>,
+}
+
+/// Changes to a head. Removals come first, then additions in order; all values are computed from the original head.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct HeaderMutations {
+    /// Lower-case names. Never `host` or a pseudo-header.
+    pub remove: Vec<Arc<str>>,
+    /// In order.
+    pub add: Vec<HeaderAddition>,
+}
+
+impl HeaderMutations {
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.add.is_empty()
+    }
+}
+
+/// One header to write.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HeaderAddition {
+    /// As it is written on an HTTP/1.1 wire.
+    pub name: Arc<str>,
+    /// Its value: literal text and `%OPERATOR%`s as in Envoy's access log; `%%` is a percent sign.
+    pub value: Arc<str>,
+    /// What happens when the header is there already.
+    pub append: AppendAction,
+    /// Written even when the value is empty.
+    pub keep_empty: bool,
+}
+
+/// `HeaderValueOption.HeaderAppendAction`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AppendAction {
+    /// Adds a further field line.
+    AppendIfExistsOrAdd,
+    /// Only if it is missing.
+    AddIfAbsent,
+    /// Replaces what is there.
+    OverwriteIfExistsOrAdd,
+    /// Only if it is there.
+    OverwriteIfExists,
+}
