@@ -1,0 +1,160 @@
+//! Resources for the tests of both machines: small, real, and different for each revision.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::server::EncodedResource;
+use crate::resource::cluster::{Cluster, Discovery, LoadBalancing, Thresholds, UpstreamProtocol};
+use crate::resource::endpoint::{ClusterLoadAssignment, Endpoint, Health, Locality, LocalityEndpoints};
+use crate::resource::listener::{
+    Codec, Direction, FilterChain, FilterChainMatch, HttpConnectionManager, Listener, ListenerKind, NetworkFilter,
+    RouteSource, ServerHeader, SocketListener,
+};
+use crate::resource::matcher::Fraction;
+use crate::resource::route::{
+    ClusterSpecifier, Forward, HeaderMutations, HostRewrite, Mirror, PathMatcher, PathRewrite, Route, RouteAction,
+    RouteConfiguration, RouteMatch, VirtualHost,
+};
+use crate::resource::{Resource, Secret, secret::SecretKind};
+
+/// A cluster whose endpoints come over EDS under the cluster's name.
+pub(crate) fn cluster(name: &str, revision: u32) -> Arc<EncodedResource> {
+    EncodedResource::new(&Resource::Cluster(Arc::new(Cluster {
+        name: name.into(),
+        discovery: Discovery::Eds { service_name: name.into() },
+        load_balancing: LoadBalancing::RoundRobin,
+        connect_timeout: Duration::from_millis(1 + u64::from(revision)),
+        protocol: UpstreamProtocol::Http1,
+        idle_timeout: None,
+        max_requests_per_connection: None,
+        circuit_breakers: Thresholds::default(),
+        outlier_detection: None,
+    })))
+}
+
+pub(crate) fn endpoints(name: &str, revision: u16) -> Arc<EncodedResource> {
+    let endpoint = Endpoint {
+        address: ([127, 0, 0, 1], 1 + revision).into(),
+        weight: std::num::NonZeroU32::MIN,
+        health: Health::Healthy,
+        hostname: None,
+        workload: None,
+    };
+    EncodedResource::new(&Resource::Endpoint(Arc::new(ClusterLoadAssignment {
+        cluster_name: name.into(),
+        localities: vec![LocalityEndpoints {
+            locality: Locality::default(),
+            priority: 0,
+            weight: Some(std::num::NonZeroU32::MIN),
+            endpoints: vec![endpoint],
+        }],
+    })))
+}
+
+/// A route configuration that sends to each of `clusters`.
+pub(crate) fn route(name: &str, clusters: &[&str]) -> Arc<EncodedResource> {
+    EncodedResource::new(&Resource::Route(Arc::new(configuration(name, clusters))))
+}
+
+fn configuration(name: &str, clusters: &[&str]) -> RouteConfiguration {
+    let routes = clusters.iter().map(|cluster| forward_to(cluster, Vec::new())).collect();
+    let host = VirtualHost { name: "all".into(), domains: vec!["*".into()], routes, ..VirtualHost::default() };
+    RouteConfiguration { name: name.into(), virtual_hosts: vec![host], ..RouteConfiguration::default() }
+}
+
+/// A route configuration whose requests are copied to `mirror`.
+pub(crate) fn mirrored_route(name: &str, cluster: &str, mirror: &str) -> Arc<EncodedResource> {
+    let mut configuration = configuration(name, &[]);
+    let mirrors = vec![Mirror {
+        cluster: mirror.into(),
+        fraction: Fraction { numerator: 100, denominator: 100 },
+        shadow_host_suffix: false,
+    }];
+    configuration.virtual_hosts[0].routes = vec![forward_to(cluster, mirrors)];
+    EncodedResource::new(&Resource::Route(Arc::new(configuration)))
+}
+
+fn forward_to(cluster: &str, mirrors: Vec<Mirror>) -> Route {
+    Route {
+        name: "".into(),
+        matches: RouteMatch {
+            path: PathMatcher::Prefix { prefix: format!("/{cluster}").into(), case_sensitive: true },
+            headers: Vec::new(),
+            query_parameters: Vec::new(),
+            grpc: false,
+            fraction: None,
+        },
+        action: RouteAction::Forward(Box::new(Forward {
+            cluster: ClusterSpecifier::Cluster(cluster.into()),
+            cluster_not_found_status: 503,
+            path_rewrite: PathRewrite::Keep,
+            host_rewrite: HostRewrite::Keep,
+            append_x_forwarded_host: false,
+            timeout: None,
+            idle_timeout: None,
+            max_stream_duration: None,
+            grpc_timeout_max: None,
+            upgrades: Vec::new(),
+            retry: None,
+            mirrors,
+            hash_policy: Vec::new(),
+        })),
+        request_headers: HeaderMutations::default(),
+        response_headers: HeaderMutations::default(),
+        source: None,
+    }
+}
+
+/// A listener that takes its routes from `route` over RDS.
+pub(crate) fn listener(name: &str, route: &str, revision: u16) -> Arc<EncodedResource> {
+    let chain = FilterChain {
+        name: "".into(),
+        matches: FilterChainMatch::default(),
+        filter: NetworkFilter::Http(Box::new(manager(route))),
+    };
+    let socket = SocketListener {
+        address: ([127, 0, 0, 1], 10_000 + revision).into(),
+        bind_to_port: true,
+        use_original_dst: false,
+        filter_chains: vec![chain],
+        default_filter_chain: None,
+        detection_timeout: None,
+    };
+    encoded_listener(name, ListenerKind::Socket(Box::new(socket)))
+}
+
+/// An API listener: only for who asks for it by name.
+pub(crate) fn api_listener(name: &str, route: &str) -> Arc<EncodedResource> {
+    encoded_listener(name, ListenerKind::Api(Box::new(manager(route))))
+}
+
+fn encoded_listener(name: &str, kind: ListenerKind) -> Arc<EncodedResource> {
+    EncodedResource::new(&Resource::Listener(Arc::new(Listener {
+        name: name.into(),
+        kind,
+        direction: Direction::Unspecified,
+    })))
+}
+
+fn manager(route: &str) -> HttpConnectionManager {
+    HttpConnectionManager {
+        stat_prefix: "test".into(),
+        codec: Codec::Auto,
+        routes: RouteSource::Rds(route.into()),
+        http_filters: Vec::new(),
+        upgrades: Vec::new(),
+        stream_idle_timeout: None,
+        idle_timeout: None,
+        request_headers_timeout: None,
+        request_timeout: None,
+        use_remote_address: false,
+        xff_num_trusted_hops: 0,
+        generate_request_id: true,
+        server_header: ServerHeader::PassThrough,
+    }
+}
+
+pub(crate) fn secret(name: &str) -> Arc<EncodedResource> {
+    let kind = SecretKind::Validation { roots_pem: b"roots".as_slice().into() };
+    EncodedResource::new(&Resource::Secret(Arc::new(Secret { name: name.into(), kind })))
+}

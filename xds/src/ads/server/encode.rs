@@ -1,0 +1,94 @@
+//! From a typed resource to one that is ready to be sent.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::set::EncodedResource;
+use crate::resource::Resource;
+use crate::resource::cluster::Discovery;
+use crate::resource::listener::{
+    FilterChain, HttpConnectionManager, Listener, ListenerKind, NetworkFilter, RouteSource,
+};
+use crate::resource::route::{ClusterSpecifier, RouteAction, RouteConfiguration};
+
+type Names = BTreeSet<Arc<str>>;
+
+impl EncodedResource {
+    /// Encodes a resource and notes what it depends on.
+    pub fn new(resource: &Resource) -> Arc<Self> {
+        Self::with_encoding(resource, resource.version(), resource.encode_any())
+    }
+
+    /// As [`Self::new`], of a resource that was encoded before: `any` is its `google.protobuf.Any`.
+    pub fn with_encoding(resource: &Resource, version: Arc<str>, any: Bytes) -> Arc<Self> {
+        let mut clusters = Names::new();
+        let mut routes = Names::new();
+        let mut named_only = false;
+        let mut eds_name = None;
+        match resource {
+            Resource::Listener(listener) => {
+                named_only = matches!(listener.kind, ListenerKind::Api(_));
+                listener_names(listener, &mut clusters, &mut routes);
+            }
+            Resource::Route(route) => route_clusters(route, &mut clusters),
+            Resource::Cluster(cluster) => {
+                if let Discovery::Eds { service_name } = &cluster.discovery {
+                    eds_name = Some(Arc::clone(service_name));
+                }
+            }
+            Resource::Endpoint(_) | Resource::Secret(_) => {}
+        }
+        Arc::new(Self {
+            resource_type: resource.resource_type(),
+            name: Arc::clone(resource.name()),
+            version,
+            any,
+            named_only,
+            clusters: clusters.into_iter().collect(),
+            eds_name,
+            routes: routes.into_iter().collect(),
+        })
+    }
+}
+
+fn listener_names(listener: &Listener, clusters: &mut Names, routes: &mut Names) {
+    match &listener.kind {
+        ListenerKind::Api(manager) => manager_names(manager, clusters, routes),
+        ListenerKind::Socket(socket) => {
+            for FilterChain { filter, .. } in socket.filter_chains.iter().chain(&socket.default_filter_chain) {
+                match filter {
+                    NetworkFilter::Http(manager) => manager_names(manager, clusters, routes),
+                    NetworkFilter::Tcp(tcp) => clusters.extend(tcp.clusters.iter().map(|(name, _)| Arc::clone(name))),
+                }
+            }
+        }
+    }
+}
+
+fn manager_names(manager: &HttpConnectionManager, clusters: &mut Names, routes: &mut Names) {
+    match &manager.routes {
+        RouteSource::Rds(name) => {
+            routes.insert(Arc::clone(name));
+        }
+        RouteSource::Inline(route) => route_clusters(route, clusters),
+    }
+}
+
+/// Every cluster a request or its copy may be sent to. One named by a header is not known before the request.
+fn route_clusters(configuration: &RouteConfiguration, clusters: &mut Names) {
+    for route in configuration.virtual_hosts.iter().flat_map(|host| &host.routes) {
+        let RouteAction::Forward(forward) = &route.action else { continue };
+        match &forward.cluster {
+            ClusterSpecifier::Cluster(name) => {
+                clusters.insert(Arc::clone(name));
+            }
+            ClusterSpecifier::ClusterHeader(_) => {}
+            ClusterSpecifier::Weighted(weighted) => {
+                clusters.extend(weighted.clusters.iter().map(|c| Arc::clone(&c.name)));
+            }
+        }
+        clusters.extend(forward.mirrors.iter().map(|mirror| Arc::clone(&mirror.cluster)));
+    }
+}
