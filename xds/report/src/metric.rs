@@ -1,0 +1,135 @@
+//! The metric table: every number that the proxy exports, with its unit, its labels and the question it answers.
+//!
+//! Labels are bounded by the configuration (listener, cluster) or by this crate (class, flag). Never a path, a header or
+//! a user: a label that a caller can choose is a leak of memory that a caller can cause.
+
+/// How a metric behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+impl Kind {
+    /// The word in Prometheus' `# TYPE` line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+        }
+    }
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// Prometheus name, with base unit and suffix.
+    pub name: &'static str,
+    /// How it behaves.
+    pub kind: Kind,
+    /// Its labels, in the order in which they are written.
+    pub labels: &'static [&'static str],
+    /// The help sentence.
+    pub help: &'static str,
+}
+
+const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Counter, labels, help }
+}
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Gauge, labels, help }
+}
+
+/// Answers by listener and class of status: is a listener's traffic healthy?
+pub const REQUESTS: Metric =
+    counter("tidegate_requests_total", &["listener", "code_class"], "Requests answered, by class of status.");
+/// Answers by cluster: is an upstream healthy?
+pub const UPSTREAM_REQUESTS: Metric = counter(
+    "tidegate_upstream_requests_total",
+    &["cluster", "code_class"],
+    "Requests answered by a cluster, by class of status.",
+);
+/// Answers made by the proxy itself: why does it refuse?
+pub const REJECTIONS: Metric =
+    counter("tidegate_rejections_total", &["flag"], "Answers made or exchanges ended by the proxy, by response flag.");
+/// Connections accepted.
+pub const DOWNSTREAM_CONNECTIONS: Metric =
+    counter("tidegate_downstream_connections_total", &["listener"], "Connections accepted.");
+/// Connections open now: what is a drain waiting for?
+pub const DOWNSTREAM_CONNECTIONS_ACTIVE: Metric =
+    gauge("tidegate_downstream_connections_active", &["worker"], "Connections open now.");
+/// Connections turned away at the limit: is the limit too low?
+pub const DOWNSTREAM_CONNECTIONS_REFUSED: Metric = counter(
+    "tidegate_downstream_connections_refused_total",
+    &["reason"],
+    "Connections closed at once because a limit was reached, and accepts that failed.",
+);
+/// Connections opened towards endpoints: does the pool work?
+pub const UPSTREAM_CONNECTS: Metric =
+    counter("tidegate_upstream_connect_total", &["cluster"], "Connections opened to endpoints.");
+/// Failures of those.
+pub const UPSTREAM_CONNECT_FAILURES: Metric = counter(
+    "tidegate_upstream_connect_failures_total",
+    &["cluster"],
+    "Connections to endpoints that were refused or timed out.",
+);
+/// Attempts after the first: how much is hidden from callers?
+pub const UPSTREAM_RETRIES: Metric =
+    counter("tidegate_upstream_retries_total", &["cluster"], "Attempts beyond the first.");
+/// Requests in flight: how near is a circuit breaker?
+pub const UPSTREAM_REQUESTS_ACTIVE: Metric =
+    gauge("tidegate_upstream_requests_active", &["cluster"], "Requests in flight to a cluster.");
+/// Configuration applied.
+pub const CONFIG_APPLIED: Metric =
+    counter("tidegate_config_applied_total", &[], "Configurations made visible to requests.");
+/// Resources refused: whose configuration is wrong?
+pub const CONFIG_REJECTED: Metric =
+    counter("tidegate_config_rejected_total", &["type"], "Resources refused, by type of resource.");
+/// Whether the control plane is connected.
+pub const CONTROL_CONNECTED: Metric =
+    gauge("tidegate_control_connected", &[], "Whether the stream to the control plane is up.");
+/// Panics caught: a bug that cost one connection.
+pub const PANICS: Metric = counter("tidegate_panics_total", &[], "Panics caught at the border of a connection's task.");
+
+/// Every metric, in the order in which they are exported.
+pub const ALL: [Metric; 14] = [
+    REQUESTS,
+    UPSTREAM_REQUESTS,
+    REJECTIONS,
+    DOWNSTREAM_CONNECTIONS,
+    DOWNSTREAM_CONNECTIONS_ACTIVE,
+    DOWNSTREAM_CONNECTIONS_REFUSED,
+    UPSTREAM_CONNECTS,
+    UPSTREAM_CONNECT_FAILURES,
+    UPSTREAM_RETRIES,
+    UPSTREAM_REQUESTS_ACTIVE,
+    CONFIG_APPLIED,
+    CONFIG_REJECTED,
+    CONTROL_CONNECTED,
+    PANICS,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_end_in_total_and_gauges_do_not() {
+        for metric in ALL {
+            assert_eq!(metric.name.ends_with("_total"), metric.kind == Kind::Counter, "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_carry_the_product_prefix() {
+        let mut names: Vec<_> = ALL.iter().map(|metric| metric.name).collect();
+        assert!(names.iter().all(|name| name.starts_with("tidegate_")));
+        names.sort_unstable();
+        names.dedup();
+
+        assert_eq!(names.len(), ALL.len());
+    }
+}
