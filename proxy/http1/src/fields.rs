@@ -1,0 +1,281 @@
+//! An ordered list of header fields over one buffer.
+//!
+//! # Why spans
+//! A field is sixteen bytes of positions, not two allocations: case, order and duplicates are kept for free, and a head that is
+//! forwarded unchanged is written by copying whole runs of lines.
+//!
+//! # Why names are recognised while parsing
+//! The dozen names the codec itself must act on are found once, by length and first byte; later questions compare one byte.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+/// A range of the head's buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    pub start: u32,
+    pub end: u32,
+}
+
+impl Span {
+    pub(crate) fn new(start: usize, end: usize) -> Self {
+        Self { start: position(start), end: position(end) }
+    }
+
+    pub(crate) fn of(self, buf: &[u8]) -> &[u8] {
+        buf.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+
+    pub(crate) fn shifted(self, by: isize) -> Self {
+        Self::new((self.start as usize).saturating_add_signed(by), (self.end as usize).saturating_add_signed(by))
+    }
+}
+
+/// Heads are far below 4 GiB by their limits; a position that is not saturates, and `Span::of` then gives nothing.
+pub(crate) fn position(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// The names the codec acts on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Known {
+    #[default]
+    Other,
+    Connection,
+    ContentLength,
+    Cookie,
+    Expect,
+    Host,
+    Http2Settings,
+    KeepAlive,
+    ProxyAuthenticate,
+    ProxyAuthorization,
+    ProxyConnection,
+    Te,
+    TransferEncoding,
+    Upgrade,
+}
+
+impl Known {
+    pub(crate) fn of(name: &[u8]) -> Self {
+        let Some(&first) = name.first() else { return Self::Other };
+        let (text, known): (&[u8], Self) = match (name.len(), first | 0x20) {
+            (2, b't') => (b"te", Self::Te),
+            (4, b'h') => (b"host", Self::Host),
+            (6, b'c') => (b"cookie", Self::Cookie),
+            (6, b'e') => (b"expect", Self::Expect),
+            (7, b'u') => (b"upgrade", Self::Upgrade),
+            (10, b'c') => (b"connection", Self::Connection),
+            (10, b'k') => (b"keep-alive", Self::KeepAlive),
+            (14, b'c') => (b"content-length", Self::ContentLength),
+            (14, b'h') => (b"http2-settings", Self::Http2Settings),
+            (16, b'p') => (b"proxy-connection", Self::ProxyConnection),
+            (17, b't') => (b"transfer-encoding", Self::TransferEncoding),
+            (18, b'p') => (b"proxy-authenticate", Self::ProxyAuthenticate),
+            (19, b'p') => (b"proxy-authorization", Self::ProxyAuthorization),
+            _ => return Self::Other,
+        };
+        if name.eq_ignore_ascii_case(text) { known } else { Self::Other }
+    }
+
+    /// Fields of one hop only (RFC 9110 7.6.1): never forwarded as received. TE is decided by its value.
+    pub(crate) fn is_hop_by_hop(self) -> bool {
+        match self {
+            Self::Connection
+            | Self::Http2Settings
+            | Self::KeepAlive
+            | Self::ProxyAuthenticate
+            | Self::ProxyAuthorization
+            | Self::ProxyConnection
+            | Self::Te
+            | Self::TransferEncoding
+            | Self::Upgrade => true,
+            Self::Other | Self::ContentLength | Self::Cookie | Self::Expect | Self::Host => false,
+        }
+    }
+
+    /// Fields this crate writes itself, from the framing and the connection's state; an edit cannot touch them.
+    pub(crate) fn is_written_by_codec(self) -> bool {
+        self.is_hop_by_hop() || matches!(self, Self::ContentLength | Self::Host)
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Field {
+    name_start: u32,
+    value_start: u32,
+    value_len: u32,
+    name_len: u16,
+    pub(crate) known: Known,
+    /// Not to be forwarded: nominated by Connection, or dropped by a rule.
+    pub(crate) stripped: bool,
+}
+
+impl Field {
+    /// None when the name is too long to be recorded: such a field is refused as too large.
+    pub(crate) fn new(buf: &[u8], name: Span, value: Span) -> Option<Self> {
+        let name_len = u16::try_from(name.end.saturating_sub(name.start)).ok()?;
+        Some(Self {
+            name_start: name.start,
+            value_start: value.start,
+            value_len: value.end.saturating_sub(value.start),
+            name_len,
+            known: Known::of(name.of(buf)),
+            stripped: false,
+        })
+    }
+
+    pub(crate) fn name_span(&self) -> Span {
+        Span { start: self.name_start, end: self.name_start.saturating_add(u32::from(self.name_len)) }
+    }
+
+    pub(crate) fn value_span(&self) -> Span {
+        Span { start: self.value_start, end: self.value_start.saturating_add(self.value_len) }
+    }
+
+    pub(crate) fn point_value_at(&mut self, value: Span) {
+        self.value_start = value.start;
+        self.value_len = value.end.saturating_sub(value.start);
+    }
+
+    pub(crate) fn shift(&mut self, by: isize) {
+        self.name_start = self.name_span().shifted(by).start;
+        self.value_start = self.value_span().shifted(by).start;
+    }
+
+    /// The whole line in the buffer, when it reads exactly `name: value CRLF` or `name:value CRLF` there and so may be
+    /// copied as it is.
+    pub(crate) fn copyable_line(&self, buf: &[u8]) -> Option<(usize, usize)> {
+        let start = self.name_start as usize;
+        let name_end = start + usize::from(self.name_len);
+        let value_start = self.value_start as usize;
+        let value_end = value_start + self.value_len as usize;
+        let between = buf.get(name_end..value_start);
+        let tight = (between == Some(b": ") || between == Some(b":")) && buf.get(value_end) == Some(&b'\r');
+        tight.then_some((start, value_end + 2))
+    }
+}
+
+/// Sixteen fields cover nearly every request seen in a mesh; more move to the heap, once.
+const INLINE: usize = 16;
+
+#[derive(Clone)]
+pub(crate) struct FieldList {
+    inline: [Field; INLINE],
+    len: u8,
+    spilled: Vec<Field>,
+}
+
+impl FieldList {
+    pub(crate) fn new() -> Self {
+        Self { inline: [Field::default(); INLINE], len: 0, spilled: Vec::new() }
+    }
+
+    pub(crate) fn push(&mut self, field: Field) {
+        if !self.spilled.is_empty() {
+            self.spilled.push(field);
+        } else if let Some(slot) = self.inline.get_mut(usize::from(self.len)) {
+            *slot = field;
+            self.len += 1;
+        } else {
+            self.spilled.reserve(2 * INLINE);
+            self.spilled.extend_from_slice(&self.inline);
+            self.spilled.push(field);
+        }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[Field] {
+        if self.spilled.is_empty() { &self.inline[..usize::from(self.len)] } else { &self.spilled }
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [Field] {
+        if self.spilled.is_empty() { &mut self.inline[..usize::from(self.len)] } else { &mut self.spilled }
+    }
+}
+
+/// The fields of one head, in the order and case they were received.
+#[derive(Clone)]
+pub struct Fields {
+    pub(crate) buf: Bytes,
+    pub(crate) list: FieldList,
+}
+
+/// Names alone: values may be secrets, and debug output finds its way into logs.
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(|(name, _)| String::from_utf8_lossy(name))).finish()
+    }
+}
+
+impl Fields {
+    /// All fields as received, hop-by-hop ones included; what is forwarded is [`crate::EditedFields`].
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.list.as_slice().iter().map(|f| (f.name_span().of(&self.buf), f.value_span().of(&self.buf)))
+    }
+
+    /// The first value of a field.
+    pub fn get(&self, lower_name: &str) -> Option<&[u8]> {
+        let name = lower_name.as_bytes();
+        let known = Known::of(name);
+        let field = self.list.as_slice().iter().find(|f| self.is_named(f, known, name))?;
+        Some(field.value_span().of(&self.buf))
+    }
+
+    /// All values of a field, in order.
+    pub fn get_all<'a, 'n>(&'a self, lower_name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        let name = lower_name.as_bytes();
+        let known = Known::of(name);
+        self.list.as_slice().iter().filter(move |f| self.is_named(f, known, name)).map(|f| f.value_span().of(&self.buf))
+    }
+
+    pub(crate) fn is_named(&self, field: &Field, known: Known, name: &[u8]) -> bool {
+        field.known == known
+            && usize::from(field.name_len) == name.len()
+            && (known != Known::Other || field.name_span().of(&self.buf).eq_ignore_ascii_case(name))
+    }
+
+    pub fn len(&self) -> usize {
+        self.list.as_slice().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.list.as_slice().is_empty()
+    }
+}
+
+/// Whether a name with an underscore would be taken by a lenient server for a field that frames, routes or identifies.
+pub(crate) fn is_look_alike(name: &[u8]) -> bool {
+    // The longest alias that matters is far shorter; longer names alias nothing.
+    const NAME_BYTES_MAX: usize = 64;
+    if name.len() > NAME_BYTES_MAX {
+        return false;
+    }
+    let mut folded = [0u8; NAME_BYTES_MAX];
+    for (slot, byte) in folded.iter_mut().zip(name) {
+        *slot = if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    }
+    let folded = folded.get(..name.len()).unwrap_or_default();
+    let mut folded = folded;
+    while let Some(rest) = folded.strip_prefix(b"-") {
+        folded = rest;
+    }
+    while let Some(rest) = folded.strip_suffix(b"-") {
+        folded = rest;
+    }
+    const PREFIXES: [&[u8]; 4] = [b"x-forwarded-", b"x-envoy-", b"x-tidegate-", b"x-b3-"];
+    const NAMES: [&[u8]; 9] = [
+        b"authorization",
+        b"forwarded",
+        b"traceparent",
+        b"x-client-ip",
+        b"x-original-url",
+        b"x-real-ip",
+        b"x-request-id",
+        b"x-rewrite-url",
+        b"trailer",
+    ];
+    !matches!(Known::of(folded), Known::Other | Known::Cookie)
+        || NAMES.contains(&folded)
+        || PREFIXES.iter().any(|prefix| folded.starts_with(prefix))
+}

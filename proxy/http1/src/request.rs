@@ -1,0 +1,382 @@
+//! Request heads: parsing, and the questions asked of them.
+//!
+//! A head that exists has passed the gate: there is one authority, a canonical path, one framing. Heads of HTTP/2 requests are of the
+//! same type (see [`crate::HeadBuilder`]), so that nothing behind this crate asks which protocol it serves.
+
+use std::borrow::Cow;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::builder::HeadBuilder;
+use crate::edits::{EditedFields, HeadEdits};
+use crate::fields::{Field, FieldList, Fields, Span};
+use crate::host::check_authority;
+use crate::limits::Limits;
+use crate::line::{field_section, line_end, surely_partial, window};
+use crate::meaning::{self, Framing, Meaning, Sender, Version};
+use crate::octets::token_len;
+use crate::path::without_parameters;
+use crate::refusal::{HEAD_TOO_LARGE, Refusal, TARGET_TOO_LONG};
+use crate::target::{Target, TargetForm, parse_target};
+
+const BAD_METHOD: Refusal = Refusal::bad("invalid method", "RFC 9110 9.1");
+const BAD_LINE: Refusal = Refusal::bad("invalid request line", "RFC 9112 3");
+const BAD_VERSION: Refusal = Refusal::bad("invalid HTTP version", "RFC 9112 2.3");
+const OTHER_VERSION: Refusal = Refusal::new(505, "HTTP version other than 1.0 and 1.1", "RFC 9110 15.6.6");
+const NO_HOST: Refusal = Refusal::bad("no Host", "RFC 9112 3.2");
+const CONNECT: Refusal = Refusal::new(405, "CONNECT is not allowed here", "RFC 9110 9.3.6");
+const TRACE: Refusal = Refusal::new(405, "TRACE is not allowed here", "RFC 9110 9.3.8");
+const TRACE_WITH_BODY: Refusal = Refusal::bad("TRACE with a body", "RFC 9110 9.3.8");
+
+/// The longest registered method has 17 letters.
+const METHOD_BYTES_MAX: usize = 32;
+
+/// What became of a buffer that may hold a head.
+#[derive(Debug)]
+pub enum Parsed<T> {
+    /// Not refused so far, and not complete.
+    Partial,
+    Complete {
+        head: T,
+        /// Bytes of the buffer that belong to the head.
+        consumed: usize,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub struct RequestHead {
+    pub(crate) fields: Fields,
+    /// The request line as it is to be forwarded, when the buffer holds it.
+    pub(crate) line: Option<Span>,
+    pub(crate) method: Span,
+    pub(crate) path: Span,
+    /// With its question mark, directly behind the path; or empty.
+    pub(crate) query: Span,
+    pub(crate) authority: Span,
+    pub(crate) scheme: Option<&'static str>,
+    pub(crate) form: TargetForm,
+    pub(crate) version: Version,
+    pub(crate) framing: Framing,
+    pub(crate) meaning: Meaning,
+}
+
+/// Parses a request head and copies it into a buffer of its own: the way for a read buffer shared between connections.
+pub fn parse_request(buf: &[u8], limits: &Limits) -> Result<Parsed<RequestHead>, Refusal> {
+    let Some((mut head, consumed)) = read(buf, limits)? else { return Ok(Parsed::Partial) };
+    if head.fields.buf.is_empty() {
+        head.fields.buf = Bytes::copy_from_slice(buf.get(..consumed).unwrap_or_default());
+    }
+    Ok(Parsed::Complete { head, consumed })
+}
+
+/// Parses a request head and takes its bytes out of `buf` without copying them; None while it is incomplete.
+pub fn take_request(buf: &mut BytesMut, limits: &Limits) -> Result<Option<RequestHead>, Refusal> {
+    let Some((mut head, consumed)) = read(buf, limits)? else { return Ok(None) };
+    let block = buf.split_to(consumed);
+    if head.fields.buf.is_empty() {
+        head.fields.buf = block.freeze();
+    }
+    Ok(Some(head))
+}
+
+/// The request line, cut up.
+struct Line {
+    start: usize,
+    method: Span,
+    target: Span,
+    version: Version,
+    next: usize,
+}
+
+/// The head without a buffer, unless it had to be laid out anew.
+fn read(buf: &[u8], limits: &Limits) -> Result<Option<(RequestHead, usize)>, Refusal> {
+    let buf = window(buf, limits);
+    let partial = || if buf.len() < limits.head_bytes_max { Ok(None) } else { Err(HEAD_TOO_LARGE) };
+    let Some(line) = request_line(buf, limits)? else { return partial() };
+    if surely_partial(buf, limits) {
+        return Ok(None);
+    }
+    let mut list = FieldList::new();
+    let Some(consumed) = field_section(buf, line.next, limits, &mut list)? else { return partial() };
+    let method = line.method.of(buf);
+    check_method(method, limits)?;
+    let meaning = meaning::read(buf, list.as_mut_slice(), line.version, Sender::Client)?;
+    let framing = request_framing(&meaning);
+    if method == b"TRACE" && framing != Framing::None {
+        return Err(TRACE_WITH_BODY);
+    }
+    let target = parse_target(method, line.target.of(buf), line.target.start as usize, limits)?;
+    let authority = settle_authority(buf, &mut list, meaning.host, &line, &target)?;
+    let mut head = RequestHead {
+        fields: Fields { buf: Bytes::new(), list },
+        line: None,
+        method: line.method,
+        path: Span::new(target.path_start, target.path_start + target.path.len()),
+        query: Span::default(),
+        authority,
+        scheme: target.scheme,
+        form: target.form,
+        version: line.version,
+        framing,
+        meaning,
+    };
+    head.query = Span::new(head.path.end as usize, head.path.end as usize + target.query.len());
+    let as_received =
+        matches!(target.path, Cow::Borrowed(_)) && target.form != TargetForm::Absolute && target.scheme.is_none();
+    if !as_received || head.meaning.host.is_none() {
+        head.lay_out_anew(buf, &line, consumed, &target);
+    } else if line.version == Version::Http11 {
+        head.line = Some(Span::new(line.start, line.next));
+    }
+    Ok(Some((head, consumed)))
+}
+
+fn request_line(buf: &[u8], limits: &Limits) -> Result<Option<Line>, Refusal> {
+    // RFC 9112 2.2: one empty line before a request is ignored; some clients end a body with it.
+    let start = match buf {
+        [] | [b'\r'] => return Ok(None),
+        [b'\r', b'\n', ..] => 2,
+        _ => 0,
+    };
+    let rest = buf.get(start..).unwrap_or_default();
+    let method_len = token_len(rest);
+    if method_len > METHOD_BYTES_MAX {
+        return Err(BAD_METHOD);
+    }
+    match rest.get(method_len) {
+        None => return Ok(None),
+        Some(b' ') if method_len > 0 => {}
+        Some(_) => return Err(BAD_METHOD),
+    }
+    let target_at = start + method_len + 1;
+    let rest = buf.get(target_at..).unwrap_or_default();
+    let target_len = rest.iter().take(limits.target_bytes_max + 1).position(|&b| b <= b' ');
+    let Some(target_len) = target_len else {
+        return if rest.len() > limits.target_bytes_max { Err(TARGET_TOO_LONG) } else { Ok(None) };
+    };
+    if target_len == 0 || rest.get(target_len) != Some(&b' ') {
+        return Err(BAD_LINE);
+    }
+    let version_at = target_at + target_len + 1;
+    let Some(version) = version(buf, version_at)? else { return Ok(None) };
+    let Some(next) = line_end(buf, version_at + VERSION_LEN, BAD_LINE)? else { return Ok(None) };
+    Ok(Some(Line {
+        start,
+        method: Span::new(start, start + method_len),
+        target: Span::new(target_at, target_at + target_len),
+        version,
+        next,
+    }))
+}
+
+pub(crate) const VERSION_LEN: usize = "HTTP/1.1".len();
+
+/// `HTTP/` digit `.` digit; None while it is incomplete.
+pub(crate) fn version(buf: &[u8], at: usize) -> Result<Option<Version>, Refusal> {
+    let text = buf.get(at..).unwrap_or_default();
+    let text = text.get(..VERSION_LEN).unwrap_or(text);
+    if text == b"HTTP/1.1" {
+        return Ok(Some(Version::Http11));
+    }
+    let fits = |(byte, form): (&u8, &u8)| if *form == b'0' { byte.is_ascii_digit() } else { byte == form };
+    if !text.iter().zip(b"HTTP/0.0").all(fits) {
+        return Err(BAD_VERSION);
+    }
+    match text {
+        b"HTTP/1.0" => Ok(Some(Version::Http10)),
+        _ if text.len() < VERSION_LEN => Ok(None),
+        _ => Err(OTHER_VERSION),
+    }
+}
+
+pub(crate) fn check_method(method: &[u8], limits: &Limits) -> Result<(), Refusal> {
+    match method {
+        b"CONNECT" if !limits.connect_allowed => Err(CONNECT),
+        b"TRACE" if !limits.trace_allowed => Err(TRACE),
+        _ if method.len() > METHOD_BYTES_MAX || method.is_empty() || token_len(method) != method.len() => {
+            Err(BAD_METHOD)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn request_framing(meaning: &Meaning) -> Framing {
+    match (meaning.chunked, meaning.content_length) {
+        (true, _) => Framing::Chunked,
+        (false, Some(length)) => Framing::Length(length),
+        (false, None) => Framing::None,
+    }
+}
+
+/// Checks Host and lets the target's authority overrule it (RFC 9112 3.2.2).
+fn settle_authority(
+    buf: &[u8],
+    list: &mut FieldList,
+    host: Option<usize>,
+    line: &Line,
+    target: &Target<'_>,
+) -> Result<Span, Refusal> {
+    let Some(host) = host.and_then(|index| list.as_mut_slice().get_mut(index)) else {
+        // Only HTTP/1.0 may do without Host, and then only if its target says where to go.
+        return target.authority.filter(|_| line.version == Version::Http10).ok_or(NO_HOST);
+    };
+    let received = host.value_span();
+    let len = check_authority(received.of(buf))?;
+    let named_by_host = Span::new(received.start as usize, received.start as usize + len);
+    let authority = target.authority.unwrap_or(named_by_host);
+    host.point_value_at(authority);
+    Ok(authority)
+}
+
+impl RequestHead {
+    /// Builds the buffer for a head that is not forwarded as received: canonical request line, the received fields, the authority.
+    fn lay_out_anew(&mut self, buf: &[u8], line: &Line, consumed: usize, target: &Target<'_>) {
+        let fields = buf.get(line.next..consumed).unwrap_or_default();
+        let authority = self.authority.of(buf);
+        let method = self.method.of(buf);
+        let mut block = Vec::with_capacity(consumed + 32);
+        block.extend_from_slice(method);
+        block.push(b' ');
+        let path_at = block.len();
+        block.extend_from_slice(target.path.as_bytes());
+        block.extend_from_slice(target.query.as_bytes());
+        block.extend_from_slice(b" HTTP/1.1\r\n");
+        let fields_at = block.len();
+        block.extend_from_slice(fields);
+        let host_at = block.len();
+        block.extend_from_slice(b"Host: ");
+        let authority_at = block.len();
+        block.extend_from_slice(authority);
+        block.extend_from_slice(b"\r\n");
+
+        let moved = fields_at as isize - line.next as isize;
+        for field in self.fields.list.as_mut_slice() {
+            field.shift(moved);
+        }
+        // In authority-form there is no path to lay out: the writer puts the line together.
+        self.line = (self.form != TargetForm::Authority).then_some(Span::new(0, fields_at));
+        self.method = Span::new(0, method.len());
+        self.path = Span::new(path_at, path_at + target.path.len());
+        self.query = Span::new(path_at + target.path.len(), path_at + target.path.len() + target.query.len());
+        self.authority = Span::new(authority_at, authority_at + authority.len());
+        match self.meaning.host.and_then(|index| self.fields.list.as_mut_slice().get_mut(index)) {
+            Some(host) => host.point_value_at(self.authority),
+            None => {
+                let name = Span::new(host_at, host_at + "Host".len());
+                if let Some(field) = Field::new(&block, name, self.authority) {
+                    self.meaning.host = Some(self.fields.len());
+                    self.fields.list.push(field);
+                }
+            }
+        }
+        self.fields.buf = Bytes::from(block);
+    }
+
+    pub fn builder() -> HeadBuilder {
+        HeadBuilder::new()
+    }
+
+    /// What the gate let pass is ASCII; the empty string cannot occur.
+    fn text(&self, span: Span) -> &str {
+        std::str::from_utf8(span.of(&self.fields.buf)).unwrap_or_default()
+    }
+
+    pub fn method(&self) -> &str {
+        self.text(self.method)
+    }
+
+    /// Canonical, without the query; `*` in asterisk-form, empty for CONNECT.
+    pub fn path(&self) -> &str {
+        self.text(self.path)
+    }
+
+    /// The path as rules are matched against it: without `;parameters`.
+    pub fn path_for_matching(&self) -> Cow<'_, str> {
+        without_parameters(self.path())
+    }
+
+    /// Without its question mark.
+    pub fn query(&self) -> Option<&str> {
+        self.text(self.query).strip_prefix('?')
+    }
+
+    pub fn path_and_query(&self) -> &str {
+        self.text(Span { start: self.path.start, end: self.query.end })
+    }
+
+    /// `host[:port]`, in the case it was received.
+    pub fn authority(&self) -> &str {
+        self.text(self.authority)
+    }
+
+    /// Known only from absolute-form and HTTP/2.
+    pub fn scheme(&self) -> Option<&str> {
+        self.scheme
+    }
+
+    pub fn target_form(&self) -> TargetForm {
+        self.form
+    }
+
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// All fields as received, with Host replaced by the authority.
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.fields.iter()
+    }
+
+    pub fn field(&self, lower_name: &str) -> Option<&[u8]> {
+        self.fields.get(lower_name)
+    }
+
+    pub fn field_all<'a, 'n>(&'a self, lower_name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        self.fields.get_all(lower_name)
+    }
+
+    /// The fields to be forwarded, after `edits`.
+    pub fn edited<'a>(&'a self, edits: &'a HeadEdits) -> EditedFields<'a> {
+        EditedFields::new(&self.fields, edits, self.meaning.accepts_trailers)
+    }
+
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// Whether the client lets the connection live on after the answer.
+    pub fn keep_alive(&self) -> bool {
+        self.meaning.lives_on(self.version)
+    }
+
+    /// The protocol asked for, in lower case: one token, announced by Connection, on HTTP/1.1, and with no body in between that
+    /// could be taken for the new protocol.
+    pub fn upgrade(&self) -> Option<&str> {
+        match self.framing {
+            Framing::None | Framing::Length(0) => self.meaning.upgrade.as_deref(),
+            Framing::Length(_) | Framing::Chunked | Framing::UntilClose => None,
+        }
+    }
+
+    /// Whether the client waits for `100 Continue` before it sends its body.
+    pub fn expects_continue(&self) -> bool {
+        self.meaning.expects_continue && !matches!(self.framing, Framing::None | Framing::Length(0))
+    }
+
+    /// Whether the client takes trailers (`TE: trailers`).
+    pub fn accepts_trailers(&self) -> bool {
+        self.meaning.accepts_trailers
+    }
+}
+
+impl Meaning {
+    pub(crate) fn lives_on(&self, version: Version) -> bool {
+        match version {
+            Version::Http10 => self.keep_alive && !self.close,
+            Version::Http11 | Version::Http2 => !self.close,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! Response heads.
+//!
+//! Upstreams are believed no more than clients: a response whose end is ambiguous would poison the next answer on the same
+//! connection, so it is refused, and the caller answers 502.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::builder::ResponseBuilder;
+use crate::edits::{EditedFields, HeadEdits};
+use crate::fields::{FieldList, Fields, Span};
+use crate::limits::Limits;
+use crate::line::{field_section, line_end, surely_partial, window};
+use crate::meaning::{self, Framing, Meaning, Sender, Version};
+use crate::octets::value_len;
+use crate::refusal::{HEAD_TOO_LARGE, Refusal};
+use crate::request::{Parsed, VERSION_LEN, version};
+
+const BAD_LINE: Refusal = Refusal::bad("invalid status line", "RFC 9112 4");
+const BAD_REASON: Refusal = Refusal::bad("control character in the reason phrase", "RFC 9112 4");
+
+#[derive(Debug, Clone)]
+pub struct ResponseHead {
+    pub(crate) fields: Fields,
+    /// The status line as it is to be forwarded, when the buffer holds it.
+    pub(crate) line: Option<Span>,
+    pub(crate) status: u16,
+    pub(crate) reason: Span,
+    pub(crate) version: Version,
+    pub(crate) framing: Framing,
+    pub(crate) meaning: Meaning,
+}
+
+/// Parses a response head and copies it into a buffer of its own. The request's method decides whether there can be a body.
+pub fn parse_response(buf: &[u8], request_method: &str, limits: &Limits) -> Result<Parsed<ResponseHead>, Refusal> {
+    let Some((mut head, consumed)) = read(buf, request_method, limits).map_err(Refusal::by_upstream)? else {
+        return Ok(Parsed::Partial);
+    };
+    head.fields.buf = Bytes::copy_from_slice(buf.get(..consumed).unwrap_or_default());
+    Ok(Parsed::Complete { head, consumed })
+}
+
+/// Parses a response head and takes its bytes out of `buf` without copying them; None while it is incomplete.
+pub fn take_response(
+    buf: &mut BytesMut,
+    request_method: &str,
+    limits: &Limits,
+) -> Result<Option<ResponseHead>, Refusal> {
+    let Some((mut head, consumed)) = read(buf, request_method, limits).map_err(Refusal::by_upstream)? else {
+        return Ok(None);
+    };
+    head.fields.buf = buf.split_to(consumed).freeze();
+    Ok(Some(head))
+}
+
+fn read(buf: &[u8], request_method: &str, limits: &Limits) -> Result<Option<(ResponseHead, usize)>, Refusal> {
+    let buf = window(buf, limits);
+    let partial = || if buf.len() < limits.head_bytes_max { Ok(None) } else { Err(HEAD_TOO_LARGE) };
+    let Some(line) = status_line(buf)? else { return partial() };
+    if surely_partial(buf, limits) {
+        return Ok(None);
+    }
+    let mut list = FieldList::new();
+    let Some(consumed) = field_section(buf, line.next, limits, &mut list)? else { return partial() };
+    let meaning = meaning::read(buf, list.as_mut_slice(), line.version, Sender::Server)?;
+    let framing = response_framing(line.status, request_method, &meaning);
+    let head = ResponseHead {
+        fields: Fields { buf: Bytes::new(), list },
+        line: line.copyable.then_some(Span::new(0, line.next)),
+        status: line.status,
+        reason: line.reason,
+        version: line.version,
+        framing,
+        meaning,
+    };
+    Ok(Some((head, consumed)))
+}
+
+struct Line {
+    version: Version,
+    status: u16,
+    reason: Span,
+    next: usize,
+    copyable: bool,
+}
+
+fn status_line(buf: &[u8]) -> Result<Option<Line>, Refusal> {
+    let Some(version) = version(buf, 0)? else { return Ok(None) };
+    let rest = buf.get(VERSION_LEN..).unwrap_or_default();
+    let Some(([b' ', hundreds, tens, ones], rest)) = rest.split_first_chunk::<4>() else {
+        let fits = |(at, byte): (usize, &u8)| if at == 0 { *byte == b' ' } else { byte.is_ascii_digit() };
+        return if rest.len() < 4 && rest.iter().enumerate().all(fits) { Ok(None) } else { Err(BAD_LINE) };
+    };
+    if !matches!(hundreds, b'1'..=b'9') || !tens.is_ascii_digit() || !ones.is_ascii_digit() {
+        return Err(BAD_LINE);
+    }
+    let digit = |byte: &u8| u16::from(byte - b'0');
+    let status = digit(hundreds) * 100 + digit(tens) * 10 + digit(ones);
+    // A missing space before an empty reason is the one liberty taken: many servers take it, and nothing can be smuggled in it.
+    let reason_at = match rest.first() {
+        None => return Ok(None),
+        Some(b' ') => VERSION_LEN + 5,
+        Some(_) => VERSION_LEN + 4,
+    };
+    let reason_len = match reason_at == VERSION_LEN + 5 {
+        true => value_len(buf.get(reason_at..).unwrap_or_default()),
+        false => 0,
+    };
+    let otherwise = if reason_at == VERSION_LEN + 5 { BAD_REASON } else { BAD_LINE };
+    let Some(next) = line_end(buf, reason_at + reason_len, otherwise)? else { return Ok(None) };
+    let copyable = version == Version::Http11 && reason_at == VERSION_LEN + 5;
+    Ok(Some(Line { version, status, reason: Span::new(reason_at, reason_at + reason_len), next, copyable }))
+}
+
+/// RFC 9112 6.3.
+pub(crate) fn response_framing(status: u16, request_method: &str, meaning: &Meaning) -> Framing {
+    let tunnel = request_method == "CONNECT" && (200..300).contains(&status);
+    if request_method == "HEAD" || is_bodiless(status) || tunnel {
+        return Framing::None;
+    }
+    match (meaning.chunked, meaning.content_length) {
+        (true, _) => Framing::Chunked,
+        (false, Some(length)) => Framing::Length(length),
+        (false, None) => Framing::UntilClose,
+    }
+}
+
+pub(crate) fn is_bodiless(status: u16) -> bool {
+    status < 200 || status == 204 || status == 304
+}
+
+impl ResponseHead {
+    pub fn builder(status: u16) -> ResponseBuilder {
+        ResponseBuilder::new(status)
+    }
+
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// As received; obs-text is possible.
+    pub fn reason(&self) -> &[u8] {
+        self.reason.of(&self.fields.buf)
+    }
+
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// All fields as received.
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.fields.iter()
+    }
+
+    pub fn field(&self, lower_name: &str) -> Option<&[u8]> {
+        self.fields.get(lower_name)
+    }
+
+    pub fn field_all<'a, 'n>(&'a self, lower_name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        self.fields.get_all(lower_name)
+    }
+
+    /// The fields to be forwarded, after `edits`.
+    pub fn edited<'a>(&'a self, edits: &'a HeadEdits) -> EditedFields<'a> {
+        EditedFields::new(&self.fields, edits, false)
+    }
+
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// Whether the upstream's connection can carry another exchange once this body was read to its end.
+    pub fn keep_alive(&self) -> bool {
+        self.framing != Framing::UntilClose && self.meaning.lives_on(self.version)
+    }
+
+    /// The protocol the upstream switches to (101) or offers, in lower case.
+    pub fn upgrade(&self) -> Option<&str> {
+        self.meaning.upgrade.as_deref()
+    }
+
+    /// An interim response, after which the real one is still to come. 101 is final for HTTP.
+    pub fn is_interim(&self) -> bool {
+        self.status < 200 && self.status != 101
+    }
+}
+
+#[cfg(test)]
+mod tests;
