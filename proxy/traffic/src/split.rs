@@ -1,0 +1,183 @@
+//! Where a matched request goes: one cluster, one of several by weight, or the one a header names.
+//!
+//! # Intervals
+//! The weights lay half-open intervals end to end, in list order: with 90 and 10, draws of 0 to 89 (modulo 100) are the
+//! first's. A weight of zero is an empty interval, so it is never chosen.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_xds::resource::route::{
+    ClusterSpecifier, Forward, HostRewrite, PathMatcher, Upgrade, WeightedCluster, WeightedClusters,
+};
+
+use crate::error::CompileError;
+use crate::header_mutation::CompiledMutations;
+use crate::request::{RequestView, Source};
+use crate::rewrite::{CompiledHostRewrite, PathEdit, check_host};
+
+/// A forwarding action, compiled.
+#[derive(Clone, Debug)]
+pub struct CompiledForward {
+    /// The answer when the chosen cluster is not known.
+    pub cluster_not_found_status: u16,
+    /// Record the host before a rewrite in `x-forwarded-host`.
+    pub append_x_forwarded_host: bool,
+    pub(crate) path_edit: PathEdit,
+    pub(crate) host_rewrite: CompiledHostRewrite,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) max_stream_duration: Option<Duration>,
+    pub(crate) grpc_timeout_max: Option<Duration>,
+    upgrades: Box<[Upgrade]>,
+    clusters: Names,
+    choice: Choice,
+}
+
+#[derive(Clone, Debug)]
+enum Choice {
+    Single,
+    Header(Source),
+    Weighted {
+        /// The exclusive ends of the intervals; the last is the total, which is not zero.
+        ends: Box<[u64]>,
+        members: Box<[Member]>,
+    },
+}
+
+/// Cluster names in list order.
+type Names = Box<[Arc<str>]>;
+
+/// What a member of a weighted choice changes.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) request_headers: Arc<CompiledMutations>,
+    pub(crate) response_headers: Arc<CompiledMutations>,
+    pub(crate) host_rewrite: Option<Arc<str>>,
+}
+
+/// The cluster that a request goes to.
+#[derive(Clone, Debug)]
+pub struct Chosen<'r> {
+    /// Its name. Owned only when a request header gave it.
+    pub cluster: Cow<'r, Arc<str>>,
+    /// Its position in [`CompiledForward::clusters`]; `None` when a request header gave it.
+    pub index: Option<usize>,
+    pub(crate) member: Option<&'r Member>,
+}
+
+impl CompiledForward {
+    pub(crate) fn compile(forward: &Forward, path: &PathMatcher) -> Result<Self, CompileError> {
+        if !forward.mirrors.is_empty() {
+            return Err(CompileError::new("request_mirror_policies", "mirroring is not supported yet"));
+        }
+        if forward.retry.is_some() {
+            let reason = "a retry policy is not supported yet; without one, what was never sent is tried again";
+            return Err(CompileError::new("retry_policy", reason));
+        }
+        // `hash_policy` is accepted: it has no effect on round robin, least request and random, and other ways of load
+        // balancing do not pass the decoder.
+        let (clusters, choice) = match &forward.cluster {
+            ClusterSpecifier::Cluster(name) => (Box::from([Arc::clone(name)]), Choice::Single),
+            ClusterSpecifier::ClusterHeader(name) => {
+                let source = Source::parse(name).map_err(|reason| CompileError::new("cluster_header", reason))?;
+                (Box::default(), Choice::Header(source))
+            }
+            ClusterSpecifier::Weighted(weighted) => {
+                compile_weighted(weighted).map_err(|e| e.under("weighted_clusters"))?
+            }
+        };
+        Ok(Self {
+            cluster_not_found_status: forward.cluster_not_found_status,
+            append_x_forwarded_host: forward.append_x_forwarded_host,
+            path_edit: PathEdit::from_rewrite(&forward.path_rewrite, path)?,
+            host_rewrite: compile_host_rewrite(&forward.host_rewrite)?,
+            timeout: forward.timeout,
+            idle_timeout: forward.idle_timeout,
+            max_stream_duration: forward.max_stream_duration,
+            grpc_timeout_max: forward.grpc_timeout_max,
+            upgrades: forward.upgrades.as_slice().into(),
+            clusters,
+            choice,
+        })
+    }
+
+    /// The clusters that may be chosen, in list order; none when a request header names it.
+    pub fn clusters(&self) -> &[Arc<str>] {
+        &self.clusters
+    }
+
+    pub(crate) fn clusters_mut(&mut self) -> &mut [Arc<str>] {
+        &mut self.clusters
+    }
+
+    /// What the route says about an upgrade (`websocket`, …); `None` leaves it to the connection manager.
+    pub fn upgrade(&self, kind: &str) -> Option<bool> {
+        self.upgrades.iter().find(|u| u.kind.eq_ignore_ascii_case(kind)).map(|u| u.enabled)
+    }
+
+    /// The cluster for a request. `None` only when a request header should name it and does not: answered with
+    /// [`Self::cluster_not_found_status`], as an unknown cluster is.
+    ///
+    /// `random` must not be the draw that [`crate::RouteTable::find`] was given.
+    pub fn choose_cluster<'r>(&'r self, request: &impl RequestView, random: u64) -> Option<Chosen<'r>> {
+        let (index, member) = match &self.choice {
+            Choice::Single => (0, None),
+            Choice::Weighted { ends, members } => {
+                let drawn = random % ends.last()?;
+                let index = ends.partition_point(|end| *end <= drawn);
+                (index, members.get(index))
+            }
+            Choice::Header(source) => {
+                let value = source.first(request)?;
+                let name = std::str::from_utf8(&value).ok().filter(|name| !name.is_empty())?;
+                return Some(Chosen { cluster: Cow::Owned(Arc::from(name)), index: None, member: None });
+            }
+        };
+        Some(Chosen { cluster: Cow::Borrowed(self.clusters.get(index)?), index: Some(index), member })
+    }
+}
+
+/// The names of a weighted choice stand beside it, so that every kind of choice lists its clusters alike.
+fn compile_weighted(weighted: &WeightedClusters) -> Result<(Names, Choice), CompileError> {
+    let mut ends = Vec::with_capacity(weighted.clusters.len());
+    let mut members = Vec::with_capacity(weighted.clusters.len());
+    let mut end = 0_u64;
+    for (i, cluster) in weighted.clusters.iter().enumerate() {
+        end = end.saturating_add(cluster.weight.into());
+        ends.push(end);
+        members.push(compile_member(cluster).map_err(|e| e.under(&format!("clusters[{i}]")))?);
+    }
+    if end == 0 {
+        return Err(CompileError::new("", "weights are all zero"));
+    }
+    let names = weighted.clusters.iter().map(|c| Arc::clone(&c.name)).collect();
+    Ok((names, Choice::Weighted { ends: ends.into(), members: members.into() }))
+}
+
+fn compile_member(cluster: &WeightedCluster) -> Result<Member, CompileError> {
+    let [request_headers, response_headers] =
+        CompiledMutations::compile_levels(&cluster.request_headers, &cluster.response_headers)?;
+    if let Some(host) = &cluster.host_rewrite {
+        check_host(host).map_err(|reason| CompileError::new("host_rewrite_literal", reason))?;
+    }
+    Ok(Member { request_headers, response_headers, host_rewrite: cluster.host_rewrite.clone() })
+}
+
+fn compile_host_rewrite(rewrite: &HostRewrite) -> Result<CompiledHostRewrite, CompileError> {
+    Ok(match rewrite {
+        HostRewrite::Keep => CompiledHostRewrite::Keep,
+        HostRewrite::Endpoint => CompiledHostRewrite::Endpoint,
+        HostRewrite::Literal(host) => {
+            check_host(host).map_err(|reason| CompileError::new("host_rewrite_literal", reason))?;
+            CompiledHostRewrite::Literal(Arc::clone(host))
+        }
+        HostRewrite::Header(name) => CompiledHostRewrite::Header(
+            Source::parse(name).map_err(|reason| CompileError::new("host_rewrite_header", reason))?,
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests;
