@@ -1,0 +1,478 @@
+//! Decides what may become visible: complete before visible.
+//!
+//! # The rule
+//! Resources arrive one by one and out of order. A request must never meet half of a change, so what arrives is *wanted*
+//! first and becomes *active* when everything it names is there: a cluster with its endpoints, a route with its clusters, a
+//! listener with its routes. Until then the version before stays active. What cannot become whole within
+//! [`HOLD`] is refused with the reason, and wanted no more.
+//!
+//! # Refused alone
+//! Each resource of a push is judged by itself: a bad one is named with its field path, the good ones apply.
+//!
+//! # Kept though removed
+//! A cluster that an active route still names stays until no route does, whatever order the control plane chose.
+
+mod assemble;
+mod change;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tidegate_traffic::RouteTable;
+use tidegate_xds::name::ResourceType;
+use tidegate_xds::resource::cluster::{Cluster, Discovery};
+use tidegate_xds::resource::endpoint::ClusterLoadAssignment;
+use tidegate_xds::resource::listener::{ListenerKind, RouteSource};
+use tidegate_xds::resource::{Listener, Resource};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+pub(crate) use self::change::{Change, Effect, Offer, Ticket};
+use super::persist::Stored;
+use super::snapshot::{ActiveRoutes, Snapshot, eds_service, key, managers, route_names};
+use crate::listener::sockets::Sockets;
+use crate::worker::{Order, Shared};
+
+/// How long a route may wait for its clusters, and a cluster for its endpoints: as long as xDS clients wait before they
+/// take a resource for non-existent.
+pub(crate) const HOLD: Duration = Duration::from_secs(15);
+
+#[derive(Debug)]
+struct Wanted<T> {
+    config: Arc<T>,
+    stored: Stored,
+}
+
+/// What the control plane wants, by type.
+#[derive(Debug, Default)]
+pub(crate) struct Desired {
+    clusters: BTreeMap<Arc<str>, Wanted<Cluster>>,
+    assignments: BTreeMap<Arc<str>, Wanted<ClusterLoadAssignment>>,
+    listeners: BTreeMap<Arc<str>, Wanted<Listener>>,
+    routes: BTreeMap<Arc<str>, Wanted<ActiveRoutes>>,
+    /// Compiled inline routes of wanted listeners, by the listener's and the configuration's identity.
+    inline: BTreeMap<Arc<str>, Vec<Arc<ActiveRoutes>>>,
+    /// Addresses of clusters that are resolved by name.
+    resolved: BTreeMap<Arc<str>, Arc<ClusterLoadAssignment>>,
+}
+
+/// A change that waits for what it names.
+#[derive(Debug)]
+struct Pending {
+    ticket: Ticket,
+    resource_type: ResourceType,
+    waiting: BTreeSet<Arc<str>>,
+    rejected: Vec<(Arc<str>, String)>,
+    deadline: Instant,
+}
+
+/// The owner of the configuration. Lives on the control thread.
+#[derive(Debug)]
+pub(crate) struct Applier {
+    shared: Arc<Shared>,
+    pub(crate) sockets: Sockets,
+    desired: Desired,
+    active: Arc<Snapshot>,
+    pending: Vec<Pending>,
+    /// The version that serves while another one of the same name is held.
+    serving: BTreeMap<(ResourceType, Arc<str>), Stored>,
+    effects: Vec<Effect>,
+    subscribed: (BTreeSet<Arc<str>>, BTreeSet<Arc<str>>),
+    next_ticket: u64,
+    draw: u64,
+    /// Listeners have been named, be it that there are none.
+    listeners_known: bool,
+}
+
+impl Applier {
+    /// `draw` is where round robins begin.
+    pub(crate) fn new(shared: Arc<Shared>, draw: u64) -> Self {
+        let active = shared.snapshot.load_full();
+        Self {
+            shared,
+            sockets: Sockets::default(),
+            desired: Desired::default(),
+            active,
+            pending: Vec::new(),
+            serving: BTreeMap::new(),
+            effects: Vec::new(),
+            subscribed: Default::default(),
+            next_ticket: 0,
+            draw,
+            listeners_known: false,
+        }
+    }
+
+    /// Whether every listener that is wanted is active.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.listeners_known
+            && self
+                .desired
+                .listeners
+                .keys()
+                .all(|name| self.active.listeners.values().any(|active| active.config.name == *name))
+    }
+
+    /// Takes one change in and makes visible what is whole.
+    pub(crate) fn offer(&mut self, change: Change, now: Instant) -> Ticket {
+        let ticket = self.accept(change, now);
+        self.settle();
+        ticket
+    }
+
+    /// Takes several changes in before anything becomes visible: what was kept on disk, or a test's whole configuration.
+    pub(crate) fn offer_all(&mut self, changes: impl IntoIterator<Item = Change>, now: Instant) -> Vec<Ticket> {
+        let tickets = changes.into_iter().map(|change| self.accept(change, now)).collect();
+        self.settle();
+        tickets
+    }
+
+    /// The addresses that a name resolved to.
+    pub(crate) fn resolved(&mut self, cluster: Arc<str>, assignment: ClusterLoadAssignment) {
+        let known = self.desired.resolved.get(&cluster);
+        if known.is_none_or(|known| **known != assignment) {
+            self.desired.resolved.insert(cluster, Arc::new(assignment));
+            self.settle();
+        }
+    }
+
+    /// What happened since it was last asked.
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When [`Self::tick`] wants to be called.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.pending.iter().map(|pending| pending.deadline).min()
+    }
+
+    /// Refuses what has waited too long.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        let expired: Vec<_> = self.pending.extract_if(.., |pending| pending.deadline <= now).collect();
+        for pending in expired {
+            self.give_up(pending);
+        }
+        self.settle();
+    }
+
+    #[cfg(test)]
+    fn active(&self) -> &Arc<Snapshot> {
+        &self.active
+    }
+
+    /// Names that must be resolved, by cluster.
+    pub(crate) fn names_to_resolve(&self) -> Vec<(Arc<str>, Arc<Cluster>)> {
+        let by_name = self
+            .desired
+            .clusters
+            .iter()
+            .filter(|(_, wanted)| matches!(wanted.config.discovery, Discovery::StrictDns { .. }));
+        by_name.map(|(name, wanted)| (Arc::clone(name), Arc::clone(&wanted.config))).collect()
+    }
+
+    /// Everything accepted, for the disk and for the control plane's question what is held.
+    pub(crate) fn stored(&self) -> Vec<Stored> {
+        let desired = &self.desired;
+        let clusters = desired.clusters.values().map(|w| &w.stored);
+        let assignments = desired.assignments.values().map(|w| &w.stored);
+        let routes = desired.routes.values().map(|w| &w.stored);
+        let listeners = desired.listeners.values().map(|w| &w.stored);
+        let good = |stored: &Stored| {
+            if self.is_held(stored.resource_type, &stored.name) {
+                return self.serving.get(&(stored.resource_type, Arc::clone(&stored.name))).cloned();
+            }
+            Some(stored.clone())
+        };
+        clusters.chain(assignments).chain(routes).chain(listeners).filter_map(good).collect()
+    }
+
+    /// Every resource that is wanted, for `/config_dump`.
+    pub(crate) fn resources(&self) -> Vec<Resource> {
+        let desired = &self.desired;
+        let clusters = desired.clusters.values().map(|w| Resource::Cluster(Arc::clone(&w.config)));
+        let assignments = desired.assignments.values().map(|w| Resource::Endpoint(Arc::clone(&w.config)));
+        let routes = desired.routes.values().map(|w| Resource::Route(Arc::clone(&w.config.config)));
+        let listeners = desired.listeners.values().map(|w| Resource::Listener(Arc::clone(&w.config)));
+        clusters.chain(assignments).chain(routes).chain(listeners).collect()
+    }
+
+    fn accept(&mut self, change: Change, now: Instant) -> Ticket {
+        self.next_ticket += 1;
+        let ticket = Ticket(self.next_ticket);
+        let mut waiting = BTreeSet::new();
+        let mut rejected = Vec::new();
+        self.listeners_known |= change.resource_type == ResourceType::Listener;
+        for name in &change.removed {
+            self.remove(change.resource_type, name);
+        }
+        for offer in change.offered {
+            let name = Arc::clone(&offer.name);
+            let judged = match offer.resource {
+                Ok(resource) => {
+                    let stored = Stored {
+                        resource_type: change.resource_type,
+                        name: Arc::clone(&name),
+                        version: offer.version,
+                        value: offer.value,
+                    };
+                    self.want(resource, stored)
+                }
+                Err(reason) => Err(reason),
+            };
+            match judged {
+                Ok(()) => drop(waiting.insert(name)),
+                Err(reason) => {
+                    warn!(r#type = %change.resource_type, name = %name, reason, "resource refused");
+                    rejected.push((name, reason));
+                }
+            }
+        }
+        let deadline = now + HOLD;
+        let resource_type = change.resource_type;
+        self.count_rejected(resource_type, rejected.len());
+        self.pending.push(Pending { ticket, resource_type, waiting, rejected, deadline });
+        ticket
+    }
+
+    fn count_rejected(&self, resource_type: ResourceType, count: usize) {
+        if let Some(index) = ResourceType::ALL.iter().position(|known| *known == resource_type) {
+            let count = u64::try_from(count).unwrap_or(u64::MAX);
+            self.shared.registry.config_rejected[index].fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Checks a resource by itself.
+    fn want(&mut self, resource: Resource, stored: Stored) -> Result<(), String> {
+        match resource {
+            Resource::Cluster(config) => {
+                check_cluster(&config)?;
+                self.desired.clusters.insert(Arc::clone(&config.name), Wanted { config, stored });
+            }
+            Resource::Endpoint(config) => {
+                self.desired.assignments.insert(Arc::clone(&config.cluster_name), Wanted { config, stored });
+            }
+            Resource::Route(config) => {
+                let table = RouteTable::compile(&config).map_err(|error| error.to_string())?;
+                let name = Arc::clone(&config.name);
+                let config = Arc::new(ActiveRoutes { config, table });
+                let before = self.desired.routes.insert(name, Wanted { config, stored });
+                self.remember(before.map(|before| before.stored));
+            }
+            Resource::Listener(config) => self.want_listener(config, stored)?,
+            Resource::Secret(_) => return Err("secrets are not supported yet".to_owned()),
+        }
+        Ok(())
+    }
+
+    fn want_listener(&mut self, config: Arc<Listener>, stored: Stored) -> Result<(), String> {
+        let name = Arc::clone(&config.name);
+        let ListenerKind::Socket(socket) = &config.kind else {
+            // Read by gRPC clients only. Not refused: it is right, and nothing for us to do.
+            return Ok(());
+        };
+        if !socket.bind_to_port {
+            return Err("bind_to_port: listeners without a socket are not supported yet".to_owned());
+        }
+        if socket.use_original_dst {
+            return Err("use_original_dst: redirected connections are not supported yet".to_owned());
+        }
+        let key = key(&name, socket.address);
+        let same = |other: &Wanted<Listener>| match &other.config.kind {
+            ListenerKind::Socket(other_socket) => super::snapshot::key(&other.config.name, other_socket.address) == key,
+            ListenerKind::Api(_) => false,
+        };
+        if let Some((other, _)) = self.desired.listeners.iter().find(|(other, wanted)| **other != name && same(wanted))
+        {
+            return Err(format!("address: {} is taken by listener {other:?}", socket.address));
+        }
+        let mut inline = Vec::new();
+        for manager in managers(&config) {
+            if let RouteSource::Inline(routes) = &manager.routes {
+                let table = RouteTable::compile(routes).map_err(|error| format!("route_config: {error}"))?;
+                inline.push(Arc::new(ActiveRoutes { config: Arc::clone(routes), table }));
+            }
+        }
+        self.sockets
+            .bind(&key, socket.address)
+            .map_err(|error| format!("address: cannot listen on {}: {error}", socket.address))?;
+        self.desired.inline.insert(Arc::clone(&name), inline);
+        let before = self.desired.listeners.insert(name, Wanted { config, stored });
+        self.remember(before.map(|before| before.stored));
+        Ok(())
+    }
+
+    /// Keeps the version that a wanted one replaces, unless that one is held and so never served.
+    fn remember(&mut self, before: Option<Stored>) {
+        if let Some(before) = before
+            && !self.is_held(before.resource_type, &before.name)
+        {
+            self.serving.insert((before.resource_type, Arc::clone(&before.name)), before);
+        }
+    }
+
+    fn is_held(&self, resource_type: ResourceType, name: &Arc<str>) -> bool {
+        self.pending.iter().any(|held| held.resource_type == resource_type && held.waiting.contains(name))
+    }
+
+    fn remove(&mut self, resource_type: ResourceType, name: &Arc<str>) {
+        match resource_type {
+            ResourceType::Cluster => {
+                self.desired.clusters.remove(name);
+                self.desired.resolved.remove(name);
+            }
+            // The addresses of a cluster in use are worth more than the news that there are none: they stay until the
+            // cluster goes or a new assignment comes.
+            ResourceType::Endpoint => {}
+            ResourceType::Listener => {
+                self.desired.listeners.remove(name);
+                self.desired.inline.remove(name);
+            }
+            // A route goes with the last listener that names it.
+            ResourceType::Route | ResourceType::Secret => {}
+        }
+    }
+
+    /// Makes visible what is whole, and concludes what has nothing left to wait for.
+    fn settle(&mut self) {
+        let assembled = assemble::assemble(&self.desired, &self.active, &self.shared.registry, self.draw);
+        if assemble::differs(&assembled, &self.active) {
+            self.publish(assembled);
+        }
+        self.forget_unnamed();
+        self.conclude();
+        let pending = &self.pending;
+        self.serving.retain(|(resource_type, name), _| {
+            pending.iter().any(|held| held.resource_type == *resource_type && held.waiting.contains(name))
+        });
+        self.subscribe();
+    }
+
+    fn publish(&mut self, mut snapshot: Snapshot) {
+        snapshot.generation = self.active.generation + 1;
+        let snapshot = Arc::new(snapshot);
+        self.active = Arc::clone(&snapshot);
+        self.shared.snapshot.store(Arc::clone(&snapshot));
+        let desired = &self.desired;
+        let wanted = |key_wanted: &str| {
+            desired.listeners.values().any(|w| match &w.config.kind {
+                ListenerKind::Socket(socket) => *key(&w.config.name, socket.address) == *key_wanted,
+                ListenerKind::Api(_) => false,
+            })
+        };
+        self.sockets.reconcile(&snapshot, wanted, &self.shared);
+        self.shared.tell_all(|| Order::Refresh);
+        self.shared.registry.keep(
+            |cluster| snapshot.clusters.contains_key(cluster),
+            |listener| snapshot.listeners.values().any(|active| *active.config.name == *listener),
+        );
+        self.shared.registry.config_applied.fetch_add(1, Ordering::Relaxed);
+        info!(
+            generation = snapshot.generation,
+            listeners = snapshot.listeners.len(),
+            clusters = snapshot.clusters.len(),
+            "configuration applied"
+        );
+        self.effects.push(Effect::Published);
+    }
+
+    fn conclude(&mut self) {
+        let mut pending = std::mem::take(&mut self.pending);
+        for change in &mut pending {
+            change.waiting.retain(|name| assemble::missing(&self.desired, &self.active, change.resource_type, name));
+        }
+        pending.retain_mut(|change| {
+            if change.waiting.is_empty() {
+                let rejected = std::mem::take(&mut change.rejected);
+                self.effects.push(Effect::Concluded { ticket: change.ticket, rejected });
+            }
+            !change.waiting.is_empty()
+        });
+        self.pending = pending;
+    }
+
+    fn give_up(&mut self, pending: Pending) {
+        let mut rejected = pending.rejected;
+        for name in pending.waiting {
+            let reason = assemble::reason(&self.desired, pending.resource_type, &name);
+            warn!(r#type = %pending.resource_type, name = %name, reason, "resource refused");
+            self.revert(pending.resource_type, &name);
+            rejected.push((name, reason));
+            self.count_rejected(pending.resource_type, 1);
+        }
+        self.effects.push(Effect::Concluded { ticket: pending.ticket, rejected });
+    }
+
+    /// The active version is the wanted one again.
+    fn revert(&mut self, resource_type: ResourceType, name: &Arc<str>) {
+        let serving = self.serving.remove(&(resource_type, Arc::clone(name)));
+        match resource_type {
+            ResourceType::Route => match self.active.routes.get(name) {
+                Some(active) => {
+                    if let Some(wanted) = self.desired.routes.get_mut(name) {
+                        wanted.config = Arc::clone(active);
+                        wanted.stored = serving.unwrap_or_else(|| wanted.stored.clone());
+                    }
+                }
+                None => drop(self.desired.routes.remove(name)),
+            },
+            ResourceType::Listener => match self.active.listeners.values().find(|active| active.config.name == *name) {
+                Some(active) => {
+                    if let Some(wanted) = self.desired.listeners.get_mut(name) {
+                        wanted.config = Arc::clone(&active.config);
+                        wanted.stored = serving.unwrap_or_else(|| wanted.stored.clone());
+                    }
+                    self.desired.inline.insert(Arc::clone(name), assemble::inline_routes(active));
+                }
+                None => {
+                    self.desired.listeners.remove(name);
+                    self.desired.inline.remove(name);
+                }
+            },
+            // These never wait.
+            ResourceType::Cluster | ResourceType::Endpoint | ResourceType::Secret => {}
+        }
+    }
+
+    /// Drops assignments and routes that nothing names any more. What nothing has named yet stays: it may have come before
+    /// its listener.
+    fn forget_unnamed(&mut self) {
+        let desired = &mut self.desired;
+        let services: BTreeSet<&Arc<str>> = desired
+            .clusters
+            .values()
+            .map(|wanted| &wanted.config)
+            .chain(self.active.clusters.values().map(|active| &active.config))
+            .filter_map(|cluster| eds_service(cluster))
+            .collect();
+        let once = &self.subscribed.0;
+        desired.assignments.retain(|name, _| services.contains(name) || !once.contains(name));
+        let wanted = desired.listeners.values().map(|wanted| &wanted.config);
+        let active = self.active.listeners.values().map(|active| &active.config);
+        let names: BTreeSet<&Arc<str>> = wanted.chain(active).flat_map(|listener| route_names(listener)).collect();
+        let once = &self.subscribed.1;
+        desired.routes.retain(|name, _| names.contains(name) || !once.contains(name));
+    }
+
+    fn subscribe(&mut self) {
+        let endpoints: BTreeSet<_> =
+            self.desired.clusters.values().filter_map(|wanted| eds_service(&wanted.config)).cloned().collect();
+        let routes: BTreeSet<_> =
+            self.desired.listeners.values().flat_map(|wanted| route_names(&wanted.config)).cloned().collect();
+        if (&endpoints, &routes) != (&self.subscribed.0, &self.subscribed.1) {
+            self.subscribed = (endpoints.clone(), routes.clone());
+            self.effects.push(Effect::Subscribe { endpoints, routes });
+        }
+    }
+}
+
+fn check_cluster(cluster: &Cluster) -> Result<(), String> {
+    match &cluster.discovery {
+        Discovery::Eds { .. } | Discovery::Static(_) | Discovery::StrictDns { .. } => Ok(()),
+        Discovery::OriginalDestination => Err("type: ORIGINAL_DST is not supported yet".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,287 @@
+//! Puts a snapshot together from what is wanted and what is active. No effects besides the registry's entries.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt as _};
+use tidegate_traffic::{Balancer, EndpointSet};
+use tidegate_xds::name::ResourceType;
+use tidegate_xds::resource::Listener;
+use tidegate_xds::resource::cluster::{Cluster, Discovery};
+use tidegate_xds::resource::endpoint::ClusterLoadAssignment;
+use tidegate_xds::resource::listener::{FilterChain, ListenerKind, NetworkFilter, RouteSource};
+
+use super::Desired;
+use crate::config::registry::Registry;
+use crate::config::snapshot::{
+    ActiveChain, ActiveCluster, ActiveListener, ActiveRoutes, ChainKind, HttpChain, Snapshot, chains, eds_service, key,
+    localities, route_names,
+};
+use crate::filter::Filter;
+
+type Clusters = HashMap<Arc<str>, Arc<ActiveCluster>>;
+type Routes = HashMap<Arc<str>, Arc<ActiveRoutes>>;
+
+/// The best snapshot that can be shown now.
+pub(super) fn assemble(desired: &Desired, active: &Snapshot, registry: &Registry, draw: u64) -> Snapshot {
+    let mut clusters = wanted_clusters(desired, active, registry, draw);
+    let mut routes = wanted_routes(desired, active, &clusters);
+    let listeners = wanted_listeners(desired, active, &clusters, &routes, registry);
+
+    let named: BTreeSet<&Arc<str>> = listeners.values().flat_map(|listener| route_names(&listener.config)).collect();
+    routes.retain(|name, _| named.contains(name));
+    for name in referenced(&listeners) {
+        if !clusters.contains_key(&name)
+            && let Some(kept) = active.clusters.get(&name)
+        {
+            clusters.insert(name, Arc::clone(kept));
+        }
+    }
+    let clusters = if same(&clusters, &active.clusters) { Arc::clone(&active.clusters) } else { Arc::new(clusters) };
+    Snapshot { generation: active.generation, listeners, clusters, routes }
+}
+
+/// Whether anything that a request could see has changed.
+pub(super) fn differs(assembled: &Snapshot, active: &Snapshot) -> bool {
+    !Arc::ptr_eq(&assembled.clusters, &active.clusters)
+        || !same(&assembled.listeners, &active.listeners)
+        || !same(&assembled.routes, &active.routes)
+}
+
+fn same<T>(a: &HashMap<Arc<str>, Arc<T>>, b: &HashMap<Arc<str>, Arc<T>>) -> bool {
+    a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| Arc::ptr_eq(a, b)))
+}
+
+fn assignment<'d>(desired: &'d Desired, cluster: &Cluster) -> Option<&'d Arc<ClusterLoadAssignment>> {
+    match &cluster.discovery {
+        Discovery::Eds { service_name } => desired.assignments.get(service_name).map(|wanted| &wanted.config),
+        Discovery::StrictDns { .. } => desired.resolved.get(&cluster.name),
+        Discovery::Static(_) | Discovery::OriginalDestination => None,
+    }
+}
+
+/// Whether a cluster knows where its endpoints are.
+fn is_ready(desired: &Desired, cluster: &Cluster) -> bool {
+    matches!(cluster.discovery, Discovery::Static(_)) || assignment(desired, cluster).is_some()
+}
+
+fn wanted_clusters(desired: &Desired, active: &Snapshot, registry: &Registry, draw: u64) -> Clusters {
+    let mut clusters = HashMap::with_capacity(desired.clusters.len());
+    for (name, wanted) in &desired.clusters {
+        let before = active.clusters.get(name);
+        if !is_ready(desired, &wanted.config) {
+            if let Some(before) = before {
+                clusters.insert(Arc::clone(name), Arc::clone(before));
+            }
+            continue;
+        }
+        let assignment = assignment(desired, &wanted.config);
+        let unchanged = before.filter(|before| {
+            Arc::ptr_eq(&before.config, &wanted.config)
+                && before.assignment.as_ref().map(Arc::as_ptr) == assignment.map(Arc::as_ptr)
+        });
+        let cluster = match unchanged {
+            Some(before) => Arc::clone(before),
+            None => Arc::new(compile_cluster(&wanted.config, assignment, before, registry, draw)),
+        };
+        clusters.insert(Arc::clone(name), cluster);
+    }
+    clusters
+}
+
+fn compile_cluster(
+    config: &Arc<Cluster>,
+    assignment: Option<&Arc<ClusterLoadAssignment>>,
+    before: Option<&Arc<ActiveCluster>>,
+    registry: &Registry,
+    draw: u64,
+) -> ActiveCluster {
+    let endpoints = EndpointSet::build(match &config.discovery {
+        Discovery::StrictDns { .. } => assignment.map_or(&[], |resolved| &resolved.localities),
+        Discovery::Eds { .. } | Discovery::Static(_) | Discovery::OriginalDestination => localities(config, assignment),
+    });
+    let addresses: Vec<_> = endpoints.endpoints().iter().map(|endpoint| endpoint.address).collect();
+    let state = registry.cluster(&config.name);
+    let states = registry.endpoints(&state, &addresses);
+    // The turn of a round robin is learned state: a change of endpoints must not send everybody back to the first.
+    let balancer = match before {
+        Some(before) if before.config.load_balancing == config.load_balancing => Arc::clone(&before.balancer),
+        Some(_) | None => Arc::new(Balancer::new(&config.load_balancing, draw)),
+    };
+    ActiveCluster { config: Arc::clone(config), assignment: assignment.cloned(), endpoints, states, balancer, state }
+}
+
+fn wanted_routes(desired: &Desired, active: &Snapshot, clusters: &Clusters) -> Routes {
+    let mut routes = HashMap::new();
+    for (name, wanted) in &desired.routes {
+        let before = active.routes.get(name);
+        let unchanged = before.is_some_and(|before| Arc::ptr_eq(before, &wanted.config));
+        if unchanged || wanted.config.table.clusters().all(|cluster| clusters.contains_key(cluster)) {
+            routes.insert(Arc::clone(name), Arc::clone(&wanted.config));
+        } else if let Some(before) = before {
+            routes.insert(Arc::clone(name), Arc::clone(before));
+        }
+    }
+    routes
+}
+
+fn wanted_listeners(
+    desired: &Desired,
+    active: &Snapshot,
+    clusters: &Clusters,
+    routes: &Routes,
+    registry: &Registry,
+) -> HashMap<Arc<str>, Arc<ActiveListener>> {
+    let mut listeners = HashMap::with_capacity(desired.listeners.len());
+    for (name, wanted) in &desired.listeners {
+        let before = active.listeners.values().find(|before| before.config.name == *name);
+        let inline = desired.inline.get(name).map_or(&[][..], Vec::as_slice);
+        let unchanged = before.is_some_and(|before| Arc::ptr_eq(&before.config, &wanted.config));
+        let whole = (unchanged || named_clusters(&wanted.config, inline).all(|cluster| clusters.contains_key(cluster)))
+            && route_names(&wanted.config).all(|route| routes.contains_key(route));
+        let listener = if whole {
+            match before {
+                Some(before) if unchanged && !routes_changed(before, routes) => Some(Arc::clone(before)),
+                Some(_) | None => compile_listener(&wanted.config, inline, routes, registry).map(Arc::new),
+            }
+        } else {
+            before.cloned()
+        };
+        if let Some(listener) = listener {
+            listeners.insert(Arc::clone(&listener.key), listener);
+        }
+    }
+    listeners
+}
+
+fn routes_changed(listener: &ActiveListener, routes: &Routes) -> bool {
+    http_chains(listener).any(|chain| match &chain.manager.routes {
+        RouteSource::Rds(name) => routes.get(name).is_none_or(|now| !Arc::ptr_eq(now, &chain.routes)),
+        RouteSource::Inline(_) => false,
+    })
+}
+
+fn http_chains(listener: &ActiveListener) -> impl Iterator<Item = &Arc<HttpChain>> {
+    listener.chains.iter().chain(&listener.default_chain).filter_map(|chain| match &chain.kind {
+        ChainKind::Http(http) => Some(http),
+        ChainKind::Tcp(_) => None,
+    })
+}
+
+/// The compiled inline routes of an active listener, in the order of its chains.
+pub(super) fn inline_routes(listener: &ActiveListener) -> Vec<Arc<ActiveRoutes>> {
+    let inline = http_chains(listener).filter(|chain| matches!(chain.manager.routes, RouteSource::Inline(_)));
+    inline.map(|chain| Arc::clone(&chain.routes)).collect()
+}
+
+fn compile_listener(
+    config: &Arc<Listener>,
+    inline: &[Arc<ActiveRoutes>],
+    routes: &Routes,
+    registry: &Registry,
+) -> Option<ActiveListener> {
+    let ListenerKind::Socket(socket) = &config.kind else { return None };
+    let mut inline = inline.iter();
+    let mut compiled = Vec::with_capacity(socket.filter_chains.len());
+    for chain in &socket.filter_chains {
+        compiled.push(compile_chain(chain, &mut inline, routes)?);
+    }
+    let default_chain = match &socket.default_filter_chain {
+        Some(chain) => Some(compile_chain(chain, &mut inline, routes)?),
+        None => None,
+    };
+    Some(ActiveListener {
+        key: key(&config.name, socket.address),
+        address: socket.address,
+        detection_timeout: socket.detection_timeout,
+        chains: compiled,
+        default_chain,
+        state: registry.listener(&config.name),
+        config: Arc::clone(config),
+    })
+}
+
+fn compile_chain<'a>(
+    chain: &FilterChain,
+    inline: &mut impl Iterator<Item = &'a Arc<ActiveRoutes>>,
+    routes: &Routes,
+) -> Option<ActiveChain> {
+    let kind = match &chain.filter {
+        NetworkFilter::Http(manager) => {
+            let routes = match &manager.routes {
+                RouteSource::Rds(name) => routes.get(name)?,
+                RouteSource::Inline(_) => inline.next()?,
+            };
+            ChainKind::Http(Arc::new(HttpChain {
+                manager: (**manager).clone(),
+                routes: Arc::clone(routes),
+                filters: manager.http_filters.iter().map(Filter::compile).collect(),
+            }))
+        }
+        NetworkFilter::Tcp(tcp) => ChainKind::Tcp(Arc::new(tcp.clone())),
+    };
+    Some(ActiveChain { matches: chain.matches.clone(), kind })
+}
+
+/// The clusters that a listener names itself: in inline routes and in TCP chains.
+fn named_clusters<'a>(listener: &'a Listener, inline: &'a [Arc<ActiveRoutes>]) -> impl Iterator<Item = &'a Arc<str>> {
+    let tcp = chains(listener).flat_map(|chain| match &chain.filter {
+        NetworkFilter::Tcp(tcp) => tcp.clusters.as_slice(),
+        NetworkFilter::Http(_) => &[],
+    });
+    tcp.map(|(cluster, _)| cluster).chain(inline.iter().flat_map(|routes| routes.table.clusters()))
+}
+
+/// Every cluster that an active listener leads to.
+fn referenced(listeners: &HashMap<Arc<str>, Arc<ActiveListener>>) -> BTreeSet<Arc<str>> {
+    let mut names = BTreeSet::new();
+    for listener in listeners.values() {
+        names.extend(named_clusters(&listener.config, &[]).cloned());
+        names.extend(http_chains(listener).flat_map(|chain| chain.routes.table.clusters()).cloned());
+    }
+    names
+}
+
+/// Whether a resource is wanted, waits for what it names, and so is not active. Listeners that wait for routes by name do
+/// not count: their answer may be what makes the control plane send the routes.
+pub(super) fn missing(desired: &Desired, active: &Snapshot, resource_type: ResourceType, name: &Arc<str>) -> bool {
+    match resource_type {
+        ResourceType::Route => desired.routes.get(name).is_some_and(|wanted| {
+            let is_active = active.routes.get(name).is_some_and(|active| Arc::ptr_eq(active, &wanted.config));
+            !is_active && waits_for(desired, wanted.config.table.clusters()).is_some()
+        }),
+        ResourceType::Listener => desired.listeners.get(name).is_some_and(|wanted| {
+            let is_active = active.listeners.values().any(|active| Arc::ptr_eq(&active.config, &wanted.config));
+            let inline = desired.inline.get(name).map_or(&[][..], Vec::as_slice);
+            !is_active && waits_for(desired, named_clusters(&wanted.config, inline)).is_some()
+        }),
+        ResourceType::Cluster | ResourceType::Endpoint | ResourceType::Secret => false,
+    }
+}
+
+/// The first cluster that is not ready, and why.
+fn waits_for<'a>(desired: &Desired, mut clusters: impl Iterator<Item = &'a Arc<str>>) -> Option<String> {
+    clusters.find_map(|name| match desired.clusters.get(name) {
+        None => Some(format!("cluster {name:?} is not known")),
+        Some(wanted) if is_ready(desired, &wanted.config) => None,
+        Some(wanted) => match eds_service(&wanted.config) {
+            Some(service) => Some(format!("endpoints {service:?} of cluster {name:?} have not arrived")),
+            None => Some(format!("the addresses of cluster {name:?} are not resolved")),
+        },
+    })
+}
+
+/// Why a resource has not become active.
+pub(super) fn reason(desired: &Desired, resource_type: ResourceType, name: &Arc<str>) -> String {
+    let waiting = match resource_type {
+        ResourceType::Route => {
+            desired.routes.get(name).and_then(|wanted| waits_for(desired, wanted.config.table.clusters()))
+        }
+        ResourceType::Listener => desired.listeners.get(name).and_then(|wanted| {
+            let inline = desired.inline.get(name).map_or(&[][..], Vec::as_slice);
+            waits_for(desired, named_clusters(&wanted.config, inline))
+        }),
+        ResourceType::Cluster | ResourceType::Endpoint | ResourceType::Secret => None,
+    };
+    waiting.unwrap_or_else(|| "not whole within 15 s".to_owned())
+}

@@ -1,0 +1,401 @@
+//! The control thread's loop: resources in, snapshots out, and the drain.
+//!
+//! One loop owns the [`Applier`], so that configuration changes one at a time whatever their source: the control plane, the
+//! disk, a name's addresses, or a caller in the same process (tests, benches).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tidegate_xds::ads::client::{ClientEvent, Subscription, Update};
+use tidegate_xds::name::ResourceType;
+use tidegate_xds::resource::{Decoded, Resource};
+use tidegate_xds::transport::{ClientConfig, ClientHandle, connect};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::apply::{Applier, Change, Effect, Offer, Ticket};
+use super::persist::{self, Stored};
+use crate::clock;
+use crate::config::resolve::{Resolved, Resolver};
+use crate::drain::{Phase, Timing};
+use crate::worker::{Order, Shared};
+
+/// Changes that come together are written together.
+const SAVE_AFTER: Duration = Duration::from_millis(200);
+
+/// How often a closing process looks whether it may end, besides being told.
+const CLOSING_TICK: Duration = Duration::from_millis(50);
+
+/// A resource that was not taken, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Its name.
+    pub name: Arc<str>,
+    /// `field path: reason`.
+    pub reason: String,
+}
+
+/// What the loop is asked.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Apply changes; answered when all of them are concluded.
+    Apply { changes: Vec<Change>, reply: oneshot::Sender<Vec<Refused>> },
+    /// Where a listener listens.
+    Address { listener: Arc<str>, reply: oneshot::Sender<Option<SocketAddr>> },
+    /// All resources, as JSON texts by type.
+    Dump { reply: oneshot::Sender<Vec<(ResourceType, String)>> },
+    /// Leave.
+    Drain(Timing),
+    /// End now.
+    Stop,
+}
+
+/// Who waits for a ticket.
+#[derive(Debug)]
+enum Waiter {
+    ControlPlane { resource_type: ResourceType, nonce: Arc<str> },
+    Caller(u64),
+}
+
+#[derive(Debug)]
+struct Caller {
+    open: usize,
+    refused: Vec<Refused>,
+    reply: oneshot::Sender<Vec<Refused>>,
+}
+
+#[derive(Debug)]
+struct Leaving {
+    closing_at: Instant,
+    deadline: Instant,
+}
+
+/// The loop's state.
+pub(crate) struct Watch {
+    shared: Arc<Shared>,
+    applier: Applier,
+    state_dir: Option<PathBuf>,
+    client: Option<ClientHandle>,
+    waiters: BTreeMap<u64, Waiter>,
+    callers: BTreeMap<u64, Caller>,
+    next_caller: u64,
+    save_at: Option<Instant>,
+    saving: Option<JoinHandle<()>>,
+    resolver: Resolver,
+    leaving: Option<Leaving>,
+    /// What has been subscribed to by name; nothing is, before there is a name.
+    named: BTreeSet<ResourceType>,
+}
+
+impl Watch {
+    /// Reads what was kept on disk, before anything else happens.
+    pub(crate) fn new(shared: Arc<Shared>, state_dir: Option<PathBuf>, draw: u64) -> (Self, mpsc::Receiver<Resolved>) {
+        let (resolver, resolved) = Resolver::new();
+        let applier = Applier::new(Arc::clone(&shared), draw);
+        let watch = Self {
+            shared,
+            applier,
+            state_dir,
+            client: None,
+            waiters: BTreeMap::new(),
+            callers: BTreeMap::new(),
+            next_caller: 0,
+            save_at: None,
+            saving: None,
+            resolver,
+            leaving: None,
+            named: BTreeSet::new(),
+        };
+        (watch, resolved)
+    }
+
+    /// Runs until told to stop or drained.
+    pub(crate) async fn run(
+        mut self,
+        mut commands: mpsc::UnboundedReceiver<Command>,
+        mut resolved: mpsc::Receiver<Resolved>,
+        control: Option<ClientConfig>,
+    ) {
+        self.load();
+        let mut events = control.map(|config| self.connect(config));
+        loop {
+            self.react();
+            let wake = self.next_wake();
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Stop) | None => break,
+                    Some(command) => self.command(command),
+                },
+                event = next_event(&mut events) => match event {
+                    Some(event) => self.event(event),
+                    None => events = None,
+                },
+                Some(resolved) = resolved.recv() => self.applier.resolved(resolved.cluster, resolved.assignment),
+                () = self.shared.drain.connection_ended.notified(), if self.leaving.is_some() => {}
+                () = sleep_until(wake) => {}
+            }
+            if self.tick(clock::now()) {
+                break;
+            }
+        }
+        if self.save_at.is_some() {
+            self.save();
+        }
+        if let Some(saving) = self.saving.take() {
+            // The file is whole either way; waiting only makes it the newest.
+            drop(saving.await);
+        }
+        self.applier.sockets.close();
+    }
+
+    fn load(&mut self) {
+        let Some(directory) = &self.state_dir else { return };
+        let kept = persist::load(directory);
+        if kept.is_empty() {
+            return;
+        }
+        let count = kept.len();
+        let changes = changes(kept.into_iter().map(|stored| (stored.resource_type, offer(stored))));
+        self.applier.offer_all(changes, clock::now());
+        info!(resources = count, "kept configuration loaded");
+    }
+
+    fn connect(&mut self, mut config: ClientConfig) -> mpsc::Receiver<ClientEvent> {
+        let held = self.applier.stored();
+        config.held = held.into_iter().map(|stored| (stored.resource_type, stored.name, stored.version)).collect();
+        let (client, events) = connect(config);
+        client.subscribe(ResourceType::Cluster, Subscription::Wildcard);
+        client.subscribe(ResourceType::Listener, Subscription::Wildcard);
+        self.client = Some(client);
+        events
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Apply { changes, reply } => {
+                let tickets = self.applier.offer_all(changes, clock::now());
+                self.next_caller += 1;
+                let caller = Caller { open: tickets.len(), refused: Vec::new(), reply };
+                self.callers.insert(self.next_caller, caller);
+                for Ticket(ticket) in tickets {
+                    self.waiters.insert(ticket, Waiter::Caller(self.next_caller));
+                }
+            }
+            Command::Address { listener, reply } => {
+                let active = self.shared.snapshot.load();
+                let found = active.listeners.values().find(|active| active.config.name == listener);
+                let address = found.and_then(|active| self.applier.sockets.local(&active.key));
+                // Whoever asked may have given up.
+                reply.send(address).ok();
+            }
+            Command::Dump { reply } => {
+                let resources = self.applier.resources();
+                let texts = resources.iter().map(|resource| (resource.resource_type(), resource.to_json()));
+                drop(reply.send(texts.collect()));
+            }
+            Command::Drain(timing) => self.begin_drain(timing),
+            Command::Stop => {}
+        }
+    }
+
+    fn event(&mut self, event: ClientEvent) {
+        match event {
+            ClientEvent::Connected => {
+                self.shared.registry.control_connected.store(true, Ordering::Relaxed);
+                info!("connected to the control plane");
+            }
+            ClientEvent::Disconnected { reason } => {
+                let was = self.shared.registry.control_connected.swap(false, Ordering::Relaxed);
+                if was {
+                    warn!(reason, "lost the control plane; serving on");
+                }
+            }
+            ClientEvent::Update(update) => self.update(update),
+        }
+    }
+
+    fn update(&mut self, update: Update) {
+        let offered = update.changed.into_iter().map(|received| Offer {
+            name: received.name,
+            version: received.version,
+            value: received.value,
+            resource: received.decoded.map(|decoded| decoded.resource).map_err(|error| error.to_string()),
+        });
+        let change =
+            Change { resource_type: update.resource_type, offered: offered.collect(), removed: update.removed };
+        let Ticket(ticket) = self.applier.offer(change, clock::now());
+        let waiter = Waiter::ControlPlane { resource_type: update.resource_type, nonce: update.nonce };
+        self.waiters.insert(ticket, waiter);
+    }
+
+    /// Passes on what the applier decided.
+    fn react(&mut self) {
+        for effect in self.applier.take_effects() {
+            match effect {
+                Effect::Concluded { ticket: Ticket(ticket), rejected } => self.concluded(ticket, rejected),
+                Effect::Subscribe { endpoints, routes } => {
+                    self.subscribe(ResourceType::Endpoint, endpoints);
+                    self.subscribe(ResourceType::Route, routes);
+                }
+                Effect::Published => {
+                    if self.state_dir.is_some() && self.save_at.is_none() {
+                        self.save_at = Some(clock::now() + SAVE_AFTER);
+                    }
+                }
+            }
+        }
+        if self.applier.is_whole() {
+            self.shared.registry.ready.store(true, Ordering::Relaxed);
+        }
+        self.resolver.keep(self.applier.names_to_resolve());
+    }
+
+    fn subscribe(&mut self, resource_type: ResourceType, names: BTreeSet<Arc<str>>) {
+        if let Some(client) = &self.client
+            && (!names.is_empty() || self.named.contains(&resource_type))
+        {
+            self.named.insert(resource_type);
+            client.subscribe(resource_type, Subscription::Names(names));
+        }
+    }
+
+    fn concluded(&mut self, ticket: u64, rejected: Vec<(Arc<str>, String)>) {
+        match self.waiters.remove(&ticket) {
+            Some(Waiter::ControlPlane { resource_type, nonce }) => {
+                if let Some(client) = &self.client {
+                    client.conclude(resource_type, nonce, rejected);
+                }
+            }
+            Some(Waiter::Caller(caller)) => {
+                if let Some(waiting) = self.callers.get_mut(&caller) {
+                    waiting.open -= 1;
+                    waiting.refused.extend(rejected.into_iter().map(|(name, reason)| Refused { name, reason }));
+                    if waiting.open == 0
+                        && let Some(done) = self.callers.remove(&caller)
+                    {
+                        drop(done.reply.send(done.refused));
+                    }
+                }
+            }
+            // Loaded from disk: nobody waits.
+            None => {}
+        }
+    }
+
+    fn begin_drain(&mut self, timing: Timing) {
+        let now = clock::now();
+        let deadline = now + timing.deadline.max(timing.leaving);
+        let sooner = Leaving { closing_at: now + timing.leaving, deadline };
+        match &mut self.leaving {
+            // A second signal can only hasten the end.
+            Some(leaving) => {
+                leaving.closing_at = leaving.closing_at.min(sooner.closing_at);
+                leaving.deadline = leaving.deadline.min(sooner.deadline);
+            }
+            None => {
+                info!(seconds = timing.leaving.as_secs_f64(), "draining: not ready any more, still accepting");
+                self.shared.drain.advance(Phase::Leaving);
+                self.leaving = Some(sooner);
+            }
+        }
+    }
+
+    /// `true`: the process is done.
+    fn tick(&mut self, now: Instant) -> bool {
+        if self.applier.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.applier.tick(now);
+        }
+        if self.save_at.is_some_and(|at| at <= now) && self.saving.as_ref().is_none_or(JoinHandle::is_finished) {
+            self.save();
+        }
+        let Some(leaving) = &self.leaving else { return false };
+        if leaving.closing_at <= now && !self.shared.drain.is_closing() {
+            info!(connections = self.shared.registry.connections(), "draining: accepting no more");
+            self.shared.drain.advance(Phase::Closing);
+            self.applier.sockets.close();
+            self.shared.tell_all(|| Order::Drain);
+        }
+        let over =
+            self.shared.drain.is_closing() && self.applier.sockets.closed() && self.shared.registry.connections() == 0;
+        if over || leaving.deadline <= now {
+            info!(connections = self.shared.registry.connections(), "drained");
+            return true;
+        }
+        false
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let leaving = self.leaving.as_ref().map(|leaving| {
+            if self.shared.drain.is_closing() {
+                leaving.deadline.min(clock::now() + CLOSING_TICK)
+            } else {
+                leaving.closing_at.min(leaving.deadline)
+            }
+        });
+        let saving = self.save_at.filter(|_| self.saving.as_ref().is_none_or(JoinHandle::is_finished));
+        let retry_save = self.save_at.filter(|_| saving.is_none()).map(|_| clock::now() + SAVE_AFTER);
+        [self.applier.next_deadline(), saving, retry_save, leaving].into_iter().flatten().min()
+    }
+
+    fn save(&mut self) {
+        self.save_at = None;
+        let Some(directory) = self.state_dir.clone() else { return };
+        let stored = self.applier.stored();
+        self.saving = Some(tokio::task::spawn_blocking(move || {
+            if let Err(error) = persist::save(&directory, &persist::encode(stored.iter())) {
+                warn!(path = %directory.display(), %error, "configuration cannot be kept on disk");
+            }
+        }));
+    }
+}
+
+fn offer(stored: Stored) -> Offer {
+    let decoded = Decoded::from_any(stored.resource_type.type_url(), &stored.value);
+    Offer {
+        resource: decoded.map(|decoded| decoded.resource).map_err(|error| error.to_string()),
+        name: stored.name,
+        version: stored.version,
+        value: stored.value,
+    }
+}
+
+/// One change for each type, in the order in which types are applied.
+pub(crate) fn changes(offers: impl Iterator<Item = (ResourceType, Offer)>) -> Vec<Change> {
+    let mut by_type: BTreeMap<ResourceType, Vec<Offer>> = BTreeMap::new();
+    for (resource_type, offer) in offers {
+        by_type.entry(resource_type).or_default().push(offer);
+    }
+    let changes = by_type.into_iter();
+    changes.map(|(resource_type, offered)| Change { resource_type, offered, removed: Vec::new() }).collect()
+}
+
+/// A typed resource on offer, as if it had come over the wire.
+pub(crate) fn offer_typed(resource: Resource) -> (ResourceType, Offer) {
+    let offer = Offer {
+        name: Arc::clone(resource.name()),
+        version: resource.version(),
+        value: resource.encode_value(),
+        resource: Ok(resource.clone()),
+    };
+    (resource.resource_type(), offer)
+}
+
+async fn next_event(events: &mut Option<mpsc::Receiver<ClientEvent>>) -> Option<ClientEvent> {
+    match events {
+        Some(events) => events.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,216 @@
+//! Both directions of one exchange at the same time.
+//!
+//! # Why at the same time
+//! An endpoint may answer before it has read the request (a 413, a gRPC stream), and a caller may wait for the beginning of
+//! the answer before it sends the rest. Neither direction may wait for the other, so one task polls both.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tidegate_http1::{HeadEdits, ResponseHead};
+
+use crate::clock::{Alarm, Ring, Slot};
+use crate::limits::INTERIM_ANSWERS_MAX;
+use crate::upstream::{Answer, Fault};
+use crate::wire::body::{Broken, Closed, Patience, Pump, PumpFault, Sink, Source};
+use crate::wire::tunnel::{Quiet, tunnel};
+
+/// The caller's side of a request: its body, and whether the caller is still there.
+pub(crate) trait Caller {
+    type Body: Source;
+
+    fn body(&mut self) -> &mut Self::Body;
+    /// Whether any byte of the body was taken, so that the request cannot be sent again.
+    fn is_touched(&self) -> bool;
+    /// Whether the whole body was taken.
+    fn is_received(&self) -> bool;
+    /// Ready when the caller has gone. Polled only when its body has arrived.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+/// How an answer is to be begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Start {
+    /// The body's source can show its raw framing.
+    pub(crate) raw: bool,
+    /// The connection ends with this answer.
+    pub(crate) close: bool,
+    /// The answer switches protocols.
+    pub(crate) upgrade: bool,
+}
+
+/// Where the answer goes.
+pub(crate) trait Reply {
+    type Body: Sink;
+
+    /// An interim head. Callers that cannot take one do not get it.
+    fn interim(&mut self, head: &ResponseHead) -> Result<(), Trouble>;
+    /// The final head; it leaves with the first bytes of the body.
+    fn begin(&mut self, head: &ResponseHead, edits: &HeadEdits, start: Start) -> Result<(), Trouble>;
+    fn body(&mut self) -> &mut Self::Body;
+    /// Ready when the caller wants no answer any more.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+    /// Ends an answer that has begun and cannot be finished: the caller must see that it is torn.
+    fn abort(&mut self);
+    /// Whether the connection must end after this answer, whatever the exchange says.
+    fn must_close(&self) -> bool;
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The endpoint's side.
+    Upstream(Fault),
+    /// The request's body.
+    Caller(Broken),
+    /// The caller left while it was waiting.
+    CallerGone,
+    /// Configuration makes a head that cannot be written.
+    Unwritable,
+    /// A time limit passed.
+    Late(Late),
+}
+
+/// Which one, and whose silence it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Late {
+    /// The route's limit.
+    Total,
+    /// The caller owes its body.
+    CallerSending,
+    /// The caller does not read.
+    CallerReading,
+    /// The endpoint does not read.
+    UpstreamReading,
+    /// The endpoint owes its answer, or more of it.
+    Answer,
+}
+
+/// The four parties of an exchange.
+pub(crate) struct Exchange<'x, C, R, S, A> {
+    pub(crate) caller: &'x mut C,
+    pub(crate) reply: &'x mut R,
+    pub(crate) sink: S,
+    pub(crate) answer: A,
+    pub(crate) alarm: &'x Alarm,
+    pub(crate) upload: Pump,
+    /// The endpoint takes no more of the request. Its answer may still come.
+    pub(crate) unwanted: bool,
+    /// The limit that begins when the request has been received whole.
+    pub(crate) total: Option<Duration>,
+}
+
+impl<C: Caller, R: Reply, S: Sink, A: Answer> Exchange<'_, C, R, S, A> {
+    /// Sends the request until the final answer's head arrives.
+    pub(crate) async fn head(&mut self, idle: Option<Duration>) -> Result<ResponseHead, Trouble> {
+        self.alarm.set(Slot::Download, idle);
+        let mut interims = 0;
+        let head = poll_fn(|cx| {
+            if let Err(trouble) = self.poll_upload(cx) {
+                return Poll::Ready(Err(trouble));
+            }
+            loop {
+                match self.answer.poll_head(cx) {
+                    Poll::Ready(Ok(head)) if head.is_interim() => {
+                        interims += 1;
+                        if interims > INTERIM_ANSWERS_MAX {
+                            let fault = Fault::Unexpected("the endpoint sent too many interim answers");
+                            return Poll::Ready(Err(Trouble::Upstream(fault)));
+                        }
+                        if let Err(trouble) = self.reply.interim(&head) {
+                            return Poll::Ready(Err(trouble));
+                        }
+                    }
+                    Poll::Ready(Ok(head)) => return Poll::Ready(Ok(head)),
+                    Poll::Ready(Err(fault)) => return Poll::Ready(Err(Trouble::Upstream(fault))),
+                    Poll::Pending => break,
+                }
+            }
+            if let Poll::Ready(Err(Closed)) = self.reply.body().poll_flush(cx) {
+                return Poll::Ready(Err(Trouble::CallerGone));
+            }
+            self.poll_presence(cx, None)
+        })
+        .await;
+        self.alarm.clear(Slot::Download);
+        head
+    }
+
+    /// Relays the answer's body, and what is left of the request's.
+    pub(crate) async fn relay(&mut self, patience: Patience) -> Result<(), Trouble> {
+        let mut download = Pump::new(Slot::Download, patience);
+        poll_fn(|cx| {
+            if let Err(trouble) = self.poll_upload(cx) {
+                return Poll::Ready(Err(trouble));
+            }
+            match download.poll(cx, self.answer.body(), self.reply.body(), self.alarm) {
+                Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+                Poll::Ready(Err(PumpFault::Source(broken))) => {
+                    // What did arrive is passed on: the caller shall see a torn answer, not an empty connection.
+                    if self.reply.body().poll_flush(cx).is_pending() {
+                        self.alarm.clear(Slot::Download);
+                    }
+                    return Poll::Ready(Err(Trouble::Upstream(Fault::of(broken))));
+                }
+                Poll::Ready(Err(PumpFault::Sink(Closed))) => return Poll::Ready(Err(Trouble::CallerGone)),
+                Poll::Pending => {}
+            }
+            self.poll_presence(cx, Some(&download))
+        })
+        .await
+    }
+
+    /// After a switch of protocols: bytes both ways until both ends have closed.
+    pub(crate) async fn tunnel(&mut self, idle: Option<Duration>) -> Result<(), Quiet> {
+        self.caller.body().open_tunnel();
+        self.sink.open_tunnel();
+        self.answer.body().open_tunnel();
+        self.reply.body().open_tunnel();
+        let there = (self.caller.body(), &mut self.sink);
+        let back = (self.answer.body(), self.reply.body());
+        tunnel(there, back, self.alarm, idle).await
+    }
+
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Trouble> {
+        if self.upload.is_done() || self.unwanted {
+            return Ok(());
+        }
+        match self.upload.poll(cx, self.caller.body(), &mut self.sink, self.alarm) {
+            Poll::Ready(Ok(())) => {
+                if let Some(total) = self.total.take() {
+                    self.alarm.tighten(Slot::Total, total);
+                }
+                Ok(())
+            }
+            Poll::Ready(Err(PumpFault::Source(broken))) => Err(Trouble::Caller(broken)),
+            Poll::Ready(Err(PumpFault::Sink(Closed))) => {
+                self.unwanted = true;
+                self.alarm.clear(Slot::Upload);
+                Ok(())
+            }
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Whether the caller is still there and no time limit has passed.
+    fn poll_presence<T>(&mut self, cx: &mut Context<'_>, download: Option<&Pump>) -> Poll<Result<T, Trouble>> {
+        if self.reply.poll_gone(cx).is_ready() || (self.upload.is_done() && self.caller.poll_gone(cx).is_ready()) {
+            return Poll::Ready(Err(Trouble::CallerGone));
+        }
+        while let Poll::Ready(ring) = self.alarm.poll(cx) {
+            let late = match ring {
+                Ring::Poked => continue,
+                Ring::Due(Slot::Total) => Late::Total,
+                Ring::Due(Slot::Upload) if self.upload.waits_for_source() => Late::CallerSending,
+                Ring::Due(Slot::Upload) => Late::UpstreamReading,
+                Ring::Due(Slot::Download) => match download {
+                    Some(download) if !download.waits_for_source() => Late::CallerReading,
+                    Some(_) | None => Late::Answer,
+                },
+            };
+            return Poll::Ready(Err(Trouble::Late(late)));
+        }
+        Poll::Pending
+    }
+}

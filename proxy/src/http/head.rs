@@ -1,0 +1,245 @@
+//! Heads between the crates: the questions of the decisions answered from the codec's heads, and what the proxy changes.
+
+use std::borrow::Cow;
+use std::io::Write as _;
+use std::net::SocketAddr;
+
+use tidegate_http1::{HeadEdits, RequestHead, ResponseHead, Unwritable, Version};
+use tidegate_traffic::rewrite::{rewritten_authority, rewritten_path_and_query};
+use tidegate_traffic::timeout::TIMEOUT_HEADER;
+use tidegate_traffic::{
+    Chosen, CompiledForward, CompiledRoute, Context, HeadEditor, RequestView, ResponseView, apply_request,
+    apply_response,
+};
+use tidegate_xds::resource::listener::{HttpConnectionManager, ServerHeader};
+
+/// A request head with the path that rules see.
+#[derive(Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) head: &'a RequestHead,
+    pub(crate) path: &'a str,
+}
+
+impl<'a> Request<'a> {
+    pub(crate) fn new(head: &'a RequestHead) -> Self {
+        Self { head, path: head.path() }
+    }
+}
+
+impl RequestView for Request<'_> {
+    fn method(&self) -> &str {
+        self.head.method()
+    }
+
+    fn scheme(&self) -> &str {
+        self.head.scheme().unwrap_or("http")
+    }
+
+    fn authority(&self) -> &str {
+        self.head.authority()
+    }
+
+    fn path(&self) -> &str {
+        self.path
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.head.query()
+    }
+
+    fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
+        self.head.field_all(name)
+    }
+
+    fn path_and_query(&self) -> Cow<'_, str> {
+        Cow::Borrowed(self.head.path_and_query())
+    }
+}
+
+/// An answer's head.
+pub(crate) struct Response<'a>(pub(crate) &'a ResponseHead);
+
+impl ResponseView for Response<'_> {
+    fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
+        self.0.field_all(name)
+    }
+}
+
+struct RequestEditor<'a> {
+    head: &'a RequestHead,
+    edits: &'a mut HeadEdits,
+}
+
+impl HeadEditor for RequestEditor<'_> {
+    fn remove(&mut self, lower_name: &str) {
+        self.edits.remove(lower_name);
+    }
+
+    fn set(&mut self, name: &str, value: &[u8]) {
+        self.edits.set(name, value);
+    }
+
+    fn append(&mut self, name: &str, value: &[u8]) {
+        self.edits.append(name, value);
+    }
+
+    fn contains(&self, lower_name: &str) -> bool {
+        self.head.edited(self.edits).get(lower_name).is_some()
+    }
+}
+
+struct ResponseEditor<'a> {
+    head: &'a ResponseHead,
+    edits: &'a mut HeadEdits,
+}
+
+impl HeadEditor for ResponseEditor<'_> {
+    fn remove(&mut self, lower_name: &str) {
+        self.edits.remove(lower_name);
+    }
+
+    fn set(&mut self, name: &str, value: &[u8]) {
+        self.edits.set(name, value);
+    }
+
+    fn append(&mut self, name: &str, value: &[u8]) {
+        self.edits.append(name, value);
+    }
+
+    fn contains(&self, lower_name: &str) -> bool {
+        self.head.edited(self.edits).get(lower_name).is_some()
+    }
+}
+
+/// What the forwarded head depends on besides the request.
+pub(crate) struct Forwarding<'a> {
+    pub(crate) manager: &'a HttpConnectionManager,
+    pub(crate) route: &'a CompiledRoute,
+    pub(crate) forward: &'a CompiledForward,
+    pub(crate) chosen: &'a Chosen<'a>,
+    pub(crate) context: Context<'a>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) request_id: Option<u128>,
+    pub(crate) endpoint_hostname: Option<&'a str>,
+    pub(crate) attempt: u32,
+}
+
+/// Changes to a request on its way to the endpoint. The proxy's own fields come first, so that configuration has the last
+/// word on them.
+pub(crate) fn request_edits(head: &RequestHead, forwarding: &Forwarding<'_>) -> HeadEdits {
+    let mut edits = HeadEdits::new();
+    if let Some(id) = forwarding.request_id {
+        edits.append("x-request-id", &uuid(id));
+    }
+    if head.field("x-forwarded-proto").is_none() {
+        edits.append("x-forwarded-proto", head.scheme().unwrap_or("http").as_bytes());
+    }
+    if forwarding.manager.use_remote_address {
+        edits.set("x-forwarded-for", &forwarded_for(head, forwarding.peer));
+    }
+    if head.field(TIMEOUT_HEADER).is_some() {
+        edits.remove(TIMEOUT_HEADER);
+    }
+    if forwarding.route.include_attempt_count {
+        edits.set("x-envoy-attempt-count", forwarding.attempt.to_string().as_bytes());
+    }
+    let request = Request::new(head);
+    let chosen = Some(forwarding.chosen);
+    let mut editor = RequestEditor { head, edits: &mut edits };
+    apply_request(forwarding.route, chosen, &request, &forwarding.context, &mut editor);
+    if let Some(path) = rewritten_path_and_query(forwarding.forward, &request) {
+        edits.path_and_query(path);
+    }
+    let authority = rewritten_authority(forwarding.forward, forwarding.chosen, &request, forwarding.endpoint_hostname);
+    if let Some(authority) = authority {
+        if forwarding.forward.append_x_forwarded_host {
+            edits.append("x-forwarded-host", head.authority().as_bytes());
+        }
+        edits.authority(authority);
+    }
+    edits
+}
+
+/// Changes to an answer on its way to the caller.
+pub(crate) fn response_edits(
+    request: &RequestHead,
+    response: &ResponseHead,
+    manager: &HttpConnectionManager,
+    route: Option<&CompiledRoute>,
+    chosen: Option<&Chosen<'_>>,
+    context: &Context<'_>,
+) -> HeadEdits {
+    let mut edits = HeadEdits::new();
+    match &manager.server_header {
+        ServerHeader::PassThrough => {}
+        ServerHeader::Overwrite(name) => edits.set("server", name.as_bytes()),
+        ServerHeader::AppendIfAbsent(name) => {
+            if response.field("server").is_none() {
+                edits.append("server", name.as_bytes());
+            }
+        }
+    }
+    if let Some(route) = route {
+        let mut editor = ResponseEditor { head: response, edits: &mut edits };
+        apply_response(route, chosen, &Request::new(request), &Response(response), context, &mut editor);
+    }
+    edits
+}
+
+/// The name of a request's protocol in formats.
+pub(crate) fn protocol(head: &RequestHead) -> &'static str {
+    match head.version() {
+        Version::Http10 => "HTTP/1.0",
+        Version::Http11 => "HTTP/1.1",
+        Version::Http2 => "HTTP/2",
+    }
+}
+
+/// What was there, and the caller behind it.
+fn forwarded_for(head: &RequestHead, peer: SocketAddr) -> Vec<u8> {
+    let mut value = Vec::with_capacity(48);
+    for earlier in head.field_all("x-forwarded-for") {
+        value.extend_from_slice(earlier);
+        value.extend_from_slice(b", ");
+    }
+    // Writing to a Vec cannot fail.
+    if write!(value, "{}", peer.ip().to_canonical()).is_err() {
+        value.clear();
+    }
+    value
+}
+
+/// A random UUID (RFC 9562, version 4) as text.
+fn uuid(random: u128) -> [u8; 36] {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let id = (random & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+    let mut text = [b'-'; 36];
+    let mut digit = 32_u32;
+    for (position, byte) in text.iter_mut().enumerate() {
+        if !matches!(position, 8 | 13 | 18 | 23) {
+            digit -= 1;
+            *byte = HEX[usize::from((id >> (4 * digit)) as u8 & 0xf)];
+        }
+    }
+    text
+}
+
+/// Mutations made a head that cannot be sent.
+impl From<Unwritable> for super::exchange::Trouble {
+    fn from(_: Unwritable) -> Self {
+        Self::Unwritable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_id_is_a_version_4_uuid() {
+        let text = String::from_utf8(uuid(u128::MAX).to_vec()).expect("ascii");
+
+        assert_eq!(text, "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(uuid(0), *b"00000000-0000-4000-8000-000000000000");
+    }
+}

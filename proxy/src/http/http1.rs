@@ -1,0 +1,318 @@
+//! The caller's side of HTTP/1.1: heads off the connection one by one, answers back onto it.
+//!
+//! Requests are served in the order in which they came; pipelined ones wait in the input. Between two requests the
+//! connection holds no buffer.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use memchr::memchr;
+use tidegate_http1::{
+    ConnectionField, Framing, HeadEdits, Limits, Parsed, Refusal, RequestHead, ResponseHead, Version, parse_request,
+    write_response,
+};
+
+use super::answer::rejected;
+use super::call::{Call, Ending};
+use super::exchange::{Caller, Reply, Start, Trouble};
+use super::rejection::Rejection;
+use super::serve::serve;
+use crate::clock::{self, Ring, Slot};
+use crate::listener::connection::{Connection, World};
+use crate::wire::buffer::Output;
+use crate::wire::http1::{Body, Http1Sink, Http1Source, Written};
+use crate::wire::socket::Writing;
+use crate::worker::Worker;
+
+/// How long the end of a connection is waited for after our side was closed. Closing with unread input would reset the
+/// connection, and the reset may overtake the answer on its way (RFC 9112 §9.6).
+const LINGER: Duration = Duration::from_secs(1);
+
+/// No deadline. Finite, so that the connection stays in the wheel and can be poked.
+const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// What reading a head came to.
+#[expect(clippy::large_enum_variant, reason = "taken apart at once; a box would be an allocation for each request")]
+enum Incoming {
+    Request(RequestHead),
+    Refused(Refusal),
+    /// The head did not arrive in time.
+    Late,
+    /// The caller closed, or was idle for too long.
+    Over,
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn run(worker: &Rc<Worker>, world: &mut World, connection: &mut Connection) {
+    let limits = Limits::default();
+    let mut output = Output::new(&worker.buffers);
+    // The caller of a new connection owes its first head, whatever idle limit holds between requests.
+    let mut idle = Some(worker.shared.limits.head);
+    loop {
+        let request = match read_head(worker, world, connection, &limits, idle).await {
+            Incoming::Request(request) => request,
+            Incoming::Refused(refusal) => {
+                return Box::pin(refuse(worker, world, connection, &mut output, Rejection::refused(refusal))).await;
+            }
+            Incoming::Late => {
+                return Box::pin(refuse(worker, world, connection, &mut output, Rejection::HEAD_TIMEOUT)).await;
+            }
+            Incoming::Over => return,
+        };
+        world.refresh(worker);
+        let mut body = Body::new(request.framing());
+        let (ending, reset) = exchange(worker, world, &request, connection, &mut body, &mut output).await;
+        match ending {
+            Ending::Reusable => idle = world.chain.manager.idle_timeout,
+            Ending::Close => return Box::pin(linger(connection)).await,
+            Ending::Abort => {
+                if reset {
+                    connection.socket.reset_on_close();
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// One request. Boxed, so that a connection between two requests does not carry the size of an exchange.
+async fn exchange(
+    worker: &Rc<Worker>,
+    world: &World,
+    request: &RequestHead,
+    connection: &mut Connection,
+    body: &mut Body,
+    output: &mut Output,
+) -> (Ending, bool) {
+    let (reading, writing) = connection.socket.split();
+    let mut caller = Http1Caller { source: Http1Source { reading, input: &mut connection.input, body } };
+    let close = !request.keep_alive() || world.leaving || worker.shared.drain.is_closing();
+    let mut reply = Http1Reply::new(writing, output, request.version(), close);
+    let call = Call {
+        worker,
+        view: &world.view,
+        listener: &world.listener,
+        chain: &world.chain,
+        request,
+        peer: connection.peer,
+        local: connection.local,
+        alarm: &connection.alarm,
+        started: clock::now(),
+    };
+    let ending = Box::pin(serve(&call, &mut caller, &mut reply)).await;
+    (ending, reply.reset)
+}
+
+/// The next head. The deadline of a head begins with its first byte; before that the connection is idle.
+async fn read_head(
+    worker: &Worker,
+    world: &World,
+    connection: &mut Connection,
+    limits: &Limits,
+    idle: Option<Duration>,
+) -> Incoming {
+    let head_limit = world.chain.manager.request_headers_timeout.unwrap_or(worker.shared.limits.head);
+    let Connection { socket, input, alarm, .. } = connection;
+    let (mut reading, _) = socket.split();
+    let mut begun = !input.is_empty();
+    let mut unparsed = begun;
+    alarm.set(Slot::Total, Some(if begun { head_limit } else { idle.unwrap_or(FAR) }));
+    let incoming = poll_fn(|cx| {
+        loop {
+            if unparsed {
+                unparsed = false;
+                match parse_request(input.bytes(), limits) {
+                    Ok(Parsed::Complete { head, consumed }) => {
+                        input.consume(consumed);
+                        return Poll::Ready(Incoming::Request(head));
+                    }
+                    Ok(Parsed::Partial) => {}
+                    Err(refusal) => return Poll::Ready(Incoming::Refused(refusal)),
+                }
+            }
+            let held = input.bytes().len();
+            match input.poll_fill(cx, &mut reading) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Incoming::Over),
+                Poll::Ready(Ok(_)) => {
+                    if !begun {
+                        begun = true;
+                        alarm.set(Slot::Total, Some(head_limit));
+                    }
+                    // A head ends with a line feed: without one among the new bytes there is nothing to parse.
+                    let fresh = input.bytes().get(held..).unwrap_or_default();
+                    unparsed = memchr(b'\n', fresh).is_some() || input.is_full() || held == 0;
+                    continue;
+                }
+                Poll::Pending => {}
+            }
+            match alarm.poll(cx) {
+                Poll::Ready(Ring::Due(_)) if begun => return Poll::Ready(Incoming::Late),
+                Poll::Ready(Ring::Due(_)) => return Poll::Ready(Incoming::Over),
+                Poll::Ready(Ring::Poked) if !begun && is_unwanted(worker, world) => {
+                    alarm.tighten(Slot::Total, worker.shared.limits.closing_idle);
+                }
+                Poll::Ready(Ring::Poked) => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await;
+    alarm.clear(Slot::Total);
+    incoming
+}
+
+/// Whether an idle connection should go: the process or its listener does.
+fn is_unwanted(worker: &Worker, world: &World) -> bool {
+    worker.shared.drain.is_closing() || worker.view().listener(&world.listener.key).is_none()
+}
+
+/// Answers a message that is none, and closes.
+async fn refuse(
+    worker: &Worker,
+    world: &World,
+    connection: &mut Connection,
+    output: &mut Output,
+    rejection: Rejection,
+) {
+    worker.cells().reject(rejection.flag);
+    world.listener.state.cells.of(worker.index).requests.count(rejection.status);
+    let Some((head, body)) = rejected(&rejection, "GET", false) else { return };
+    let framing = Framing::Length(body.len() as u64);
+    let none = HeadEdits::new();
+    let written = write_response(output.buffer(), &head, &none, framing, ConnectionField::Close, false);
+    if written.is_err() {
+        return;
+    }
+    output.buffer().extend_from_slice(&body);
+    connection.alarm.set(Slot::Total, Some(worker.shared.limits.write_progress));
+    let (_, mut writing) = connection.socket.split();
+    let flushed = connection.alarm.guard(poll_fn(|cx| output.poll_flush(cx, &mut writing))).await;
+    if matches!(flushed, Ok(Ok(()))) {
+        linger(connection).await;
+    }
+}
+
+/// Closes our side, then reads and forgets until the caller closes too.
+async fn linger(connection: &mut Connection) {
+    let Connection { socket, input, alarm, .. } = connection;
+    let (mut reading, mut writing) = socket.split();
+    alarm.set(Slot::Total, Some(LINGER));
+    let over = poll_fn(|cx| {
+        if ready!(writing.poll_shutdown(cx)).is_err() {
+            return Poll::Ready(());
+        }
+        loop {
+            input.consume(input.bytes().len());
+            match ready!(input.poll_fill(cx, &mut reading)) {
+                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(_) => {}
+            }
+        }
+    });
+    // A caller that goes on sending has had its second.
+    alarm.guard(over).await.ok();
+}
+
+struct Http1Caller<'a> {
+    source: Http1Source<'a>,
+}
+
+impl<'a> Caller for Http1Caller<'a> {
+    type Body = Http1Source<'a>;
+
+    fn body(&mut self) -> &mut Http1Source<'a> {
+        &mut self.source
+    }
+
+    fn is_touched(&self) -> bool {
+        self.source.body.touched
+    }
+
+    fn is_received(&self) -> bool {
+        self.source.body.is_done()
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // The next request is waiting: the caller is there, and one is enough to hold.
+        if !self.source.input.is_empty() {
+            return Poll::Pending;
+        }
+        match ready!(self.source.input.poll_fill(cx, &mut self.source.reading)) {
+            Ok(0) | Err(_) => Poll::Ready(()),
+            Ok(_) => {
+                self.source.input.settle();
+                Poll::Pending
+            }
+        }
+    }
+}
+
+struct Http1Reply<'a> {
+    sink: Http1Sink<'a>,
+    http10: bool,
+    close: bool,
+    until_close: bool,
+    /// The answer was cut short and the caller could take the connection's end for its end.
+    reset: bool,
+}
+
+impl<'a> Http1Reply<'a> {
+    fn new(writing: Writing<'a>, output: &'a mut Output, version: Version, close: bool) -> Self {
+        let sink = Http1Sink::new(writing, output);
+        Self { sink, http10: version == Version::Http10, close, until_close: false, reset: false }
+    }
+}
+
+impl<'a> Reply for Http1Reply<'a> {
+    type Body = Http1Sink<'a>;
+
+    fn interim(&mut self, head: &ResponseHead) -> Result<(), Trouble> {
+        // RFC 9110 §15.2: HTTP/1.0 knows none.
+        if self.http10 {
+            return Ok(());
+        }
+        let none = HeadEdits::new();
+        write_response(self.sink.output.buffer(), head, &none, Framing::None, ConnectionField::None, false)?;
+        Ok(())
+    }
+
+    fn begin(&mut self, head: &ResponseHead, edits: &HeadEdits, start: Start) -> Result<(), Trouble> {
+        let from = head.framing();
+        let to = match from {
+            Framing::Chunked if self.http10 => Framing::UntilClose,
+            Framing::UntilClose if !self.http10 && !start.upgrade => Framing::Chunked,
+            Framing::None | Framing::Length(_) | Framing::Chunked | Framing::UntilClose => from,
+        };
+        self.until_close = to == Framing::UntilClose;
+        self.close |= start.close || self.until_close;
+        let connection = match (start.upgrade, self.close) {
+            (true, _) => ConnectionField::Upgrade,
+            (false, true) => ConnectionField::Close,
+            (false, false) if self.http10 => ConnectionField::KeepAlive10,
+            (false, false) => ConnectionField::None,
+        };
+        write_response(self.sink.output.buffer(), head, edits, to, connection, self.http10)?;
+        self.sink.written = Written::choose(start.raw, from, to);
+        self.sink.ended = false;
+        Ok(())
+    }
+
+    fn body(&mut self) -> &mut Http1Sink<'a> {
+        &mut self.sink
+    }
+
+    fn poll_gone(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        // Seen by whoever reads.
+        Poll::Pending
+    }
+
+    fn abort(&mut self) {
+        self.reset = self.until_close;
+    }
+
+    fn must_close(&self) -> bool {
+        self.close
+    }
+}

@@ -1,0 +1,340 @@
+//! The caller's side of HTTP/2, by the `h2` crate directly: one task for the connection, one for each stream.
+//!
+//! # Limits
+//! `h2` alone is permissive; every limit that hyper would set is set here, and two that no library has: idle connections
+//! end, and a caller that opens streams only to reset them is cut off by a count that does not depend on scheduling.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{Builder, SendResponse};
+use h2::{Reason, RecvStream};
+use http::Request;
+use tidegate_http1::{Framing, HeadEdits, Limits, Refusal, RequestHead, ResponseHead};
+use tidegate_report::ResponseFlag;
+use tokio::task::JoinSet;
+use tracing::{debug, error};
+
+use super::answer::rejected;
+use super::call::{Call, Ending};
+use super::exchange::{Caller, Reply, Start, Trouble};
+use super::rejection::Rejection;
+use super::serve::serve;
+use crate::clock::{self, Alarm, Ring, Slot};
+use crate::limits::{
+    DOWNSTREAM_WINDOW_BYTES, HTTP2_HEADER_LIST_BYTES_MAX, HTTP2_LOCAL_RESETS_MAX, HTTP2_SEND_BUFFER_BYTES_MAX,
+    HTTP2_STREAMS_MAX,
+};
+use crate::listener::connection::{Connection, World};
+use crate::upstream::http2::response;
+use crate::wire::http2::{Http2Sink, Http2Source};
+use crate::wire::socket::Rewound;
+use crate::worker::Worker;
+
+/// A stream that its caller resets this soon was opened to be reset.
+const PREMATURE: Duration = Duration::from_secs(1);
+
+/// So many of those, and at least half of all that ended, end the connection.
+const PREMATURE_RESETS_MAX: u32 = 100;
+
+/// What the streams of a connection have come to.
+#[derive(Debug, Default)]
+struct Budget {
+    ended: Cell<u32>,
+    premature: Cell<u32>,
+}
+
+impl Budget {
+    fn is_spent(&self) -> bool {
+        self.premature.get() > PREMATURE_RESETS_MAX && self.premature.get() * 2 >= self.ended.get()
+    }
+}
+
+type Http2Connection = h2::server::Connection<Rewound, Bytes>;
+
+/// Serves a connection until it ends.
+pub(crate) async fn run(worker: &Rc<Worker>, mut world: World, connection: Connection) {
+    let Connection { socket, mut input, alarm, peer, local } = connection;
+    let rewound = Rewound::new(input.take(), socket);
+    drop(input);
+    alarm.set(Slot::Total, Some(worker.shared.limits.detection));
+    let mut connection = match alarm.guard(builder().handshake::<_, Bytes>(rewound)).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return debug!(%error, "HTTP/2 handshake failed"),
+        Err(_late) => return,
+    };
+    let idle = world.chain.manager.idle_timeout.map_or(worker.shared.limits.http2_idle, |idle| idle);
+    let budget = Rc::new(Budget::default());
+    let mut streams = JoinSet::new();
+    let mut keep_alive = pin!(keep_alive(connection.ping_pong(), worker.shared.limits.http2_ping));
+    let mut closing = false;
+    alarm.set(Slot::Total, Some(idle));
+    loop {
+        if !closing && (worker.shared.drain.is_closing() || world.leaving) {
+            closing = true;
+            connection.graceful_shutdown();
+        }
+        let event = poll_fn(|cx| poll_event(cx, &mut connection, &mut streams, &alarm, keep_alive.as_mut())).await;
+        match event {
+            Event::Stream(request, respond) => {
+                world.refresh(worker);
+                let budget = Rc::clone(&budget);
+                let (worker, world) = (Rc::clone(worker), world.clone());
+                streams.spawn_local(stream(worker, world, *request, respond, budget, peer, local));
+            }
+            Event::StreamEnded { panicked } => {
+                if panicked {
+                    worker.cells().panics.increment();
+                    error!(worker = worker.index, "a stream's task panicked; the stream is reset");
+                }
+                if budget.is_spent() {
+                    debug!(%peer, "too many streams opened only to be reset");
+                    worker.cells().reject(ResponseFlag::DownstreamProtocolError);
+                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                }
+                alarm.set(Slot::Total, Some(idle));
+            }
+            Event::Idle if streams.is_empty() => {
+                closing = true;
+                connection.graceful_shutdown();
+                // Whoever does not answer the GOAWAY is gone.
+                alarm.set(Slot::Total, Some(worker.shared.limits.closing_idle));
+                if poll_fn(|cx| poll_closed(cx, &mut connection, &alarm)).await {
+                    return;
+                }
+            }
+            Event::Idle => alarm.set(Slot::Total, Some(idle)),
+            Event::Poked => {
+                if worker.view().listener(&world.listener.key).is_none() {
+                    world.leaving = true;
+                }
+            }
+            Event::Dead => return,
+            Event::Closed => break,
+        }
+    }
+    // The frames are all written; what streams still do, they do for themselves.
+    while let Some(ended) = streams.join_next().await {
+        if ended.is_err_and(|error| error.is_panic()) {
+            worker.cells().panics.increment();
+        }
+    }
+}
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(HTTP2_STREAMS_MAX)
+        .max_header_list_size(HTTP2_HEADER_LIST_BYTES_MAX)
+        .initial_window_size(DOWNSTREAM_WINDOW_BYTES.0)
+        .initial_connection_window_size(DOWNSTREAM_WINDOW_BYTES.1)
+        .max_send_buffer_size(HTTP2_SEND_BUFFER_BYTES_MAX)
+        .max_local_error_reset_streams(Some(HTTP2_LOCAL_RESETS_MAX));
+    builder
+}
+
+enum Event {
+    Stream(Box<Request<RecvStream>>, SendResponse<Bytes>),
+    StreamEnded {
+        panicked: bool,
+    },
+    Idle,
+    Poked,
+    /// No answer to a PING.
+    Dead,
+    Closed,
+}
+
+fn poll_event(
+    cx: &mut Context<'_>,
+    connection: &mut Http2Connection,
+    streams: &mut JoinSet<()>,
+    alarm: &Alarm,
+    keep_alive: std::pin::Pin<&mut impl Future<Output = ()>>,
+) -> Poll<Event> {
+    match connection.poll_accept(cx) {
+        Poll::Ready(Some(Ok((request, respond)))) => return Poll::Ready(Event::Stream(Box::new(request), respond)),
+        Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Event::Closed),
+        Poll::Pending => {}
+    }
+    if let Poll::Ready(Some(ended)) = streams.poll_join_next(cx) {
+        return Poll::Ready(Event::StreamEnded { panicked: ended.is_err_and(|error| error.is_panic()) });
+    }
+    if keep_alive.poll(cx).is_ready() {
+        return Poll::Ready(Event::Dead);
+    }
+    match alarm.poll(cx) {
+        Poll::Ready(Ring::Poked) => Poll::Ready(Event::Poked),
+        Poll::Ready(Ring::Due(_)) => Poll::Ready(Event::Idle),
+        Poll::Pending => Poll::Pending,
+    }
+}
+
+/// After a GOAWAY: `true` when the connection is closed or the caller did not react. `false`: a stream came after all.
+fn poll_closed(cx: &mut Context<'_>, connection: &mut Http2Connection, alarm: &Alarm) -> Poll<bool> {
+    match connection.poll_closed(cx) {
+        Poll::Ready(_) => Poll::Ready(true),
+        Poll::Pending => alarm.poll(cx).map(|_| true),
+    }
+}
+
+/// Ends when a PING is not answered in time.
+async fn keep_alive(pings: Option<h2::PingPong>, every: Duration) {
+    let Some(mut pings) = pings else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(every).await;
+        match tokio::time::timeout(every, pings.ping(h2::Ping::opaque())).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) | Err(_) => return,
+        }
+    }
+}
+
+/// Serves one stream.
+async fn stream(
+    worker: Rc<Worker>,
+    world: World,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+    budget: Rc<Budget>,
+    peer: SocketAddr,
+    local: Option<SocketAddr>,
+) {
+    let started = clock::now();
+    let (parts, body) = request.into_parts();
+    let ended = body.is_end_stream();
+    let mut reply = Http2Reply { respond, sink: Http2Sink::default(), begun: false };
+    match request_head(&parts, ended) {
+        Ok(head) => {
+            let mut caller = Http2Caller { source: Http2Source::new((!ended).then_some(body)) };
+            let alarm = worker.wheel.alarm();
+            let call = Call {
+                worker: &worker,
+                view: &world.view,
+                listener: &world.listener,
+                chain: &world.chain,
+                request: &head,
+                peer,
+                local,
+                alarm: &alarm,
+                started,
+            };
+            let ending = serve(&call, &mut caller, &mut reply).await;
+            if ending == Ending::Abort && clock::now() - started < PREMATURE {
+                budget.premature.set(budget.premature.get().saturating_add(1));
+            }
+        }
+        Err(refusal) => refuse(&worker, &world, &mut reply, refusal),
+    }
+    budget.ended.set(budget.ended.get().saturating_add(1));
+}
+
+fn refuse(worker: &Worker, world: &World, reply: &mut Http2Reply, refusal: Refusal) {
+    let rejection = Rejection::refused(refusal);
+    worker.cells().reject(rejection.flag);
+    world.listener.state.cells.of(worker.index).requests.count(rejection.status);
+    let Some((head, body)) = rejected(&rejection, "GET", false) else { return };
+    let start = Start { raw: false, close: true, upgrade: false };
+    if reply.begin(&head, &HeadEdits::new(), start).is_ok()
+        && let Some(stream) = &mut reply.sink.stream
+    {
+        // A stream that is gone needs no answer.
+        drop(stream.send_data(body, true));
+    }
+}
+
+/// The head as the corridor knows it; the builder runs the checks of the HTTP/1.1 gate.
+fn request_head(parts: &http::request::Parts, ended: bool) -> Result<RequestHead, Refusal> {
+    let mut builder = RequestHead::builder().method(parts.method.as_str());
+    if let Some(scheme) = parts.uri.scheme_str() {
+        builder = builder.scheme(scheme);
+    }
+    if let Some(authority) = parts.uri.authority() {
+        builder = builder.authority(authority.as_str());
+    }
+    if let Some(path) = parts.uri.path_and_query() {
+        builder = builder.path_and_query(path.as_str());
+    }
+    for (name, value) in &parts.headers {
+        builder = builder.field(name.as_str(), value.as_bytes());
+    }
+    builder.framing(if ended { Framing::None } else { Framing::Chunked }).build(&Limits::default())
+}
+
+struct Http2Caller {
+    source: Http2Source,
+}
+
+impl Caller for Http2Caller {
+    type Body = Http2Source;
+
+    fn body(&mut self) -> &mut Http2Source {
+        &mut self.source
+    }
+
+    fn is_touched(&self) -> bool {
+        self.source.touched
+    }
+
+    fn is_received(&self) -> bool {
+        self.source.is_done()
+    }
+
+    fn poll_gone(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        // A reset reaches the reply.
+        Poll::Pending
+    }
+}
+
+struct Http2Reply {
+    respond: SendResponse<Bytes>,
+    sink: Http2Sink,
+    begun: bool,
+}
+
+impl Reply for Http2Reply {
+    type Body = Http2Sink;
+
+    fn interim(&mut self, head: &ResponseHead) -> Result<(), Trouble> {
+        let Some(interim) = response(head, &HeadEdits::new()) else { return Ok(()) };
+        self.respond.send_informational(interim).map_err(|_| Trouble::CallerGone)
+    }
+
+    fn begin(&mut self, head: &ResponseHead, edits: &HeadEdits, _start: Start) -> Result<(), Trouble> {
+        let response = response(head, edits).ok_or(Trouble::Unwritable)?;
+        let ended = matches!(head.framing(), Framing::None | Framing::Length(0));
+        let stream = self.respond.send_response(response, ended).map_err(|_| Trouble::CallerGone)?;
+        self.begun = true;
+        self.sink = Http2Sink { stream: Some(stream), ended };
+        Ok(())
+    }
+
+    fn body(&mut self) -> &mut Http2Sink {
+        &mut self.sink
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let reset = match &mut self.sink.stream {
+            Some(stream) => stream.poll_reset(cx),
+            None => self.respond.poll_reset(cx),
+        };
+        reset.map(|_| ())
+    }
+
+    fn abort(&mut self) {
+        match &mut self.sink.stream {
+            Some(stream) => stream.send_reset(Reason::INTERNAL_ERROR),
+            None => self.respond.send_reset(Reason::INTERNAL_ERROR),
+        }
+    }
+
+    fn must_close(&self) -> bool {
+        false
+    }
+}

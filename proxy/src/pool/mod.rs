@@ -1,0 +1,190 @@
+//! Connections kept for the next request. Per worker, so without locks.
+//!
+//! # Why the last one in is the first one out
+//! The most recently used connection is the least likely to have been closed by its peer, and the rest grow old together
+//! and can be let go: the pool shrinks to what the traffic needs.
+//!
+//! HTTP/1.1 connections are taken out and given back; an HTTP/2 connection is shared by as many streams as its peer
+//! allows, and another one is opened when they run out.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use foldhash::{HashMap, HashMapExt as _};
+use tokio::time::Instant;
+
+use crate::clock;
+use crate::config::registry::EndpointState;
+use crate::limits::{HTTP2_CONNECTIONS_PER_ENDPOINT_MAX, Limits};
+use crate::upstream::connect::connect;
+use crate::upstream::{Fault, http1, http2};
+use crate::wire::buffer::Buffers;
+
+/// How often idle connections are looked through.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// The pools of one worker.
+#[derive(Debug)]
+pub(crate) struct Pools {
+    buffers: Rc<Buffers>,
+    http1: RefCell<HashMap<u64, Shelf>>,
+    http2: RefCell<HashMap<u64, Rc<Shared>>>,
+}
+
+#[derive(Debug)]
+struct Shelf {
+    endpoint: Arc<EndpointState>,
+    /// The oldest first.
+    idle: Vec<Idle>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: http1::Connection,
+    until: Instant,
+}
+
+#[derive(Debug)]
+struct Shared {
+    endpoint: Arc<EndpointState>,
+    connections: RefCell<Vec<Rc<http2::Connection>>>,
+    /// One opens at a time: callers that wait for it find room on what it opened.
+    opening: tokio::sync::Mutex<()>,
+}
+
+/// What opening a connection needs to know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) connect_timeout: Duration,
+    pub(crate) idle: Duration,
+    pub(crate) requests_max: u32,
+}
+
+impl Pools {
+    pub(crate) fn new(buffers: &Rc<Buffers>) -> Self {
+        Self { buffers: Rc::clone(buffers), http1: RefCell::new(HashMap::new()), http2: RefCell::new(HashMap::new()) }
+    }
+
+    /// An idle connection, if there is a live one. `only_once`: the request must not be sent twice, so the kernel is asked
+    /// whether the peer has hung up.
+    pub(crate) fn take_http1(&self, endpoint: &EndpointState, only_once: bool) -> Option<http1::Connection> {
+        let mut shelves = self.http1.borrow_mut();
+        let shelf = shelves.get_mut(&endpoint.id)?;
+        while let Some(idle) = shelf.idle.pop() {
+            if !idle.connection.is_stirring(only_once) {
+                return Some(idle.connection);
+            }
+        }
+        None
+    }
+
+    /// A fresh connection.
+    pub(crate) async fn open_http1(&self, endpoint: &EndpointState, terms: Terms) -> Result<http1::Connection, Fault> {
+        let socket = connect(endpoint.address, terms.connect_timeout).await?;
+        Ok(http1::Connection::new(socket, &self.buffers))
+    }
+
+    /// Keeps a connection for the next request, unless it or its endpoint is through.
+    pub(crate) fn give_back(
+        &self,
+        endpoint: &Arc<EndpointState>,
+        connection: http1::Connection,
+        terms: Terms,
+        limits: &Limits,
+    ) {
+        if !connection.is_clean()
+            || connection.requests >= terms.requests_max
+            || endpoint.retired.load(Ordering::Relaxed)
+        {
+            return;
+        }
+        let mut shelves = self.http1.borrow_mut();
+        let shelf =
+            shelves.entry(endpoint.id).or_insert_with(|| Shelf { endpoint: Arc::clone(endpoint), idle: Vec::new() });
+        if shelf.idle.len() < limits.pooled_per_endpoint_max {
+            shelf.idle.push(Idle { connection, until: clock::now() + terms.idle });
+        }
+    }
+
+    /// A connection with room for a stream, opened if need be. `fresh`: one that has carried nothing.
+    pub(crate) async fn http2(
+        &self,
+        endpoint: &Arc<EndpointState>,
+        terms: Terms,
+        limits: &Limits,
+    ) -> Result<(Rc<http2::Connection>, bool), Fault> {
+        let shared = {
+            let mut all = self.http2.borrow_mut();
+            let shared = all.entry(endpoint.id).or_insert_with(|| {
+                Rc::new(Shared {
+                    endpoint: Arc::clone(endpoint),
+                    connections: RefCell::default(),
+                    opening: tokio::sync::Mutex::new(()),
+                })
+            });
+            Rc::clone(shared)
+        };
+        if let Some(connection) = shared.with_room(terms) {
+            return Ok((connection, true));
+        }
+        let _opening = shared.opening.lock().await;
+        if let Some(connection) = shared.with_room(terms) {
+            return Ok((connection, true));
+        }
+        let open = shared.connections.borrow().len();
+        if open >= HTTP2_CONNECTIONS_PER_ENDPOINT_MAX {
+            // All are full: the request waits on one of them, inside the route's time limit.
+            let fullest = shared.connections.borrow().last().cloned();
+            return fullest.map(|connection| (connection, true)).ok_or(Fault::Unprocessed);
+        }
+        let socket = connect(endpoint.address, terms.connect_timeout).await?;
+        let connection = http2::Connection::open(socket, terms.connect_timeout, limits.http2_ping).await?;
+        shared.connections.borrow_mut().push(Rc::clone(&connection));
+        Ok((connection, false))
+    }
+
+    /// Lets connections to endpoints go that have left the configuration.
+    pub(crate) fn drop_retired(&self) {
+        self.http1.borrow_mut().retain(|_, shelf| !shelf.endpoint.retired.load(Ordering::Relaxed));
+        // Streams in flight hold their connection.
+        self.http2.borrow_mut().retain(|_, shared| !shared.endpoint.retired.load(Ordering::Relaxed));
+    }
+
+    /// Lets go what is old or was closed by its peer.
+    fn sweep(&self, now: Instant, idle: Duration) {
+        self.http1.borrow_mut().retain(|_, shelf| {
+            shelf.idle.retain(|idle| idle.until > now && !idle.connection.is_stirring(false));
+            !shelf.idle.is_empty()
+        });
+        self.http2.borrow_mut().retain(|_, shared| {
+            shared
+                .connections
+                .borrow_mut()
+                .retain(|connection| !connection.is_closed() && !connection.is_stale(now, idle));
+            !shared.connections.borrow().is_empty() || Rc::strong_count(shared) > 1
+        });
+    }
+
+    /// Runs as long as the worker. `idle`: for HTTP/2 connections, which are shared and so have no terms of their own.
+    pub(crate) async fn sweep_for_ever(&self, idle: Duration) {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            self.sweep(clock::now(), idle);
+        }
+    }
+}
+
+impl Shared {
+    fn with_room(&self, terms: Terms) -> Option<Rc<http2::Connection>> {
+        let mut connections = self.connections.borrow_mut();
+        // One that has carried its share is let go by the pool and ends with its last stream.
+        connections.retain(|connection| !connection.is_closed() && connection.requests.get() < terms.requests_max);
+        connections.iter().find(|connection| connection.has_room()).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,236 @@
+//! The proxy as one value: started, fed, drained, joined.
+//!
+//! `main` starts it with a control plane; tests and benches start it without one and feed it typed resources. Everything
+//! behind that door is the same.
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use tidegate_xds::name::ResourceType;
+use tidegate_xds::resource::Resource;
+use tidegate_xds::transport::ClientConfig;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::admin::{self, Admin};
+use crate::clock;
+use crate::config::apply::Change;
+use crate::config::registry::Registry;
+use crate::config::snapshot::Snapshot;
+use crate::config::watch::{Command, Refused, Watch, changes, offer_typed};
+use crate::drain::{Drain, Timing};
+use crate::limits::Limits;
+use crate::worker::{Order, Shared, Worker};
+
+/// How the process is set up.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Workers; `None`: [`default_workers`].
+    pub workers: Option<NonZeroUsize>,
+    /// Bounds of the data plane.
+    pub limits: Limits,
+    /// Where the last good configuration is kept.
+    pub state_dir: Option<PathBuf>,
+    /// Where the admin pages are served; loopback only.
+    pub admin: Option<SocketAddr>,
+    /// Where configuration comes from.
+    pub control: Option<ClientConfig>,
+    /// How long a drain takes.
+    pub drain: Timing,
+}
+
+/// Why the proxy did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The admin pages would be open to others.
+    #[error("admin address {0} is not a loopback address")]
+    AdminNotLoopback(SocketAddr),
+    /// The admin socket.
+    #[error("cannot listen on admin address {address}: {source}")]
+    Admin {
+        /// The address.
+        address: SocketAddr,
+        /// The reason.
+        source: io::Error,
+    },
+    /// A runtime or a thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// A running proxy. Dropping it ends it at once.
+#[derive(Debug)]
+pub struct Proxy {
+    shared: Arc<Shared>,
+    commands: mpsc::UnboundedSender<Command>,
+    control: Option<JoinHandle<()>>,
+    workers: Vec<JoinHandle<()>>,
+    admin: Option<SocketAddr>,
+    drain: Timing,
+}
+
+/// A sidecar takes what the container may use, at least one worker and at most two: it must leave the rest to the
+/// application it stands beside.
+pub fn default_workers() -> NonZeroUsize {
+    // On Linux this respects the cgroup's CPU limit and the thread's affinity.
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    NonZeroUsize::new(cores.min(2)).unwrap_or(NonZeroUsize::MIN)
+}
+
+impl Proxy {
+    /// Starts all threads. With kept configuration on disk it serves within moments; with a control plane it connects in
+    /// the background.
+    pub fn start(options: Options) -> Result<Self, StartError> {
+        let count = options.workers.unwrap_or_else(default_workers).get();
+        let admin_socket = options.admin.map(bind_admin).transpose()?;
+        let admin = admin_socket.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
+        let shared = Arc::new(Shared {
+            limits: options.limits,
+            registry: Registry::new(count),
+            snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::default())),
+            drain: Drain::default(),
+            workers: OnceLock::new(),
+        });
+        let mut senders = Vec::with_capacity(count);
+        let mut workers = Vec::with_capacity(count);
+        for index in 0..count {
+            let (orders, received) = mpsc::unbounded_channel();
+            senders.push(orders);
+            let shared = Arc::clone(&shared);
+            let runtime = move || run_worker(index, shared, received);
+            workers.push(std::thread::Builder::new().name(format!("worker-{index}")).spawn(runtime)?);
+        }
+        // Set before the control thread exists, so that it always finds them.
+        drop(shared.workers.set(senders));
+        let (commands, received) = mpsc::unbounded_channel();
+        let pages = Admin {
+            shared: Arc::clone(&shared),
+            commands: commands.clone(),
+            drain: options.drain,
+            node: options.control.as_ref().map_or_else(|| "".into(), |control| Arc::clone(&control.node.id)),
+        };
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (for_watch, state_dir, control) = (Arc::clone(&shared), options.state_dir, options.control);
+        let run = move || {
+            // Also when this thread panics: a proxy whose configuration cannot change any more should be restarted, and
+            // starts again from disk.
+            let _stop = StopWorkers(Arc::clone(&for_watch));
+            runtime.block_on(async move {
+                let (watch, resolved) = Watch::new(Arc::clone(&for_watch), state_dir, draw());
+                let socket = admin_socket.and_then(|socket| tokio::net::TcpListener::from_std(socket).ok());
+                let serving = socket.map(|socket| tokio::spawn(admin::serve(socket, pages)));
+                watch.run(received, resolved, control).await;
+                if let Some(serving) = serving {
+                    serving.abort();
+                }
+            });
+        };
+        let control = std::thread::Builder::new().name("control".to_owned()).spawn(run)?;
+        Ok(Self { shared, commands, control: Some(control), workers, admin, drain: options.drain })
+    }
+
+    /// Offers resources beside what is there. Returns what was refused; everything else is visible to the next request,
+    /// or, where it waits for something that is missing, was given up after 15 s.
+    pub async fn apply(&self, resources: impl IntoIterator<Item = Resource>) -> Vec<Refused> {
+        self.change(changes(resources.into_iter().map(offer_typed))).await
+    }
+
+    /// Takes resources away.
+    pub async fn remove(&self, resource_type: ResourceType, names: impl IntoIterator<Item = Arc<str>>) -> Vec<Refused> {
+        let removed = names.into_iter().collect();
+        self.change(vec![Change { resource_type, offered: Vec::new(), removed }]).await
+    }
+
+    async fn change(&self, changes: Vec<Change>) -> Vec<Refused> {
+        if changes.is_empty() {
+            return Vec::new();
+        }
+        let (reply, concluded) = oneshot::channel();
+        drop(self.commands.send(Command::Apply { changes, reply }));
+        concluded.await.unwrap_or_default()
+    }
+
+    /// Where a listener listens: port 0 in its resource is the kernel's choice.
+    pub async fn listener_address(&self, name: &str) -> Option<SocketAddr> {
+        let (reply, address) = oneshot::channel();
+        drop(self.commands.send(Command::Address { listener: name.into(), reply }));
+        address.await.ok().flatten()
+    }
+
+    /// Where the admin pages are.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Connections open now.
+    pub fn connections(&self) -> u64 {
+        self.shared.registry.connections()
+    }
+
+    /// Leaves gracefully, as on SIGTERM.
+    pub fn drain(&self) {
+        drop(self.commands.send(Command::Drain(self.drain)));
+    }
+
+    /// Leaves without waiting for load balancers, as on SIGINT.
+    pub fn drain_fast(&self) {
+        drop(self.commands.send(Command::Drain(self.drain.fast())));
+    }
+
+    /// Ready when the control thread has ended: drained, or stopped.
+    pub async fn ended(&self) {
+        self.commands.closed().await;
+    }
+
+    /// Waits until everything has ended. Blocks the thread.
+    pub fn join(mut self) {
+        self.join_all();
+    }
+
+    fn join_all(&mut self) {
+        for thread in self.control.take().into_iter().chain(self.workers.drain(..)) {
+            // A thread that panicked has ended, too.
+            drop(thread.join());
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        drop(self.commands.send(Command::Stop));
+        self.join_all();
+    }
+}
+
+struct StopWorkers(Arc<Shared>);
+
+impl Drop for StopWorkers {
+    fn drop(&mut self) {
+        self.0.tell_all(|| Order::Stop);
+    }
+}
+
+fn bind_admin(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
+    if !address.ip().is_loopback() {
+        return Err(StartError::AdminNotLoopback(address));
+    }
+    crate::listener::accept::listen(address).map_err(|source| StartError::Admin { address, source })
+}
+
+fn run_worker(index: usize, shared: Arc<Shared>, orders: mpsc::UnboundedReceiver<Order>) {
+    match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+        Ok(runtime) => runtime.block_on(async move { Worker::new(index, shared).run(orders).await }),
+        Err(error) => tracing::error!(worker = index, %error, "a worker has no runtime"),
+    }
+}
+
+/// Where round robins begin: anywhere, so that many proxies do not all begin with the same endpoint.
+fn draw() -> u64 {
+    let since = clock::wall().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| u64::from(since.subsec_nanos()).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}

@@ -1,0 +1,112 @@
+//! TCP: bytes both ways, without a word about what they mean.
+//!
+//! The connection to the endpoint is opened at once, before the caller has said anything: in some protocols (MySQL, SMTP)
+//! the server speaks first. An end that closes its direction is passed on; the other direction goes on.
+
+use std::rc::Rc;
+
+use tidegate_http1::Framing;
+use tidegate_report::ResponseFlag;
+use tidegate_traffic::retry::ENDPOINTS_MAX;
+use tidegate_xds::resource::listener::TcpProxy;
+
+use crate::balance::{self, InFlight};
+use crate::config::snapshot::ActiveCluster;
+use crate::listener::connection::Connection;
+use crate::upstream::connect::connect;
+use crate::wire::buffer::{Input, Output};
+use crate::wire::http1::{Body, Http1Sink, Http1Source};
+use crate::wire::socket::Socket;
+use crate::wire::tunnel::tunnel;
+use crate::worker::{View, Worker};
+
+/// Serves one connection.
+pub(crate) async fn run(worker: &Rc<Worker>, view: &View, proxy: &TcpProxy, mut connection: Connection) {
+    let cluster = choose_cluster(proxy, worker.random()).and_then(|name| view.cluster(name));
+    let Some(cluster) = cluster else {
+        worker.cells().reject(ResponseFlag::NoCluster);
+        return;
+    };
+    let opened = match open(worker, cluster).await {
+        Ok(opened) => opened,
+        Err(flag) => {
+            worker.cells().reject(flag);
+            return;
+        }
+    };
+    let (mut upstream, _in_flight) = opened;
+    let (mut there_input, mut there_output) = (Input::new(&worker.buffers), Output::new(&worker.buffers));
+    let mut output = Output::new(&worker.buffers);
+    let (mut body, mut there_body) = (Body::new(Framing::UntilClose), Body::new(Framing::UntilClose));
+    let (reading, writing) = connection.socket.split();
+    let (there_reading, there_writing) = upstream.split();
+    let mut from_caller = Http1Source { reading, input: &mut connection.input, body: &mut body };
+    let mut to_caller = Http1Sink::new(writing, &mut output);
+    let mut from_endpoint = Http1Source { reading: there_reading, input: &mut there_input, body: &mut there_body };
+    let mut to_endpoint = Http1Sink::new(there_writing, &mut there_output);
+    let ended = tunnel(
+        (&mut from_caller, &mut to_endpoint),
+        (&mut from_endpoint, &mut to_caller),
+        &connection.alarm,
+        proxy.idle_timeout,
+    );
+    // How a connection of bytes ends is its peers' business.
+    drop(ended.await);
+}
+
+/// A cluster by weight, drawn once for the connection.
+fn choose_cluster(proxy: &TcpProxy, draw: u64) -> Option<&str> {
+    let total: u64 = proxy.clusters.iter().map(|(_, weight)| u64::from(*weight)).sum();
+    if total == 0 {
+        return proxy.clusters.first().map(|(name, _)| &**name);
+    }
+    let mut position = draw % total;
+    for (name, weight) in &proxy.clusters {
+        let weight = u64::from(*weight);
+        if position < weight {
+            return Some(name);
+        }
+        position -= weight;
+    }
+    None
+}
+
+async fn open(worker: &Worker, cluster: &ActiveCluster) -> Result<(Socket, InFlight), ResponseFlag> {
+    let mut tried = Vec::new();
+    for _ in 0..ENDPOINTS_MAX {
+        let index = balance::choose(cluster, &tried, worker);
+        let Some(endpoint) = index.and_then(|index| cluster.states.get(index)) else {
+            return Err(ResponseFlag::NoHealthyUpstream);
+        };
+        let cells = cluster.state.cells.of(worker.index);
+        match connect(endpoint.address, cluster.config.connect_timeout).await {
+            Ok(socket) => {
+                cells.connects.increment();
+                return Ok((socket, InFlight::count(endpoint)));
+            }
+            Err(_) => {
+                cells.connect_failures.increment();
+                tried.push(endpoint.id);
+            }
+        }
+    }
+    Err(ResponseFlag::UpstreamConnectionFailure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clusters_are_drawn_by_weight() {
+        let proxy = TcpProxy {
+            stat_prefix: "t".into(),
+            clusters: vec![("a".into(), 3), ("b".into(), 0), ("c".into(), 1)],
+            idle_timeout: None,
+        };
+
+        let drawn: Vec<_> = (0..4).map(|draw| choose_cluster(&proxy, draw)).collect();
+
+        assert_eq!(drawn, [Some("a"), Some("a"), Some("a"), Some("c")]);
+    }
+}

@@ -1,0 +1,138 @@
+//! Counters that cost a request next to nothing.
+//!
+//! # Why every worker has a cell of its own
+//! An atomic addition on a line that another core also writes costs about as much as parsing a head. Each counter is
+//! therefore a row of cells, one line per worker, and only that worker writes its cell: a plain load and store. Readers
+//! (the Prometheus page) add the cells up.
+//!
+//! Handles are resolved when the snapshot is built; nothing on a request's way looks a metric up by name.
+
+pub(crate) mod prometheus;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tidegate_report::ResponseFlag;
+
+/// A number that one worker writes and anybody reads.
+#[derive(Debug, Default)]
+pub(crate) struct Cell(AtomicU64);
+
+impl Cell {
+    /// Adds one. Only the worker that owns the row may call it.
+    pub(crate) fn increment(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    pub(crate) fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Keeps a row off its neighbours' cache lines (two lines, because processors fetch pairs).
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Row<T>(T);
+
+/// One row of cells for each worker.
+#[derive(Debug)]
+pub(crate) struct Sharded<T>(Box<[Row<T>]>);
+
+impl<T: Default> Sharded<T> {
+    pub(crate) fn new(workers: usize) -> Self {
+        Self((0..workers.max(1)).map(|_| Row::default()).collect())
+    }
+
+    /// The row of a worker.
+    pub(crate) fn of(&self, worker: usize) -> &T {
+        &self.0[worker % self.0.len()].0
+    }
+
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().map(|row| &row.0)
+    }
+
+    /// The sum over all workers.
+    pub(crate) fn sum(&self, cell: impl Fn(&T) -> &Cell) -> u64 {
+        self.rows().map(|row| cell(row).value()).fold(0, u64::wrapping_add)
+    }
+}
+
+/// Answers by class: 1xx to 5xx.
+#[derive(Debug, Default)]
+pub(crate) struct ByClass([Cell; 5]);
+
+impl ByClass {
+    pub(crate) const LABELS: [&'static str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+    pub(crate) fn count(&self, status: u16) {
+        let class = usize::from((status / 100).clamp(1, 5)) - 1;
+        self.0[class].increment();
+    }
+
+    pub(crate) fn cell(&self, class: usize) -> &Cell {
+        &self.0[class.min(4)]
+    }
+}
+
+/// What is counted for a listener.
+#[derive(Debug, Default)]
+pub(crate) struct ListenerCells {
+    pub(crate) requests: ByClass,
+    pub(crate) connections: Cell,
+}
+
+/// What is counted for a cluster.
+#[derive(Debug, Default)]
+pub(crate) struct ClusterCells {
+    pub(crate) requests: ByClass,
+    pub(crate) connects: Cell,
+    pub(crate) connect_failures: Cell,
+    pub(crate) retries: Cell,
+}
+
+/// What is counted for a worker as a whole.
+#[derive(Debug, Default)]
+pub(crate) struct WorkerCells {
+    rejections: [Cell; ResponseFlag::ALL.len()],
+    pub(crate) panics: Cell,
+    /// Connections that this worker has been given and not finished. Acceptors on other workers add to it, so that it is a
+    /// true atomic; it changes once per connection, not per request.
+    pub(crate) connections: AtomicU64,
+    pub(crate) accept_failures: Cell,
+    pub(crate) over_limit: Cell,
+}
+
+impl WorkerCells {
+    pub(crate) fn reject(&self, flag: ResponseFlag) {
+        self.rejections[flag as usize].increment();
+    }
+
+    pub(crate) fn rejections(&self, flag: ResponseFlag) -> &Cell {
+        &self.rejections[flag as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sum_is_over_all_workers() {
+        let sharded: Sharded<ListenerCells> = Sharded::new(2);
+        sharded.of(0).requests.count(200);
+        sharded.of(1).requests.count(204);
+        sharded.of(1).requests.count(503);
+
+        assert_eq!(sharded.sum(|row| row.requests.cell(1)), 2);
+        assert_eq!(sharded.sum(|row| row.requests.cell(4)), 1);
+    }
+
+    #[test]
+    fn a_status_outside_of_the_classes_is_counted_with_the_nearest() {
+        let classes = ByClass::default();
+        classes.count(999);
+        classes.count(42);
+
+        assert_eq!((classes.cell(0).value(), classes.cell(4).value()), (1, 1));
+    }
+}

@@ -1,0 +1,159 @@
+//! The Prometheus page. Written from the registry; the only reader of the cells.
+
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
+
+use tidegate_report::{Metric, ResponseFlag, metric};
+use tidegate_xds::name::ResourceType;
+
+use super::ByClass;
+use crate::config::registry::Registry;
+
+struct Page(String);
+
+impl Page {
+    fn head(&mut self, metric: &Metric) {
+        // Writing to a String cannot fail.
+        self.0.push_str(&format!(
+            "# HELP {} {}\n# TYPE {} {}\n",
+            metric.name,
+            metric.help,
+            metric.name,
+            metric.kind.as_str()
+        ));
+    }
+
+    fn sample(&mut self, metric: &Metric, labels: &[&str], value: u64) {
+        self.0.push_str(metric.name);
+        if !labels.is_empty() {
+            for (index, (name, label)) in metric.labels.iter().zip(labels).enumerate() {
+                self.0.push(if index == 0 { '{' } else { ',' });
+                self.0.push_str(name);
+                self.0.push_str("=\"");
+                for character in label.chars() {
+                    match character {
+                        '\\' => self.0.push_str("\\\\"),
+                        '"' => self.0.push_str("\\\""),
+                        '\n' => self.0.push_str("\\n"),
+                        other => self.0.push(other),
+                    }
+                }
+                self.0.push('"');
+            }
+            self.0.push('}');
+        }
+        if writeln!(self.0, " {value}").is_err() {
+            self.0.push('\n');
+        }
+    }
+}
+
+/// The text exposition of everything that is counted.
+pub(crate) fn page(registry: &Registry) -> String {
+    let mut page = Page(String::with_capacity(8 * 1024));
+    listeners(&mut page, registry);
+    clusters(&mut page, registry);
+    process(&mut page, registry);
+    page.0
+}
+
+fn listeners(page: &mut Page, registry: &Registry) {
+    let listeners = registry.all_listeners();
+    page.head(&metric::REQUESTS);
+    for listener in &listeners {
+        for (class, label) in ByClass::LABELS.iter().enumerate() {
+            let value = listener.cells.sum(|row| row.requests.cell(class));
+            page.sample(&metric::REQUESTS, &[&listener.name, label], value);
+        }
+    }
+    page.head(&metric::DOWNSTREAM_CONNECTIONS);
+    for listener in &listeners {
+        let value = listener.cells.sum(|row| &row.connections);
+        page.sample(&metric::DOWNSTREAM_CONNECTIONS, &[&listener.name], value);
+    }
+}
+
+fn clusters(page: &mut Page, registry: &Registry) {
+    let clusters = registry.all_clusters();
+    page.head(&metric::UPSTREAM_REQUESTS);
+    for cluster in &clusters {
+        for (class, label) in ByClass::LABELS.iter().enumerate() {
+            let value = cluster.cells.sum(|row| row.requests.cell(class));
+            page.sample(&metric::UPSTREAM_REQUESTS, &[&cluster.name, label], value);
+        }
+    }
+    page.head(&metric::UPSTREAM_CONNECTS);
+    for cluster in &clusters {
+        page.sample(&metric::UPSTREAM_CONNECTS, &[&cluster.name], cluster.cells.sum(|row| &row.connects));
+    }
+    page.head(&metric::UPSTREAM_CONNECT_FAILURES);
+    for cluster in &clusters {
+        let value = cluster.cells.sum(|row| &row.connect_failures);
+        page.sample(&metric::UPSTREAM_CONNECT_FAILURES, &[&cluster.name], value);
+    }
+    page.head(&metric::UPSTREAM_RETRIES);
+    for cluster in &clusters {
+        page.sample(&metric::UPSTREAM_RETRIES, &[&cluster.name], cluster.cells.sum(|row| &row.retries));
+    }
+    page.head(&metric::UPSTREAM_REQUESTS_ACTIVE);
+    for cluster in &clusters {
+        let value = u64::from(cluster.active_requests.load(Ordering::Relaxed));
+        page.sample(&metric::UPSTREAM_REQUESTS_ACTIVE, &[&cluster.name], value);
+    }
+}
+
+fn process(page: &mut Page, registry: &Registry) {
+    page.head(&metric::REJECTIONS);
+    for flag in ResponseFlag::ALL {
+        page.sample(&metric::REJECTIONS, &[flag.code()], registry.cells.sum(|row| row.rejections(flag)));
+    }
+    page.head(&metric::DOWNSTREAM_CONNECTIONS_ACTIVE);
+    for (worker, row) in registry.cells.rows().enumerate() {
+        page.sample(
+            &metric::DOWNSTREAM_CONNECTIONS_ACTIVE,
+            &[&worker.to_string()],
+            row.connections.load(Ordering::Relaxed),
+        );
+    }
+    page.head(&metric::DOWNSTREAM_CONNECTIONS_REFUSED);
+    let refused = &metric::DOWNSTREAM_CONNECTIONS_REFUSED;
+    page.sample(refused, &["limit"], registry.cells.sum(|row| &row.over_limit));
+    page.sample(refused, &["accept"], registry.cells.sum(|row| &row.accept_failures));
+    page.head(&metric::CONFIG_APPLIED);
+    page.sample(&metric::CONFIG_APPLIED, &[], registry.config_applied.load(Ordering::Relaxed));
+    page.head(&metric::CONFIG_REJECTED);
+    for (index, resource_type) in ResourceType::ALL.iter().enumerate() {
+        let value = registry.config_rejected[index].load(Ordering::Relaxed);
+        page.sample(&metric::CONFIG_REJECTED, &[resource_type.short()], value);
+    }
+    page.head(&metric::CONTROL_CONNECTED);
+    page.sample(&metric::CONTROL_CONNECTED, &[], u64::from(registry.control_connected.load(Ordering::Relaxed)));
+    page.head(&metric::PANICS);
+    page.sample(&metric::PANICS, &[], registry.cells.sum(|row| &row.panics));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_of_the_table_is_on_the_page() {
+        let registry = Registry::new(2);
+        let _cluster = registry.cluster(&"outbound|80||a".into());
+        let _listener = registry.listener(&"outbound".into());
+
+        let text = page(&registry);
+
+        for metric in metric::ALL {
+            assert!(text.contains(&format!("# TYPE {} {}\n", metric.name, metric.kind.as_str())), "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn label_values_are_escaped() {
+        let registry = Registry::new(1);
+        let _cluster = registry.cluster(&"a\"b\\c".into());
+
+        assert!(page(&registry).contains(r#"{cluster="a\"b\\c"}"#));
+    }
+}

@@ -1,0 +1,247 @@
+//! An HTTP/2 connection to an endpoint: many streams, one task that moves its frames.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{ResponseFuture, SendRequest};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use tidegate_http1::{Framing, HeadEdits, RequestHead, ResponseHead, Version};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::{Answer, Fault};
+use crate::clock;
+use crate::limits::{HTTP2_HEADER_LIST_BYTES_MAX, HTTP2_SEND_BUFFER_BYTES_MAX, UPSTREAM_WINDOW_BYTES};
+use crate::wire::body::Broken;
+use crate::wire::http2::{Http2Sink, Http2Source, broken};
+use crate::wire::socket::Socket;
+
+/// Streams that a fresh connection may open before the peer's SETTINGS have arrived.
+const STREAMS_BEFORE_SETTINGS: usize = 100;
+
+/// A connection that speaks HTTP/2.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    send: SendRequest<Bytes>,
+    streams: Cell<usize>,
+    pub(crate) requests: Cell<u32>,
+    /// When the last stream ended.
+    used: Cell<Instant>,
+    closed: Rc<Cell<bool>>,
+    driver: JoinHandle<()>,
+}
+
+impl Connection {
+    /// Speaks the preface and starts the connection's task.
+    pub(crate) async fn open(socket: Socket, limit: Duration, ping: Duration) -> Result<Rc<Self>, Fault> {
+        let mut builder = h2::client::Builder::new();
+        builder
+            .enable_push(false)
+            .initial_window_size(UPSTREAM_WINDOW_BYTES.0)
+            .initial_connection_window_size(UPSTREAM_WINDOW_BYTES.1)
+            .max_header_list_size(HTTP2_HEADER_LIST_BYTES_MAX)
+            .max_send_buffer_size(HTTP2_SEND_BUFFER_BYTES_MAX)
+            .initial_max_send_streams(STREAMS_BEFORE_SETTINGS)
+            // Callers that cancel make us reset streams; a mesh upstream must not be lost for that.
+            .max_local_error_reset_streams(None);
+        let handshake = builder.handshake::<TcpStream, Bytes>(socket.into_inner());
+        let (send, connection) = match tokio::time::timeout(limit, handshake).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => return Err(Fault::Connect(error.to_string())),
+            Err(_elapsed) => return Err(Fault::ConnectTimeout),
+        };
+        let closed = Rc::new(Cell::new(false));
+        let driver = tokio::task::spawn_local(drive(connection, ping, Rc::clone(&closed)));
+        Ok(Rc::new(Self {
+            send,
+            streams: Cell::new(0),
+            requests: Cell::new(0),
+            used: Cell::new(clock::now()),
+            closed,
+            driver,
+        }))
+    }
+
+    /// Whether another stream may be opened now.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.is_closed() && self.streams.get() < self.send.current_max_send_streams()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.get() || self.driver.is_finished()
+    }
+
+    /// Whether no stream has been open on it for so long.
+    pub(crate) fn is_stale(&self, now: Instant, idle: Duration) -> bool {
+        self.streams.get() == 0 && now.saturating_duration_since(self.used.get()) >= idle
+    }
+
+    /// Opens a stream with a request head.
+    pub(crate) async fn begin(
+        self: &Rc<Self>,
+        head: &RequestHead,
+        edits: &HeadEdits,
+        limit: Duration,
+    ) -> Result<(Http2Sink, Http2Answer), Fault> {
+        let request = request(head, edits).ok_or(Fault::Unexpected("a rewritten head is not valid"))?;
+        let ended = matches!(head.framing(), Framing::None | Framing::Length(0));
+        self.streams.set(self.streams.get() + 1);
+        self.requests.set(self.requests.get().saturating_add(1));
+        let guard = StreamGuard(Rc::clone(self));
+        let mut send = self.send.clone();
+        // Nearly always ready: the timer is for the connection whose streams have run out.
+        let ready = match poll_fn(|cx| Poll::Ready(send.poll_ready(cx))).await {
+            Poll::Ready(ready) => ready,
+            Poll::Pending => {
+                let room = tokio::time::timeout(limit, poll_fn(|cx| send.poll_ready(cx))).await;
+                room.map_err(|_elapsed| Fault::ConnectTimeout)?
+            }
+        };
+        ready.map_err(|_| Fault::Unprocessed)?;
+        let (response, stream) = send.send_request(request, ended).map_err(|_| Fault::Unprocessed)?;
+        let sink = Http2Sink { stream: (!ended).then_some(stream), ended };
+        let answer =
+            Http2Answer { response, method: head.method().to_owned(), source: Http2Source::new(None), _guard: guard };
+        Ok((sink, answer))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+struct StreamGuard(Rc<Connection>);
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get().saturating_sub(1));
+        if self.0.streams.get() == 0 {
+            self.0.used.set(clock::now());
+        }
+    }
+}
+
+/// Moves frames until the connection ends; a peer that does not answer a PING is gone.
+async fn drive(mut connection: h2::client::Connection<TcpStream, Bytes>, ping: Duration, closed: Rc<Cell<bool>>) {
+    let mut pings = connection.ping_pong();
+    let keep_alive = async {
+        let Some(pings) = &mut pings else { return std::future::pending().await };
+        loop {
+            tokio::time::sleep(ping).await;
+            match tokio::time::timeout(ping, pings.ping(h2::Ping::opaque())).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) | Err(_) => return,
+            }
+        }
+    };
+    tokio::select! {
+        _ended = connection => {}
+        () = keep_alive => {}
+    }
+    closed.set(true);
+}
+
+fn request(head: &RequestHead, edits: &HeadEdits) -> Option<Request<()>> {
+    let uri = Uri::builder()
+        .scheme("http")
+        .authority(edits.authority_of(head))
+        .path_and_query(edits.path_and_query_of(head))
+        .build()
+        .ok()?;
+    let mut request = Request::new(());
+    *request.method_mut() = Method::from_bytes(edits.method_of(head).as_bytes()).ok()?;
+    *request.uri_mut() = uri;
+    *request.version_mut() = http::Version::HTTP_2;
+    let headers = request.headers_mut();
+    for (name, value) in head.edited(edits).iter() {
+        headers.append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?);
+    }
+    Some(request)
+}
+
+/// The answer on a stream.
+pub(crate) struct Http2Answer {
+    response: ResponseFuture,
+    method: String,
+    source: Http2Source,
+    _guard: StreamGuard,
+}
+
+impl Answer for Http2Answer {
+    type Body = Http2Source;
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Fault>> {
+        if let Poll::Ready(Some(Ok(interim))) = self.response.poll_informational(cx) {
+            return Poll::Ready(head(&interim, &self.method, Framing::None));
+        }
+        match ready!(std::pin::Pin::new(&mut self.response).poll(cx)) {
+            Ok(response) => {
+                let (parts, stream) = response.into_parts();
+                let framing = if stream.is_end_stream() { None } else { Some(Framing::Chunked) };
+                let response = Response::from_parts(parts, ());
+                let head = match framing {
+                    Some(framing) => head(&response, &self.method, framing),
+                    None => head_without_body(&response, &self.method),
+                };
+                self.source = Http2Source::new(Some(stream));
+                Poll::Ready(head)
+            }
+            Err(error) => Poll::Ready(Err(fault(&error))),
+        }
+    }
+
+    fn body(&mut self) -> &mut Http2Source {
+        &mut self.source
+    }
+}
+
+fn fault(error: &h2::Error) -> Fault {
+    match error.reason() {
+        Some(h2::Reason::REFUSED_STREAM) => Fault::Unprocessed,
+        // A GOAWAY without an error closes streams above its last one: they were not looked at.
+        Some(h2::Reason::NO_ERROR) if error.is_go_away() => Fault::Unprocessed,
+        Some(_) | None => match broken(error) {
+            Broken::Torn => Fault::Closed { seen: false },
+            Broken::Reset(reason) => Fault::Reset(reason),
+            Broken::Refused(refusal) => Fault::Protocol(refusal),
+        },
+    }
+}
+
+fn head(response: &Response<()>, method: &str, framing: Framing) -> Result<ResponseHead, Fault> {
+    let mut builder = ResponseHead::builder(response.status().as_u16())
+        .version(Version::Http2)
+        .request_method(method)
+        .framing(framing);
+    for (name, value) in response.headers() {
+        builder = builder.field(name.as_str(), value.as_bytes());
+    }
+    builder.build().map_err(Fault::Protocol)
+}
+
+fn head_without_body(response: &Response<()>, method: &str) -> Result<ResponseHead, Fault> {
+    let mut builder = ResponseHead::builder(response.status().as_u16()).version(Version::Http2).request_method(method);
+    for (name, value) in response.headers() {
+        builder = builder.field(name.as_str(), value.as_bytes());
+    }
+    builder.build().map_err(Fault::Protocol)
+}
+
+/// A head of ours as `h2` wants it.
+pub(crate) fn response(head: &ResponseHead, edits: &HeadEdits) -> Option<Response<()>> {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::from_u16(head.status()).ok()?;
+    *response.version_mut() = http::Version::HTTP_2;
+    let headers = response.headers_mut();
+    for (name, value) in head.edited(edits).iter() {
+        headers.append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?);
+    }
+    Some(response)
+}

@@ -1,0 +1,8 @@
+//! Bytes on their way: buffers that exist only while they hold something, sockets, and bodies in motion.
+
+pub(crate) mod body;
+pub(crate) mod buffer;
+pub(crate) mod http1;
+pub(crate) mod http2;
+pub(crate) mod socket;
+pub(crate) mod tunnel;
