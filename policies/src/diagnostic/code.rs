@@ -1,0 +1,103 @@
+//! Every code, its severity and its page.
+//!
+//! One table, so that a code without an explanation cannot be written. Numbers are promises to scripts and runbooks: a code is
+//! never given to something else. P00 is about files, P01 about fields, P02 about what is named, P03 about rules.
+
+use std::fmt;
+
+use super::Severity;
+
+macro_rules! codes {
+    ($($variant:ident $text:literal $severity:ident $page:literal;)*) => {
+        /// What kind of finding it is.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code {
+            $(#[doc = $page] $variant,)*
+        }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
+
+            /// As written in messages, e.g. `P0106`.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Code::$variant => $text,)* }
+            }
+
+            /// How bad findings of this kind are.
+            pub fn severity(self) -> Severity {
+                match self { $(Code::$variant => Severity::$severity,)* }
+            }
+
+            fn page(self) -> &'static str {
+                match self { $(Code::$variant => $page,)* }
+            }
+        }
+    };
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The page of a code such as `P0106` (upper or lower case).
+pub fn explain(code: &str) -> Option<&'static str> {
+    let code = code.trim();
+    Code::ALL.iter().find(|known| known.as_str().eq_ignore_ascii_case(code)).map(|known| known.page())
+}
+
+codes! {
+    FileTooLarge "P0001" Error "A file is larger than 4 MiB.\n\nPolicies are small; a file of that size is usually a log or a dump that landed in the directory. If it really is policy, split it: the compiler reads any number of files.";
+    NotUtf8 "P0002" Error "A file is not UTF-8.\n\nThe message names the first byte that is wrong. Editors on Windows may save UTF-16 or a code page: save as UTF-8. A compressed or binary file does not belong into the directory.";
+    BadYaml "P0003" Error "A document is not YAML.\n\nThe position is where the parser could not go on; the cause is often a line earlier: an open quote or bracket, a tab, or a line indented less than its neighbours. Other documents of the file are still checked. When the text ends at the position, the file was probably cut off while it was written or copied.";
+    TooComplex "P0004" Error "A document or file asks for more than the compiler grants: 50,000 values in a document (values copied by an alias count each time), 48 levels of nesting, 40,000 documents in a file, 500,000 routes after every host got every rule.\n\nThe limits stop a few lines from filling the memory. Split the object, write the aliases out, or name fewer hosts in one object.";
+    DuplicateKey "P0005" Error "A field is written twice in the same map.\n\nYAML forbids it, and parsers that let it pass disagree on which one counts. Keep one. A common cause is a second `http:` or `metadata:` pasted below the first.";
+    TooManyObjects "P0006" Error "There are more than 200,000 objects in one directory.\n\nSplit the mesh, or look for a program that writes the same objects over and over.";
+    UnsupportedYaml "P0007" Error "The document uses a feature of YAML that policies do not need: a tag (`!!binary`), a merge key (`<<`), a key that is not text, or an alias to a value that contains it.\n\nWrite the fields out. Plain anchors and aliases are fine.";
+    Truncated "P0008" Error "The last line of a file has no line break.\n\nA file that is being written or was cut off ends in the middle of a line, and `weight: 1` may be the beginning of `weight: 100`. A configuration must never be applied in part, so the compiler wants to see the end: finish the file with a line break.";
+    TooManyFindings "P0009" Error "A file has more than 200 findings and the rest is not shown.\n\nMend the first ones and run again; one wrong indentation often explains all of them.";
+    EmptyFile "P0010" Error "A file holds nothing, not even a comment.\n\nThat is what a file looks like while it is being saved, or after a disk was full; taking it at its word would remove every object it held. Delete the file to remove them, or leave a comment in it.";
+
+    UnknownKind "P0101" Error "`apiVersion` and `kind` do not name anything that is known.\n\nCheck the spelling of both: `kind` is in capitals as in `VirtualService`, `apiVersion` carries the group as in `networking.istio.io/v1`. Custom resources of other products do not belong into the directory.";
+    KindNotSupported "P0102" Error "The kind is known, but this version does not implement it.\n\nIt is refused, because a policy that is accepted and not enforced is worse than none. Remove the object, or use what the message points to.";
+    NoEffect "P0103" Info "The object is accepted and has no effect.\n\nWhen the mesh is read from a directory, Deployments, Secrets, ConfigMaps and the like describe things that a cluster would start or store. They may stay in the file. What runs is described by `Workload`, `WorkloadEntry` or `EndpointSlice`.";
+    MissingField "P0104" Error "A field that must be there is missing or empty.\n\nThe message names the field; the place is the map it belongs to.";
+    WrongType "P0105" Error "A field has a value of another type than it takes.\n\nMind that YAML takes `1.10` and `8080` for numbers and `true` for a truth value: a label or header with such a value needs quotes. A port needs a number without quotes.";
+    UnknownField "P0106" Error "A field is not known at this place.\n\nThe nearest known field is suggested. A field with the right name at the wrong depth (wrong indentation) is unknown too.";
+    WeightsNotHundred "P0107" Info "The weights of a split do not add up to 100.\n\nWeights are relative, so the split works: 90 and 20 give 81.8 % and 18.2 %. If percentages were meant, one of the numbers is wrong.";
+    FieldNotSupported "P0108" Error "The field is known, but this version does not implement it.\n\nIt is refused rather than ignored: a timeout, retry or fault that is written but not enforced shows only in an outage. Remove the field, or use what the message points to.";
+    BadName "P0109" Error "A name cannot be used.\n\nNames of objects are lower-case letters, digits, `-` and `.`, begin and end with a letter or digit and have at most 253 characters (labels of a host name 63).";
+    BadRegex "P0110" Error "A regular expression cannot be used.\n\nPatterns have RE2 syntax, match the whole value, are at most 1024 characters long, and their compiled form is limited. Look-around and back-references do not exist in RE2. The message shows the position in the pattern.";
+    UnknownVersion "P0111" Error "The kind is known, but not in this version of its API.\n\nThe message lists the versions that are read.";
+    FieldWithoutEffect "P0112" Info "A field, or an object as a whole, is accepted and has no effect here.\n\nThe message says why. Remove it, or complete what it needs: a route without parents, for example, needs `parentRefs`.";
+    BadValue "P0113" Error "A field has a value that it cannot have: out of range, not one of the words it takes, or not of the right form.\n\nThe message says what is allowed.";
+
+    UnknownService "P0201" Error "A host or service is named that does not exist.\n\nShort names are looked up in the namespace of the object that uses them; `name.namespace` and `name.namespace.svc.cluster.local` name one in another namespace. Names outside the mesh need a ServiceEntry.";
+    UnknownSubset "P0202" Error "A route names a subset that no DestinationRule defines for that host.\n\nElsewhere this is answered with 503 at run time. Define the subset, or correct its name. Put the route and the subset into the directory in one step; the order of files does not matter.";
+    UnknownPort "P0203" Error "A port is named that the service does not have.\n\nThe help lists those it has. Routes name the port of the Service, not the `targetPort` of the workload.";
+    PortNeeded "P0204" Error "The service has several ports, so the destination must say which one is meant.\n\nAdd `port: {number: N}` to the destination.";
+    DuplicateObject "P0205" Error "The same object (kind, namespace and name) is written twice.\n\nBoth places are shown. Remove one: which of the two would count is otherwise a matter of file names.";
+    DuplicateListener "P0206" Error "Two things want to listen at the same address and port.\n\nBoth places are shown. Only one process can have a socket; give each workload, application and sidecar port its own.";
+    UnresolvedBackend "P0207" Warning "A backend of a route cannot be resolved; its share of requests is answered with 500, as Gateway API demands.\n\nThe kind is not Service, or the service or its port does not exist.";
+    UnknownParent "P0208" Warning "A route names a parent that does not exist, so it has no effect there.\n\nParents are Gateways, or Services (`group: \"\"`, `kind: Service`) for calls inside the mesh. A missing namespace means the namespace of the route.";
+    NotAttached "P0209" Warning "A route does not attach to any listener of its gateway, so it has no effect there.\n\nReasons: `sectionName` or `port` name no listener; the listener's `allowedRoutes` do not admit the route's namespace or kind; none of the route's hostnames fits the listener's hostname.";
+    NotGranted "P0210" Warning "A route sends to a service of another namespace without that namespace's consent; its share of requests is answered with 500.\n\nA ReferenceGrant in the namespace of the service gives it.";
+    NoEndpoints "P0211" Warning "Requests are sent to a service or subset that has no endpoints; they will be answered with 503.\n\nCompare the selector of the service, or the labels of the subset, with the labels of the workloads in the namespace of the service.";
+    WildcardHost "P0212" Error "A wildcard host is not allowed here.\n\nRules of a mesh are for services that exist: name each host.";
+    ForeignNamespace "P0213" Error "A DestinationRule stands in another namespace than the service it is about.\n\nIt would act only for clients in its own namespace, which this version does not implement. Move it to the namespace of the service.";
+    DuplicateSubset "P0214" Error "A subset is defined twice for one host, in one DestinationRule or in two.\n\nBoth places are shown. Keep one.";
+    NameTaken "P0215" Error "Two objects of different kinds would have one identity in the mesh.\n\nA Service and a ServiceEntry, or a Workload and a WorkloadEntry, of the same name and namespace cannot be told apart. Rename one.";
+
+    WeightsZero "P0301" Error "All weights of a split are zero, so there is nowhere to send a request.\n\nGive at least one destination a weight above zero. To answer without a backend, use `directResponse` or a redirect.";
+    InvalidRule "P0302" Error "The parts of a rule contradict each other, or one is missing.\n\nThe message is the one that Istio or the Kubernetes API gives for the same mistake.";
+    UnreachableRule "P0303" Warning "A rule can never be reached, because an earlier one takes every request.\n\nRules of a VirtualService are tried in the order in which they are written. Move the rule without conditions to the end.";
+    MergedRoutes "P0304" Info "Several objects have rules for one service; they are merged.\n\nEach keeps the order of its own rules. Among the next rules of all objects the most specific is tried first: exact path, longest prefix, pattern, then method, number of headers and of query parameters; then the older object, then the name.";
+    ConflictingSettings "P0305" Warning "Two DestinationRules set the same stanza (`loadBalancer` or `connectionPool`) for one host; the older one, or the first by name, counts.\n\nSet it in one place.";
+    NotHttp "P0306" Warning "HTTP rules are written for a service none of whose ports speaks HTTP, so they have no effect.\n\nA port speaks HTTP when its `appProtocol` or the beginning of its name says so: `http`, `http2` or `grpc`, as in `name: http-api`.";
+    KeepAliveOff "P0307" Warning "`maxRequestsPerConnection: 1` opens a new connection for every request.\n\nThat costs a round trip each time and, under load, ports. It is rarely meant; leave it out to keep connections.";
+    ListenerNotServed "P0308" Warning "A gateway's listener has a protocol that is not served yet; it is not opened.\n\nHTTP is served. HTTPS, TLS, TCP and UDP are not yet.";
+    ConflictingListener "P0309" Error "Two listeners of a gateway cannot be told apart.\n\nListeners of one port need different hostnames; names of listeners must be unique.";
+    PortNotCarried "P0310" Info "A port that is not TCP is not carried by the mesh; clients reach it directly.\n\nNothing has to be done. UDP and SCTP ports, DNS for example, may stay in the Service.";
+}

@@ -1,0 +1,187 @@
+//! The dialects: each kind's YAML as written, read into a shape with places.
+//!
+//! # Where a dialect ends
+//! What can be said from one object alone is said here: fields, types, ranges, contradictions within a rule, patterns. What
+//! needs other objects (does the service exist, which route wins) is left to [`crate::merge`].
+
+use crate::diagnostic::{Code, Report};
+use crate::head::{Head, Kind};
+use crate::ir::Origin;
+use crate::ir::world::{EndpointSlice, Service, Workload};
+use crate::pattern::Patterns;
+use crate::source::{SourceMap, Span, Spanned};
+use crate::tree::Node;
+
+pub(crate) mod core;
+pub(crate) mod gateway_api;
+pub(crate) mod istio;
+pub(crate) mod tidegate;
+
+/// What readers share.
+pub(crate) struct Context<'a> {
+    pub(crate) map: &'a SourceMap<'a>,
+    pub(crate) report: Report,
+    pub(crate) patterns: Patterns,
+    /// Route entries that may still be made; `None` once that was too few.
+    pub(crate) entries_left: Option<usize>,
+}
+
+/// Most route entries: one for each match, for each host, service or port that it is for. 10,000 services with 50 each.
+///
+/// A few kilobytes can name a thousand hosts and a thousand rules; every host gets every rule.
+pub(crate) const ROUTE_ENTRIES_MAX: usize = 500_000;
+
+impl Context<'_> {
+    /// Takes `entries` from the budget; when it is spent, this is reported once and `false`.
+    pub(crate) fn admits_entries(&mut self, entries: usize, span: Span) -> bool {
+        let Some(left) = self.entries_left else { return false };
+        self.entries_left = left.checked_sub(entries);
+        if self.entries_left.is_some() {
+            return true;
+        }
+        self.report
+            .add(Code::TooComplex, span, format!("the routes multiply to more than {ROUTE_ENTRIES_MAX}"))
+            .say("the limit is met here")
+            .help("every host gets every rule: name fewer hosts in one object, or write fewer rules");
+        false
+    }
+
+    /// Where an object, or a part of it at `span`, was written.
+    pub(crate) fn origin(&self, head: &Head, span: Span) -> Origin {
+        Origin {
+            kind: head.kind.as_str(),
+            object: head.name.clone(),
+            file: self.map.path(span.file),
+            line: self.map.line(span),
+        }
+    }
+}
+
+/// An object with its head.
+#[derive(Clone, Debug)]
+pub(crate) struct Object<T> {
+    pub(crate) head: Head,
+    pub(crate) spec: T,
+}
+
+/// Every object that was read, by kind, in the order of the files.
+#[derive(Default)]
+pub(crate) struct Objects {
+    pub(crate) namespaces: Vec<Head>,
+    pub(crate) services: Vec<Object<ServiceShape>>,
+    pub(crate) workloads: Vec<Object<tidegate::WorkloadShape>>,
+    pub(crate) endpoint_slices: Vec<Object<EndpointSlice>>,
+    pub(crate) virtual_services: Vec<Object<istio::virtual_service::VirtualService>>,
+    pub(crate) destination_rules: Vec<Object<istio::destination_rule::DestinationRule>>,
+    pub(crate) gateways: Vec<Object<gateway_api::gateway::GatewayShape>>,
+    pub(crate) http_routes: Vec<Object<gateway_api::http_route::HttpRoute>>,
+    pub(crate) reference_grants: Vec<Object<gateway_api::reference_grant::ReferenceGrant>>,
+}
+
+impl Objects {
+    /// The heads of everything that is in a namespace.
+    pub(crate) fn heads(&self) -> impl Iterator<Item = &Head> {
+        let services = self.services.iter().map(|object| &object.head);
+        let workloads = self.workloads.iter().map(|object| &object.head);
+        let slices = self.endpoint_slices.iter().map(|object| &object.head);
+        let virtual_services = self.virtual_services.iter().map(|object| &object.head);
+        let destination_rules = self.destination_rules.iter().map(|object| &object.head);
+        let gateways = self.gateways.iter().map(|object| &object.head);
+        let http_routes = self.http_routes.iter().map(|object| &object.head);
+        let grants = self.reference_grants.iter().map(|object| &object.head);
+        services
+            .chain(workloads)
+            .chain(slices)
+            .chain(virtual_services)
+            .chain(destination_rules)
+            .chain(gateways)
+            .chain(http_routes)
+            .chain(grants)
+    }
+}
+
+/// A service with what is not in the IR.
+#[derive(Clone, Debug)]
+pub(crate) struct ServiceShape {
+    pub(crate) service: Service,
+    /// Ports whose protocol was neither written nor named, so that an HTTP route may still decide it.
+    pub(crate) undeclared: Vec<u16>,
+}
+
+/// A workload without anything that is still to be resolved.
+pub(crate) type PlainWorkload = Spanned<Workload>;
+
+/// Reads one object.
+pub(crate) fn read(head: Head, document: &Node, objects: &mut Objects, cx: &mut Context<'_>) {
+    match head.kind {
+        Kind::Namespace => {
+            core::namespace(document, cx);
+            objects.namespaces.push(head);
+        }
+        Kind::Service => {
+            if let Some(spec) = core::service(&head, document, cx) {
+                objects.services.push(Object { head, spec });
+            }
+        }
+        Kind::EndpointSlice => {
+            if let Some(spec) = core::endpoint_slice(&head, document, cx) {
+                objects.endpoint_slices.push(Object { head, spec });
+            }
+        }
+        Kind::Workload => {
+            if let Some(spec) = tidegate::workload(&head, document, cx) {
+                objects.workloads.push(Object { head, spec });
+            }
+        }
+        Kind::WorkloadEntry => {
+            if let Some(spec) = istio::workload_entry::read(&head, document, cx) {
+                objects.workloads.push(Object { head, spec: tidegate::WorkloadShape::plain(spec) });
+            }
+        }
+        Kind::ServiceEntry => {
+            if let Some(spec) = istio::service_entry::read(&head, document, cx) {
+                objects.services.push(Object { head, spec });
+            }
+        }
+        Kind::VirtualService => {
+            if let Some(spec) = istio::virtual_service::read(document, cx) {
+                objects.virtual_services.push(Object { head, spec });
+            }
+        }
+        Kind::DestinationRule => {
+            if let Some(spec) = istio::destination_rule::read(document, cx) {
+                objects.destination_rules.push(Object { head, spec });
+            }
+        }
+        Kind::GatewayClass => gateway_api::gateway::class(document, cx),
+        Kind::Gateway => {
+            if let Some(spec) = gateway_api::gateway::read(document, cx) {
+                objects.gateways.push(Object { head, spec });
+            }
+        }
+        Kind::HttpRoute => {
+            if let Some(spec) = gateway_api::http_route::read(document, cx) {
+                objects.http_routes.push(Object { head, spec });
+            }
+        }
+        Kind::ReferenceGrant => {
+            if let Some(spec) = gateway_api::reference_grant::read(document, cx) {
+                objects.reference_grants.push(Object { head, spec });
+            }
+        }
+    }
+}
+
+/// Opens a document of the ordinary form (`spec`, perhaps `status`) and returns its `spec`.
+pub(crate) fn spec<'n>(
+    document: &'n Node,
+    what: &'static str,
+    cx: &mut Context<'_>,
+) -> Option<crate::schema::Fields<'n>> {
+    let report = &mut cx.report;
+    let mut fields = crate::schema::Fields::open(document, what, report)?;
+    fields.ignore(&["apiVersion", "kind", "metadata", "status"]);
+    let spec = fields.require("spec", report, |node, _| Some(node));
+    fields.finish(report);
+    crate::schema::Fields::open(spec?, "spec", report)
+}

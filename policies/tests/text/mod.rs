@@ -1,0 +1,224 @@
+//! A compiled set as lines of text: one for each thing, so that a difference shows what changed.
+
+use std::fmt::Write;
+
+use tidegate_policies::ir::load_balancing::TrafficSettings;
+use tidegate_policies::ir::route::{Backend, HeaderChanges, PathRewrite, RequestMatch, RouteEntry, RuleAction};
+use tidegate_policies::ir::world::{External, Labels, Service, Workload};
+use tidegate_policies::ir::{Origin, PolicySet};
+
+pub(crate) fn describe(set: &PolicySet) -> String {
+    let mut out = String::new();
+    for (name, namespace) in &set.namespaces {
+        writeln!(out, "namespace {name} {}", labels(&namespace.labels)).expect("a string takes everything");
+    }
+    for service in set.services.values() {
+        self::service(&mut out, service);
+    }
+    for workload in set.workloads.values() {
+        self::workload(&mut out, "workload", workload);
+    }
+    let mut slices: Vec<String> = set
+        .endpoint_slices
+        .iter()
+        .map(|slice| {
+            let mut out = format!("slice of {} ports {:?}\n", slice.service, slice.ports);
+            for endpoint in &slice.endpoints {
+                let state = (endpoint.ready, endpoint.serving, endpoint.terminating);
+                writeln!(
+                    out,
+                    "  {:?} ready,serving,terminating {state:?} zone {:?} target {:?} {}",
+                    endpoint.addresses,
+                    endpoint.zone,
+                    endpoint.target,
+                    labels(&endpoint.labels)
+                )
+                .expect("a string takes everything");
+            }
+            out
+        })
+        .collect();
+    slices.sort();
+    out.extend(slices);
+    for (service, backend) in &set.backends {
+        writeln!(out, "backend {service}{} from {}", traffic(&backend.traffic), origin(&backend.origin))
+            .expect("a string takes everything");
+        for (name, subset) in &backend.subsets {
+            writeln!(
+                out,
+                "  subset {name} {}{} from {}",
+                labels(&subset.labels),
+                traffic(&subset.traffic),
+                origin(&subset.origin)
+            )
+            .expect("a string takes everything");
+        }
+    }
+    for (service, routes) in &set.mesh_routes {
+        for routes in routes {
+            let port = routes.port.map_or_else(|| "every HTTP port".to_owned(), |port| format!("port {port}"));
+            let consumer = routes
+                .consumer_namespace
+                .as_ref()
+                .map_or(String::new(), |namespace| format!(" for clients in {namespace}"));
+            writeln!(out, "mesh route {service} {port}{consumer}").expect("a string takes everything");
+            rules(&mut out, &routes.rules);
+        }
+    }
+    for gateway in set.gateways.values() {
+        writeln!(out, "gateway {} {:?}", gateway.name, gateway.addresses).expect("a string takes everything");
+        for listener in &gateway.listeners {
+            writeln!(out, " listener {} port {} hostname {:?}", listener.name, listener.port, listener.hostname)
+                .expect("a string takes everything");
+            for host in &listener.hosts {
+                writeln!(out, " host {}", host.host).expect("a string takes everything");
+                rules(&mut out, &host.rules);
+            }
+        }
+    }
+    out
+}
+
+fn labels(labels: &Labels) -> String {
+    let pairs: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    format!("{{{}}}", pairs.join(","))
+}
+
+fn origin(origin: &Origin) -> String {
+    format!("{} {} {}:{}", origin.kind, origin.object, origin.file, origin.line)
+}
+
+fn service(out: &mut String, service: &Service) {
+    let selector = service.selector.as_ref().map_or_else(|| "none".to_owned(), labels);
+    writeln!(
+        out,
+        "service {} hosts {:?} selector {selector} addresses {:?}",
+        service.name, service.hosts, service.addresses
+    )
+    .expect("a string takes everything");
+    for port in &service.ports {
+        writeln!(out, "  port {} \"{}\" -> {:?} {:?}", port.port, port.name, port.target, port.protocol)
+            .expect("a string takes everything");
+    }
+    match &service.external {
+        External::No => {}
+        External::Dns(names) => writeln!(out, "  resolves {names:?}").expect("a string takes everything"),
+        External::Static(workloads) => {
+            workloads.iter().for_each(|workload| self::workload(out, "  endpoint", workload))
+        }
+    }
+}
+
+fn workload(out: &mut String, what: &str, workload: &Workload) {
+    writeln!(
+        out,
+        "{what} {} {} {} weight {} locality {:?}",
+        workload.name,
+        workload.address,
+        labels(&workload.labels),
+        workload.weight,
+        workload.locality
+    )
+    .expect("a string takes everything");
+    for port in &workload.ports {
+        let application = port.application.map_or(String::new(), |application| format!(" -> {application}"));
+        writeln!(out, "  port {} \"{}\" {:?}{application}", port.port, port.name, port.protocol)
+            .expect("a string takes everything");
+    }
+    if let Some(sidecar) = &workload.sidecar {
+        writeln!(out, "  outbound {}", sidecar.outbound).expect("a string takes everything");
+        for tcp in &sidecar.outbound_tcp {
+            writeln!(out, "  outbound tcp {} -> {}:{}", tcp.listen, tcp.service, tcp.port)
+                .expect("a string takes everything");
+        }
+    }
+}
+
+fn traffic(traffic: &TrafficSettings) -> String {
+    let mut text = String::new();
+    if let Some(balancing) = traffic.load_balancing {
+        write!(text, " {balancing:?}").expect("a string takes everything");
+    }
+    if let Some(connection) = traffic.connection {
+        write!(text, " {connection:?}").expect("a string takes everything");
+    }
+    text
+}
+
+fn rules(out: &mut String, rules: &[RouteEntry]) {
+    for entry in rules {
+        let rule = &entry.rule;
+        writeln!(out, "  when {}", matches(&entry.matches)).expect("a string takes everything");
+        let name = if rule.name.is_empty() { String::new() } else { format!(" \"{}\"", rule.name) };
+        let mut extra = String::new();
+        extra.push_str(&headers("request", &rule.request_headers));
+        extra.push_str(&headers("response", &rule.response_headers));
+        if rule.path_rewrite != PathRewrite::Keep {
+            write!(extra, " rewrite {:?}", rule.path_rewrite).expect("a string takes everything");
+        }
+        if let Some(host) = &rule.host_rewrite {
+            write!(extra, " host {host}").expect("a string takes everything");
+        }
+        if rule.timeouts != Default::default() {
+            write!(extra, " timeouts {:?}/{:?}", rule.timeouts.request, rule.timeouts.backend_request)
+                .expect("a string takes everything");
+        }
+        match &rule.action {
+            RuleAction::Split(split) => {
+                writeln!(out, "    split{name}{extra} from {}", origin(&rule.origin))
+                    .expect("a string takes everything");
+                for destination in &split.destinations {
+                    let backend = match &destination.backend {
+                        Backend::Service { service, port, subset } => format!(
+                            "{service}:{port}{}",
+                            subset.as_ref().map_or(String::new(), |subset| format!(" {subset}"))
+                        ),
+                        Backend::Invalid(why) => format!("500 ({why})"),
+                    };
+                    let host = destination.host_rewrite.as_ref().map_or(String::new(), |host| format!(" host {host}"));
+                    let changes = headers("request", &destination.request_headers)
+                        + &headers("response", &destination.response_headers);
+                    writeln!(out, "      {} {backend}{host}{changes}", destination.weight)
+                        .expect("a string takes everything");
+                }
+            }
+            other => writeln!(out, "    {other:?}{name}{extra} from {}", origin(&rule.origin))
+                .expect("a string takes everything"),
+        }
+    }
+}
+
+fn matches(matches: &RequestMatch) -> String {
+    let mut text = format!("{:?}", matches.path);
+    for (what, condition) in
+        [("method", &matches.method), ("scheme", &matches.scheme), ("authority", &matches.authority)]
+    {
+        if let Some(condition) = condition {
+            write!(text, " {what} {condition:?}").expect("a string takes everything");
+        }
+    }
+    for (name, condition) in &matches.headers {
+        write!(text, " header {name} {condition:?}").expect("a string takes everything");
+    }
+    for (name, condition) in &matches.query_parameters {
+        write!(text, " query {name} {condition:?}").expect("a string takes everything");
+    }
+    if let Some(port) = matches.port {
+        write!(text, " port {port}").expect("a string takes everything");
+    }
+    if let Some(namespace) = &matches.client.namespace {
+        write!(text, " from namespace {namespace}").expect("a string takes everything");
+    }
+    if !matches.client.labels.is_empty() {
+        write!(text, " from {}", labels(&matches.client.labels)).expect("a string takes everything");
+    }
+    text
+}
+
+fn headers(what: &str, changes: &HeaderChanges) -> String {
+    if *changes == HeaderChanges::default() {
+        String::new()
+    } else {
+        format!(" {what} set {:?} add {:?} remove {:?}", changes.set, changes.add, changes.remove)
+    }
+}
