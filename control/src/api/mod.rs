@@ -1,0 +1,178 @@
+//! The HTTP API: readiness, status, changes, metrics. Read-only.
+//!
+//! # Limits
+//! The API is for people, dashboards and probes on the same machine. Connections are few, heads are small, bodies are not
+//! read at all, and everything that waits has a deadline. A client that stalls costs a connection slot until its
+//! deadline, and the slots are bounded.
+
+mod metrics;
+pub mod model;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+use self::model::{ChangeStatus, Changes};
+use crate::fleet::Fleet;
+
+/// Open connections. A dashboard holds one or two, a probe one for a moment.
+const CONNECTIONS_MAX: usize = 128;
+/// Time for a request head, also between two requests of a connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A request head here has a line and a few headers.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// The longest life of a connection; above the longest poll, so that no poll is cut.
+const CONNECTION_LIFE_MAX: Duration = Duration::from_secs(300);
+/// The longest that a poll is held: below the idle limits of ordinary clients.
+const POLL_WAIT_MAX: Duration = Duration::from_secs(60);
+/// A pause after a failed accept, which is mostly a lack of file descriptors that a moment may mend.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+type Answer = Response<Full<Bytes>>;
+
+/// Serves until `shutdown` resolves.
+pub async fn serve(listener: TcpListener, fleet: Arc<Fleet>, shutdown: impl Future<Output = ()>) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    tokio::pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut shutdown => return,
+            // Finished connections are taken off the list as they end.
+            Some(_) = connections.join_next() => continue,
+            accepted = accept(&listener, &slots) => accepted,
+        };
+        let Some((stream, slot)) = accepted else {
+            sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let fleet = fleet.clone();
+        connections.spawn(async move {
+            if timeout(CONNECTION_LIFE_MAX, connection(stream, fleet)).await.is_err() {
+                debug!("api connection reached its longest life");
+            }
+            drop(slot);
+        });
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let slot = slots.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, slot)),
+        Err(error) => {
+            warn!(%error, "cannot accept an api connection");
+            None
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, fleet: Arc<Fleet>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let fleet = fleet.clone();
+        // Bodies are not read: whatever a client sends with a GET is dropped with its connection.
+        let head = request.map(|_| ());
+        async move { Ok::<_, Infallible>(answer(&head, &fleet).await) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        debug!(%error, "api connection ended");
+    }
+}
+
+async fn answer(request: &Request<()>, fleet: &Fleet) -> Answer {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
+    }
+    match request.uri().path() {
+        "/ready" if *fleet.ready().borrow() => text(StatusCode::OK, "ready\n"),
+        "/ready" => text(StatusCode::SERVICE_UNAVAILABLE, "no configuration has been loaded yet\n"),
+        "/api/v1/status" => json(&fleet.status()),
+        "/api/v1/changes" => changes(request.uri().query().unwrap_or_default(), fleet).await,
+        "/metrics" => {
+            let mut response = text(StatusCode::OK, metrics::render(fleet));
+            let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            response
+        }
+        _ => text(StatusCode::NOT_FOUND, "try /ready, /api/v1/status, /api/v1/changes or /metrics\n"),
+    }
+}
+
+/// `since=N`: changes after generation N. `wait=30s`: if there are none yet, answer when there is one, or after that time.
+async fn changes(query: &str, fleet: &Fleet) -> Answer {
+    let parameter = |name| query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name);
+    let since = match parameter("since").map(|(_, value)| value.parse::<u64>()).transpose() {
+        Ok(since) => since.unwrap_or(0),
+        Err(_) => return text(StatusCode::BAD_REQUEST, "since must be a generation, a number\n"),
+    };
+    let wait = match parameter("wait").map(|(_, value)| duration(value)) {
+        None => Duration::ZERO,
+        Some(Some(wait)) => wait.min(POLL_WAIT_MAX),
+        Some(None) => return text(StatusCode::BAD_REQUEST, "wait must be a time such as 30s or 500ms\n"),
+    };
+    // Subscribed before the log is read, so that no change falls between the two.
+    let mut entered = fleet.entered();
+    let mut found = fleet.changes_since(since);
+    if found.is_empty() && !wait.is_zero() {
+        let arrival = timeout(wait, entered.wait_for(|generation| *generation > since)).await;
+        if matches!(arrival, Ok(Ok(_))) {
+            found = fleet.changes_since(since);
+        }
+    }
+    json(&Changes { changes: found.iter().map(ChangeStatus::from).collect() })
+}
+
+/// `30s`, `500ms`, or plain seconds.
+fn duration(text: &str) -> Option<Duration> {
+    if let Some(ms) = text.strip_suffix("ms") {
+        return ms.parse().ok().map(Duration::from_millis);
+    }
+    text.strip_suffix('s').unwrap_or(text).parse().ok().map(Duration::from_secs)
+}
+
+fn json(value: &impl Serialize) -> Answer {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => with_type(StatusCode::OK, "application/json", bytes),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    with_type(status, "text/plain; charset=utf-8", body)
+}
+
+fn with_type(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+//! The API over a real socket on loopback.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, timeout};
+
+use super::serve;
+use crate::api::model::Finding;
+use crate::changes::{ChangeLog, Entry, Outcome};
+use crate::clock::{Clock, Timestamp};
+use crate::fleet::Fleet;
+use crate::store::Store;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+struct Api {
+    fleet: Arc<Fleet>,
+    address: std::net::SocketAddr,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn api() -> Api {
+    let clock = Clock::of(|| Timestamp::from_unix_ms(1_700_000_000_000));
+    let fleet = Arc::new(Fleet::new("/etc/mesh".to_owned(), clock, Store::none(), ChangeLog::default(), 6));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(serve(listener, fleet.clone(), std::future::pending()));
+    Api { fleet, address, server }
+}
+
+impl Api {
+    /// Sends text, reads until the server closes.
+    async fn exchange(&self, request: String) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        timeout(DEADLINE, stream.read_to_string(&mut answer)).await.expect("an answer").unwrap();
+        answer
+    }
+
+    async fn get(&self, target: &str) -> (u16, String) {
+        let answer = self.exchange(format!("GET {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).await;
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    fn apply(&self, result: Outcome) -> u64 {
+        let entry = Entry {
+            generation: self.fleet.next_generation(),
+            at: Timestamp::from_unix_ms(1_700_000_000_000),
+            what: vec!["reviews.shop: v1 90 % / v2 10 % -> v1 50 % / v2 50 %".to_owned()],
+            files: vec!["reviews.yaml".into()],
+            result,
+        };
+        let generation = entry.generation;
+        match result {
+            Outcome::Applied => drop(self.fleet.applied(entry, 3, Vec::new())),
+            Outcome::Rejected => self.fleet.rejected(entry, 3, vec![finding()]),
+        }
+        generation
+    }
+}
+
+fn finding() -> Finding {
+    Finding {
+        code: "P0107".to_owned(),
+        severity: "error".to_owned(),
+        message: "weights are all zero".to_owned(),
+        file: "reviews.yaml".to_owned(),
+        line: 12,
+        column: 7,
+        help: None,
+    }
+}
+
+#[tokio::test]
+async fn readiness_follows_the_first_configuration() {
+    let api = api().await;
+    assert_eq!(api.get("/ready").await.0, 503);
+
+    api.fleet.set_ready();
+
+    assert_eq!(api.get("/ready").await, (200, "ready\n".to_owned()));
+}
+
+#[tokio::test]
+async fn the_status_has_the_shape_that_others_rely_on() {
+    let api = api().await;
+    api.apply(Outcome::Applied);
+    api.apply(Outcome::Rejected);
+
+    let (status, body) = api.get("/api/v1/status").await;
+
+    assert_eq!(status, 200);
+    let expected = concat!(
+        r#"{"generation":7,"config":{"directory":"/etc/mesh","state":"rejected","since":"2023-11-14T22:13:20.000Z","#,
+        r#""files":3,"diagnostics":[{"code":"P0107","severity":"error","message":"weights are all zero","#,
+        r#""file":"reviews.yaml","line":12,"column":7,"help":null}]},"proxies":[]}"#
+    );
+    assert_eq!(body, expected);
+}
+
+#[tokio::test]
+async fn changes_are_those_after_a_generation() {
+    let api = api().await;
+    let first = api.apply(Outcome::Applied);
+    api.apply(Outcome::Rejected);
+
+    let (_, all) = api.get("/api/v1/changes").await;
+    let (_, later) = api.get(&format!("/api/v1/changes?since={first}")).await;
+
+    let all: serde_json::Value = serde_json::from_str(&all).unwrap();
+    assert_eq!(all["changes"].as_array().unwrap().len(), 2);
+    let expected = concat!(
+        r#"{"changes":[{"generation":8,"at":"2023-11-14T22:13:20.000Z","#,
+        r#""what":["reviews.shop: v1 90 % / v2 10 % -> v1 50 % / v2 50 %"],"files":["reviews.yaml"],"#,
+        r#""result":"rejected","proxies":0,"acked":0,"nacked":0,"left":0,"first_ack_ms":null,"last_ack_ms":null}]}"#
+    );
+    assert_eq!(later, expected);
+}
+
+#[tokio::test]
+async fn a_long_poll_is_answered_by_the_change_and_not_by_its_deadline() {
+    let api = api().await;
+    let began = Instant::now();
+
+    let (polled, generation) = tokio::join!(api.get("/api/v1/changes?since=6&wait=60s"), async {
+        // The poll may be read before or after this; it sees the change in either case.
+        tokio::task::yield_now().await;
+        api.apply(Outcome::Applied)
+    });
+
+    assert_eq!(generation, 7);
+    assert!(polled.1.contains(r#""generation":7"#), "{}", polled.1);
+    assert!(began.elapsed() < DEADLINE);
+}
+
+#[tokio::test]
+async fn a_long_poll_without_a_change_ends_with_an_empty_list() {
+    let api = api().await;
+
+    assert_eq!(api.get("/api/v1/changes?since=6&wait=20ms").await, (200, r#"{"changes":[]}"#.to_owned()));
+}
+
+#[tokio::test]
+async fn what_is_not_understood_is_refused() {
+    let api = api().await;
+
+    assert_eq!(api.get("/api/v1/changes?since=yesterday").await.0, 400);
+    assert_eq!(api.get("/api/v1/changes?wait=long").await.0, 400);
+    assert_eq!(api.get("/nothing").await.0, 404);
+    let posted = api.exchange("POST /ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_owned()).await;
+    assert!(posted.starts_with("HTTP/1.1 405"), "{posted}");
+}
+
+#[tokio::test]
+async fn a_head_of_unreasonable_size_is_refused() {
+    let api = api().await;
+
+    let answer = api.exchange(format!("GET /ready HTTP/1.1\r\nx-long: {}\r\n\r\n", "y".repeat(64 * 1024))).await;
+
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+}
+
+#[tokio::test]
+async fn metrics_have_a_help_line_each_and_say_what_happened() {
+    let api = api().await;
+    api.apply(Outcome::Applied);
+    api.apply(Outcome::Rejected);
+
+    let (_, page) = api.get("/metrics").await;
+
+    for line in [
+        "tidegate_control_generation 7",
+        "tidegate_control_config_valid 0",
+        "tidegate_control_config_applied_total 1",
+        "tidegate_control_config_rejected_total 1",
+        "tidegate_control_proxies{kind=\"sidecar\",settled=\"true\"} 0",
+        "tidegate_control_config_propagation_seconds_bucket{le=\"+Inf\"} 0",
+    ] {
+        assert!(page.lines().any(|l| l == line), "{line} is missing in\n{page}");
+    }
+    let names = page.lines().filter_map(|l| l.strip_prefix("# TYPE ")).count();
+    assert_eq!(page.lines().filter(|l| l.starts_with("# HELP ")).count(), names);
+}

@@ -1,0 +1,46 @@
+//! From files to a policy set with its findings: the seam between sources and the policy compiler.
+
+use std::sync::Arc;
+
+use tidegate_policies::ir::PolicySet;
+use tidegate_policies::{Diagnostic, Severity, Source};
+
+use crate::api::model::Finding;
+use crate::source::read::SourceFile;
+
+/// What the compiler made of some files.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The policies; complete only if there are no errors.
+    pub policies: Arc<PolicySet>,
+    /// What it has to say, in the order of files and lines.
+    pub findings: Vec<Finding>,
+    /// The same for a terminal, with the lines it is about.
+    pub rendered: String,
+    /// Number of findings that are errors.
+    pub errors: usize,
+}
+
+/// Compiles files. `color` is for findings that go to a terminal.
+pub fn compile(files: &[SourceFile], color: bool) -> Compiled {
+    let sources: Vec<Source> =
+        files.iter().map(|file| Source { path: file.path.clone(), text: file.bytes.to_vec() }).collect();
+    let compiled = tidegate_policies::compile(&sources);
+    let rendered = compiled.render(&sources, color);
+    let errors = compiled.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+    let findings = compiled.diagnostics.iter().map(finding).collect();
+    Compiled { policies: Arc::new(compiled.set), findings, rendered, errors }
+}
+
+fn finding(diagnostic: &Diagnostic) -> Finding {
+    let place = diagnostic.labels.first();
+    Finding {
+        code: diagnostic.code.to_string(),
+        severity: diagnostic.severity.to_string(),
+        message: diagnostic.message.clone(),
+        file: place.map(|label| label.file.to_string()).unwrap_or_default(),
+        line: place.map_or(0, |label| label.line),
+        column: place.map_or(0, |label| label.column),
+        help: diagnostic.help.clone(),
+    }
+}

@@ -1,0 +1,403 @@
+//! Who is connected, and what they made of what they were given.
+//!
+//! A proxy's answer is the only evidence that a configuration is in force, so status, the change log and the propagation
+//! metric are all made of answers, here, under one lock that is held for some map look-ups and never over an await.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tidegate_xds::ads::Mode;
+use tidegate_xds::ads::server::StreamEvent;
+use tidegate_xds::name::ResourceType;
+use tokio::sync::watch;
+use tracing::warn;
+
+use crate::api::model::{Answers, ConfigState, Finding, Nack, ProxyKind, ProxyStatus, Status, StatusConfig, SyncState};
+use crate::changes::{Change, ChangeLog, Entry, Outcome, Settlement};
+use crate::clock::{Clock, Timestamp};
+use crate::store::Store;
+
+/// Upper bounds of the propagation histogram, in seconds: around the tens of milliseconds that a change should take, and out to
+/// the point where a proxy counts as stuck.
+pub const PROPAGATION_BUCKETS_SECONDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+/// The types whose state is always shown.
+const SHOWN: [ResourceType; 4] =
+    [ResourceType::Cluster, ResourceType::Endpoint, ResourceType::Listener, ResourceType::Route];
+
+/// A proxy as it introduced itself.
+#[derive(Clone, Debug)]
+pub struct Introduction {
+    /// Its node id.
+    pub node: Arc<str>,
+    /// What it was taken for.
+    pub kind: ProxyKind,
+    /// Its workload or gateway.
+    pub workload: Option<String>,
+    /// The variant of the protocol.
+    pub mode: Mode,
+    /// Where it connects from.
+    pub peer: SocketAddr,
+}
+
+/// The connected proxies and the changes they are to apply.
+#[derive(Debug)]
+pub struct Fleet {
+    clock: Clock,
+    store: Store,
+    directory: String,
+    state: Mutex<State>,
+    /// Rings when a change is entered.
+    entered: watch::Sender<u64>,
+    /// Says whether there is a configuration to serve.
+    ready: watch::Sender<bool>,
+    /// Counts answers: rings whenever a proxy has settled.
+    settled: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The generation that proxies are given.
+    generation: u64,
+    /// The highest number given away.
+    last_generation: u64,
+    config: StatusConfig,
+    proxies: BTreeMap<u64, Proxy>,
+    last_session: u64,
+    log: ChangeLog,
+    counts: Counts,
+}
+
+/// Counters of a process's life.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counts {
+    /// Streams opened.
+    pub streams: u64,
+    /// Configurations applied.
+    pub applied: u64,
+    /// Configurations rejected.
+    pub rejected: u64,
+    /// Responses that a proxy refused.
+    pub nacks: u64,
+    /// Changes that went out before what they depend on was acknowledged.
+    pub gates_expired: u64,
+    /// Streams closed because the proxy did not answer.
+    pub stalls: u64,
+    /// Answers by propagation time: one count for each bucket, cumulative.
+    pub propagation: [u64; PROPAGATION_BUCKETS_SECONDS.len()],
+    /// Their sum in seconds.
+    pub propagation_seconds: f64,
+    /// Their number.
+    pub propagation_count: u64,
+}
+
+#[derive(Debug)]
+struct Proxy {
+    introduction: Introduction,
+    since: Timestamp,
+    settled: u64,
+    sent_since_settled: bool,
+    types: BTreeMap<ResourceType, TypeState>,
+}
+
+#[derive(Debug, Default)]
+struct TypeState {
+    subscribed: usize,
+    wildcard: bool,
+    sent: Option<u64>,
+    acked: Option<u64>,
+    nack: Option<(Arc<str>, Timestamp)>,
+}
+
+impl Fleet {
+    /// An empty fleet that continues an earlier log.
+    pub fn new(directory: String, clock: Clock, store: Store, log: ChangeLog, last_generation: u64) -> Self {
+        let config = StatusConfig {
+            directory: directory.clone(),
+            state: ConfigState::Rejected,
+            since: clock.now().to_string(),
+            files: 0,
+            diagnostics: Vec::new(),
+        };
+        let state = State {
+            generation: 0,
+            last_generation,
+            config,
+            proxies: BTreeMap::new(),
+            last_session: 0,
+            log,
+            counts: Counts::default(),
+        };
+        let (entered, _) = watch::channel(last_generation);
+        let (ready, _) = watch::channel(false);
+        let (settled, _) = watch::channel(0);
+        Self { clock, store, directory, state: Mutex::new(state), entered, ready, settled }
+    }
+
+    /// A proxy's stream has begun. Gives the session's number.
+    pub fn connect(&self, introduction: Introduction) -> u64 {
+        let mut state = self.lock();
+        state.last_session += 1;
+        state.counts.streams += 1;
+        let session = state.last_session;
+        let since = self.clock.now();
+        let proxy = Proxy { introduction, since, settled: 0, sent_since_settled: false, types: BTreeMap::new() };
+        state.proxies.insert(session, proxy);
+        session
+    }
+
+    /// Its stream has ended.
+    pub fn disconnect(&self, session: u64) {
+        let mut state = self.lock();
+        state.proxies.remove(&session);
+        state.log.forget(session).into_iter().for_each(|change| self.store.keep_change(change));
+    }
+
+    /// Something happened on a stream.
+    pub fn record(&self, session: u64, event: StreamEvent) {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let State { proxies, log, counts, .. } = &mut *state;
+        let Some(proxy) = proxies.get_mut(&session) else { return };
+        match event {
+            StreamEvent::Subscribed { resource_type, names, wildcard } => {
+                let of_type = proxy.types.entry(resource_type).or_default();
+                of_type.subscribed = names;
+                of_type.wildcard = wildcard;
+            }
+            StreamEvent::Sent { resource_type, generation, .. } => {
+                proxy.sent_since_settled = true;
+                proxy.types.entry(resource_type).or_default().sent = Some(generation);
+            }
+            StreamEvent::Acked { resource_type, generation } => {
+                // Taking one resource does not take back the refusal of another: `Refused` says when none is left.
+                proxy.types.entry(resource_type).or_default().acked = Some(generation);
+            }
+            StreamEvent::Refused { resource_type, names } => {
+                if names == 0 {
+                    proxy.types.entry(resource_type).or_default().nack = None;
+                }
+            }
+            StreamEvent::Nacked { resource_type, generation: _, message } => {
+                counts.nacks += 1;
+                proxy.types.entry(resource_type).or_default().nack = Some((message, now));
+            }
+            StreamEvent::Settled { generation, rejected } => {
+                let sent = std::mem::take(&mut proxy.sent_since_settled);
+                proxy.settled = proxy.settled.max(generation);
+                let settlement = Settlement { session, generation, rejected, sent, at: now };
+                let settled = log.settle(settlement);
+                settled.took_ms.into_iter().for_each(|took_ms| counts.propagated(took_ms));
+                // Written when the last answer is in, not at each: the log on disk is for people.
+                settled.complete.into_iter().for_each(|change| self.store.keep_change(change));
+                self.settled.send_modify(|count| *count += 1);
+            }
+            StreamEvent::GateExpired { resource_type, released } => {
+                counts.gates_expired += 1;
+                let node = &proxy.introduction.node;
+                warn!(%node, of_type = %resource_type, released, "a proxy was too slow for make before break");
+            }
+            StreamEvent::Stalled { resource_type, generation } => {
+                counts.stalls += 1;
+                let node = &proxy.introduction.node;
+                warn!(%node, of_type = %resource_type, generation, "a proxy does not answer, its stream is closed");
+            }
+        }
+    }
+
+    /// Takes the next number of the sequence that applied and rejected configurations share.
+    pub fn next_generation(&self) -> u64 {
+        let mut state = self.lock();
+        state.last_generation += 1;
+        state.last_generation
+    }
+
+    /// A configuration is about to be published.
+    pub fn applied(&self, entry: Entry, files: usize, findings: Vec<Finding>) -> usize {
+        let proxies = {
+            let mut state = self.lock();
+            state.counts.applied += 1;
+            let sessions: BTreeSet<u64> = state.proxies.keys().copied().collect();
+            let proxies = sessions.len();
+            self.set_current(&mut state, entry.generation, files, findings);
+            let change = state.log.enter(entry, sessions);
+            self.store.keep_change(change);
+            proxies
+        };
+        self.announce();
+        proxies
+    }
+
+    /// The configuration is what it was before (at start, or after a rejected edit was undone).
+    pub fn resumed(&self, generation: u64, files: usize, findings: Vec<Finding>) {
+        self.set_current(&mut self.lock(), generation, files, findings);
+        self.announce();
+    }
+
+    /// A configuration was refused.
+    pub fn rejected(&self, entry: Entry, files: usize, findings: Vec<Finding>) {
+        {
+            let mut state = self.lock();
+            state.counts.rejected += 1;
+            state.config.state = ConfigState::Rejected;
+            state.config.since = self.clock.now().to_string();
+            state.config.files = files;
+            state.config.diagnostics = findings;
+            let change = state.log.enter(entry, BTreeSet::new());
+            self.store.keep_change(change);
+        }
+        self.announce();
+    }
+
+    /// Says that there is something to serve.
+    pub fn set_ready(&self) {
+        self.ready.send_replace(true);
+    }
+
+    /// Whether there is something to serve.
+    pub fn ready(&self) -> watch::Receiver<bool> {
+        self.ready.subscribe()
+    }
+
+    /// Rings whenever a proxy has answered all it was sent.
+    pub fn settled(&self) -> watch::Receiver<u64> {
+        self.settled.subscribe()
+    }
+
+    /// The store that the log is kept in.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Rings when a change is entered.
+    pub fn entered(&self) -> watch::Receiver<u64> {
+        self.entered.subscribe()
+    }
+
+    /// The changes after a generation.
+    pub fn changes_since(&self, generation: u64) -> Vec<Change> {
+        self.lock().log.since(generation).cloned().collect()
+    }
+
+    /// The generation that proxies are given.
+    pub fn generation(&self) -> u64 {
+        self.lock().generation
+    }
+
+    /// Counters, and how many proxies are connected by kind and by whether they have settled.
+    pub fn counts(&self) -> (Counts, BTreeMap<(ProxyKind, bool), usize>) {
+        let state = self.lock();
+        let mut proxies: BTreeMap<(ProxyKind, bool), usize> = BTreeMap::new();
+        for proxy in state.proxies.values() {
+            let settled = proxy.settled >= state.generation;
+            *proxies.entry((proxy.introduction.kind, settled)).or_default() += 1;
+        }
+        (state.counts.clone(), proxies)
+    }
+
+    /// Everything that is known.
+    pub fn status(&self) -> Status {
+        let now = self.clock.now();
+        let state = self.lock();
+        let proxies = state.proxies.values().map(|proxy| proxy.status(state.generation, now)).collect();
+        Status { generation: state.generation, config: state.config.clone(), proxies }
+    }
+
+    fn set_current(&self, state: &mut State, generation: u64, files: usize, findings: Vec<Finding>) {
+        state.generation = generation;
+        state.last_generation = state.last_generation.max(generation);
+        state.config = StatusConfig {
+            directory: self.directory.clone(),
+            state: ConfigState::Current,
+            since: self.clock.now().to_string(),
+            files,
+            diagnostics: findings,
+        };
+    }
+
+    fn announce(&self) {
+        self.entered.send_replace(self.lock().last_generation);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is consistent between statements; a panic elsewhere is no reason to stop answering.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counts {
+    fn propagated(&mut self, took_ms: u64) {
+        #[expect(clippy::cast_precision_loss, reason = "a time in milliseconds is far below 2^52")]
+        let seconds = took_ms as f64 / 1_000.0;
+        for (bucket, bound) in self.propagation.iter_mut().zip(PROPAGATION_BUCKETS_SECONDS) {
+            *bucket += u64::from(seconds <= bound);
+        }
+        self.propagation_seconds += seconds;
+        self.propagation_count += 1;
+    }
+}
+
+impl Proxy {
+    fn status(&self, generation: u64, now: Timestamp) -> ProxyStatus {
+        let Introduction { node, kind, workload, mode, peer } = &self.introduction;
+        let seen = self.types.keys().copied();
+        let types: BTreeSet<ResourceType> = SHOWN.into_iter().chain(seen).collect();
+        let nothing = TypeState::default();
+        let answers = types.into_iter().map(|of_type| {
+            let state = self.types.get(&of_type).unwrap_or(&nothing);
+            (of_type.short().to_owned(), state.answers(self.settled > 0, now))
+        });
+        ProxyStatus {
+            node: node.to_string(),
+            kind: *kind,
+            workload: workload.clone(),
+            mode: match mode {
+                Mode::Delta => "delta",
+                Mode::StateOfTheWorld => "sotw",
+            }
+            .to_owned(),
+            connected_since: self.since.to_string(),
+            address: peer.to_string(),
+            settled_generation: self.settled,
+            generation,
+            types: answers.collect(),
+        }
+    }
+}
+
+impl TypeState {
+    /// `settled`: the stream has been brought up to date at least once.
+    fn answers(&self, settled: bool, now: Timestamp) -> Answers {
+        let asked = self.subscribed > 0 || self.wildcard;
+        let state = match (&self.nack, self.sent, self.acked) {
+            (Some(_), _, _) => SyncState::Nacked,
+            // It came back with what it would have been sent: there is nothing to send, and so nothing to answer.
+            (None, None, _) if asked && settled => SyncState::Synced,
+            (None, None, _) => SyncState::NotSent,
+            (None, Some(sent), Some(acked)) if acked >= sent => SyncState::Synced,
+            (None, Some(_), _) => SyncState::Stale,
+        };
+        let nack = self.nack.as_ref().map(|(message, at)| Nack {
+            message: message.to_string(),
+            age_ms: u64::try_from(now.since(*at).as_millis()).unwrap_or(u64::MAX),
+        });
+        Answers {
+            state,
+            subscribed: self.subscribed,
+            wildcard: self.wildcard,
+            sent_generation: self.sent,
+            acked_generation: self.acked,
+            nack,
+        }
+    }
+}
+
+impl Outcome {
+    /// As shown to people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Rejected => "rejected",
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! What each class of proxies is given, compiled and encoded once.
+//!
+//! # Why memos that know what they read
+//! A mesh of a thousand services changes one weight at a time. Each *unit* of translation (the clusters of one service, its
+//! virtual hosts for one class of clients, a sidecar's listeners) keeps its result together with the facts that it read. A
+//! new world makes stale only the units whose facts differ, and a unit that comes out equal keeps its encoded bytes, so
+//! nothing after it moves: versions are content hashes, and equal content is not sent twice.
+//!
+//! # Why views are made on demand
+//! Only what connected proxies are given is compiled. A directory may describe ten gateways of which two run here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tidegate_policies::ir::ObjectName;
+use tidegate_xds::ads::server::{EncodedResource, ResourceSet};
+use tidegate_xds::name::ResourceType;
+use tidegate_xds::resource::Resource;
+use tidegate_xds::resource::route::VirtualHost;
+
+use crate::translate::{cluster, endpoint, listener, route};
+use crate::world::{ClientClass, Fact, Reader, World};
+
+/// A class of proxies that are given the same resources.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum View {
+    /// The sidecars of one workload.
+    Sidecar(ObjectName),
+    /// The proxies of one gateway; the address matters where the gateway names none.
+    Gateway { name: ObjectName, address: Option<IpAddr> },
+    /// Proxyless clients and whoever else asks: no sockets, everything by name.
+    Other,
+}
+
+/// A piece of translation with a memo of its own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Unit {
+    Clusters(ObjectName),
+    Endpoints(ObjectName),
+    ApiListeners(ObjectName),
+    GrpcRoutes(ObjectName),
+    SidecarListeners(ObjectName, ClientClass),
+    InboundClusters(ObjectName),
+    GatewayListeners(ObjectName, Option<IpAddr>),
+    GatewayRoutes(ObjectName),
+}
+
+/// A resource and its encoding.
+pub type Encoded = (Resource, Arc<EncodedResource>);
+
+#[derive(Debug)]
+struct Memo<T> {
+    facts: BTreeSet<Fact>,
+    value: T,
+    stale: bool,
+    used: bool,
+}
+
+/// The outbound routes of a class, and the hosts they were assembled from.
+struct Outbound {
+    hosts: Vec<Arc<[VirtualHost]>>,
+    encoded: Encoded,
+    used: bool,
+}
+
+/// What was done since the last [`Compiler::take_work`]: exact, for tests and for the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Units translated, by kind.
+    pub translated: BTreeMap<&'static str, usize>,
+    /// Resources encoded, by type.
+    pub encoded: BTreeMap<ResourceType, usize>,
+}
+
+/// Translates worlds into views, incrementally.
+#[derive(Default)]
+pub struct Compiler {
+    world: Arc<World>,
+    units: BTreeMap<Unit, Memo<Vec<Encoded>>>,
+    hosts: BTreeMap<(ObjectName, ClientClass), Memo<Arc<[VirtualHost]>>>,
+    outbound: BTreeMap<ClientClass, Outbound>,
+    /// Clusters and endpoints of all services, which every view holds.
+    services: Option<Vec<Encoded>>,
+    work: Work,
+}
+
+impl Compiler {
+    /// The world that views show.
+    pub fn world(&self) -> &Arc<World> {
+        &self.world
+    }
+
+    /// Goes on to a new world.
+    pub fn advance(&mut self, world: Arc<World>) {
+        let changes = world.changes_since(&self.world);
+        self.world = world;
+        self.services = None;
+        let touched = |facts: &BTreeSet<Fact>| facts.iter().any(|fact| changes.contains(fact));
+        for memo in self.units.values_mut() {
+            memo.stale |= touched(&memo.facts);
+            memo.used = false;
+        }
+        for memo in self.hosts.values_mut() {
+            memo.stale |= touched(&memo.facts);
+            memo.used = false;
+        }
+        for outbound in self.outbound.values_mut() {
+            outbound.used = false;
+        }
+    }
+
+    /// Drops memos that no view has asked for since [`Self::advance`].
+    pub fn forget_unused(&mut self) {
+        self.units.retain(|_, memo| memo.used);
+        self.hosts.retain(|_, memo| memo.used);
+        self.outbound.retain(|_, outbound| outbound.used);
+    }
+
+    /// What was done since the last call.
+    pub fn take_work(&mut self) -> Work {
+        std::mem::take(&mut self.work)
+    }
+
+    /// What streams of a view are given, as the successor of what they had.
+    pub fn set(&mut self, view: &View, generation: u64, previous: Option<&ResourceSet>) -> ResourceSet {
+        let encoded = self.resources(view).into_iter().map(|(_, encoded)| encoded);
+        match previous {
+            Some(previous) => previous.successor(generation, encoded),
+            None => ResourceSet::new(generation, encoded),
+        }
+    }
+
+    /// The resources of a view, with their encodings.
+    pub fn resources(&mut self, view: &View) -> Vec<Encoded> {
+        let mut resources = self.of_services();
+        let world = self.world.clone();
+        match view {
+            View::Sidecar(name) => {
+                if let Some(workload) = world.policies().workloads.get(name) {
+                    let client = world.class_of(&name.namespace, &workload.labels);
+                    resources.extend(self.unit(Unit::SidecarListeners(name.clone(), client.clone())));
+                    resources.extend(self.unit(Unit::InboundClusters(name.clone())));
+                    resources.push(self.outbound(&client));
+                }
+            }
+            View::Gateway { name, address } => {
+                resources.extend(self.unit(Unit::GatewayListeners(name.clone(), *address)));
+                resources.extend(self.unit(Unit::GatewayRoutes(name.clone())));
+            }
+            View::Other => {
+                let units = world
+                    .policies()
+                    .services
+                    .keys()
+                    .flat_map(|service| [Unit::ApiListeners(service.clone()), Unit::GrpcRoutes(service.clone())]);
+                resources.extend(self.first_of_each_name(units));
+            }
+        }
+        resources
+    }
+
+    fn of_services(&mut self) -> Vec<Encoded> {
+        if let Some(known) = &self.services {
+            return known.clone();
+        }
+        let world = self.world.clone();
+        let services = world.policies().services.keys();
+        let units = services.flat_map(|service| [Unit::Clusters(service.clone()), Unit::Endpoints(service.clone())]);
+        let resources = self.first_of_each_name(units);
+        self.services = Some(resources.clone());
+        resources
+    }
+
+    /// Two objects may describe one host. The first is the service, for every type of resource: the clusters of one with the
+    /// routes of the other would be a mixture that nobody wrote.
+    fn first_of_each_name(&mut self, units: impl Iterator<Item = Unit>) -> Vec<Encoded> {
+        let mut names = BTreeSet::new();
+        let mut resources = Vec::new();
+        for unit in units {
+            let found = self.unit(unit).into_iter();
+            resources.extend(found.filter(|(r, _)| names.insert((r.resource_type(), r.name().clone()))));
+        }
+        resources
+    }
+
+    /// The resources of a unit, translated only if something it read has changed, encoded only if they came out different.
+    fn unit(&mut self, unit: Unit) -> Vec<Encoded> {
+        let known = self.units.get_mut(&unit);
+        if let Some(memo) = known
+            && !memo.stale
+        {
+            memo.used = true;
+            return memo.value.clone();
+        }
+        let reader = Reader::new(&self.world);
+        let resources = translate(&unit, &reader);
+        let facts = reader.into_facts();
+        *self.work.translated.entry(unit.kind()).or_default() += 1;
+        let before = self.units.get(&unit).map(|memo| memo.value.as_slice()).unwrap_or_default();
+        let work = &mut self.work;
+        let value: Vec<Encoded> = resources.into_iter().map(|r| encode_unless_known(r, before, work)).collect();
+        self.units.insert(unit, Memo { facts, value: value.clone(), stale: false, used: true });
+        value
+    }
+
+    /// The outbound routes of a class of clients.
+    fn outbound(&mut self, client: &ClientClass) -> Encoded {
+        let world = self.world.clone();
+        let services = world.policies().services.keys();
+        let hosts: Vec<Arc<[VirtualHost]>> =
+            services.map(|service| self.hosts(service.clone(), client.as_seen_by(service, &world))).collect();
+        if let Some(known) = self.outbound.get_mut(client)
+            && known.hosts.len() == hosts.len()
+            && known.hosts.iter().zip(&hosts).all(|(was, is)| Arc::ptr_eq(was, is))
+        {
+            known.used = true;
+            return known.encoded.clone();
+        }
+        let routes = Resource::Route(Arc::new(route::outbound(hosts.iter().flat_map(|hosts| hosts.iter()))));
+        let before = self.outbound.get(client).map(|known| std::slice::from_ref(&known.encoded)).unwrap_or_default();
+        let encoded = encode_unless_known(routes, before, &mut self.work);
+        self.outbound.insert(client.clone(), Outbound { hosts, encoded: encoded.clone(), used: true });
+        encoded
+    }
+
+    /// The virtual hosts of a service for a class of clients, as far as the service can tell clients apart.
+    fn hosts(&mut self, service: ObjectName, client: ClientClass) -> Arc<[VirtualHost]> {
+        let key = (service, client);
+        if let Some(memo) = self.hosts.get_mut(&key)
+            && !memo.stale
+        {
+            memo.used = true;
+            return memo.value.clone();
+        }
+        let reader = Reader::new(&self.world);
+        let hosts = route::service_hosts(&key.0, &key.1, &reader);
+        let facts = reader.into_facts();
+        *self.work.translated.entry("hosts").or_default() += 1;
+        let before = self.hosts.get(&key).map(|memo| memo.value.clone());
+        let value = before.filter(|known| **known == *hosts).unwrap_or_else(|| hosts.into());
+        self.hosts.insert(key, Memo { facts, value: value.clone(), stale: false, used: true });
+        value
+    }
+}
+
+impl Unit {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Clusters(_) => "clusters",
+            Self::Endpoints(_) => "endpoints",
+            Self::ApiListeners(_) => "api listeners",
+            Self::GrpcRoutes(_) => "grpc routes",
+            Self::SidecarListeners(..) => "sidecar listeners",
+            Self::InboundClusters(_) => "inbound clusters",
+            Self::GatewayListeners(..) => "gateway listeners",
+            Self::GatewayRoutes(_) => "gateway routes",
+        }
+    }
+}
+
+fn translate(unit: &Unit, reader: &Reader<'_>) -> Vec<Resource> {
+    fn each<T>(items: Vec<T>, wrap: impl Fn(Arc<T>) -> Resource) -> Vec<Resource> {
+        items.into_iter().map(|item| wrap(Arc::new(item))).collect()
+    }
+    match unit {
+        Unit::Clusters(service) => each(cluster::clusters(service, reader), Resource::Cluster),
+        Unit::Endpoints(service) => each(endpoint::assignments(service, reader), Resource::Endpoint),
+        Unit::ApiListeners(service) => each(listener::api(service, reader), Resource::Listener),
+        // Rules limited to a namespace are not for clients outside every namespace.
+        Unit::GrpcRoutes(service) => each(route::grpc(service, &ClientClass::default(), reader), Resource::Route),
+        Unit::SidecarListeners(workload, client) => {
+            each(listener::sidecar(workload, client, reader), Resource::Listener)
+        }
+        Unit::InboundClusters(workload) => {
+            let clusters = reader.workload(workload).map(cluster::inbound_clusters).unwrap_or_default();
+            each(clusters, Resource::Cluster)
+        }
+        Unit::GatewayListeners(gateway, address) => {
+            each(listener::gateway(gateway, *address, reader), Resource::Listener)
+        }
+        Unit::GatewayRoutes(gateway) => each(route::gateway(gateway, reader), Resource::Route),
+    }
+}
+
+fn encode_unless_known(resource: Resource, before: &[Encoded], work: &mut Work) -> Encoded {
+    match before.iter().find(|(known, _)| *known == resource) {
+        Some(known) => known.clone(),
+        None => {
+            *work.encoded.entry(resource.resource_type()).or_default() += 1;
+            let encoded = EncodedResource::new(&resource);
+            (resource, encoded)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

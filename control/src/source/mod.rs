@@ -1,0 +1,4 @@
+//! Where policies come from.
+
+pub mod file;
+pub mod read;

@@ -1,0 +1,178 @@
+//! Finds changes of routes that would lead requests which are answered today to nobody.
+//!
+//! # Why a change is held to more than a first configuration
+//! A route to a destination without endpoints is not wrong in itself: services are declared before their workloads, and
+//! scaled to zero. But when it takes the place of a route that works, every request it takes over fails, and the cause
+//! is nearly always a label or a name that is not the one meant. So only that is refused: a rule that is new to its
+//! service or host, a destination that got nothing before and has no endpoints, and destinations before that still
+//! have some.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tidegate_policies::ir::gateway::Gateway;
+use tidegate_policies::ir::route::{Backend, RouteEntry, RuleAction};
+use tidegate_policies::ir::world::{External, Service};
+use tidegate_policies::ir::{MeshRoutes, ObjectName, Origin, PolicySet};
+use tidegate_xds::name::outbound_cluster;
+
+use crate::api::model::Finding;
+use crate::describe::percent;
+use crate::finding::Code;
+use crate::translate::cluster::host;
+use crate::translate::endpoint::assignments;
+use crate::world::{Reader, World};
+
+/// Service, port and subset.
+type Target = (ObjectName, u16, Option<Arc<str>>);
+
+/// The rules of `new` that must not take the place of those of `old`, one finding for each rule and destination.
+pub fn stranded(old: &PolicySet, new: &World) -> Vec<Finding> {
+    let policies = new.policies();
+    let mut suspects = Suspects { standing: Standing::new(new), found: Vec::new() };
+    for (service, routes) in &policies.mesh_routes {
+        // Calls to a service that did not exist were not answered.
+        let Some(was) = old.services.get(service) else { continue };
+        let before = mesh_targets(was, old.mesh_routes.get(service).map(Vec::as_slice).unwrap_or_default());
+        suspects.add(routes.iter().flat_map(|routes| &routes.rules), &before);
+    }
+    for (name, gateway) in &policies.gateways {
+        let Some(was) = old.gateways.get(name) else { continue };
+        let mut targets = gateway_targets(was);
+        for listener in &gateway.listeners {
+            for host in &listener.hosts {
+                let before = targets.entry((listener.port, &host.host)).or_default();
+                suspects.add(&host.rules, before);
+            }
+        }
+    }
+    if suspects.found.is_empty() {
+        return Vec::new();
+    }
+    // What the routes before would reach today. A subset that the change removes is still told by its labels then.
+    let as_before = World::new(Arc::new(PolicySet { backends: old.backends.clone(), ..(**policies).clone() }));
+    let mut standing = Standing::new(&as_before);
+    let mut findings: Vec<Finding> = Vec::new();
+    for suspect in suspects.found {
+        // One rule may be for several services or hosts.
+        if suspect.before.iter().any(|target| standing.has_endpoints(target)) && !findings.contains(&suspect.finding) {
+            findings.push(suspect.finding);
+        }
+    }
+    findings
+}
+
+/// Where calls to a service go: by its rules, and plainly for the ports and clients that no rule is for.
+fn mesh_targets(service: &Service, routes: &[MeshRoutes]) -> BTreeSet<Target> {
+    let mut targets = BTreeSet::new();
+    routes.iter().flat_map(|routes| &routes.rules).for_each(|entry| targets.extend(targets_of(entry)));
+    let is_covered = routes.iter().any(|routes| routes.port.is_none() && routes.consumer_namespace.is_none());
+    if !is_covered {
+        targets.extend(service.ports.iter().map(|port| (service.name.clone(), port.port, None)));
+    }
+    targets
+}
+
+/// Where a gateway's requests go, by port and host.
+fn gateway_targets(gateway: &Gateway) -> BTreeMap<(u16, &str), BTreeSet<Target>> {
+    let mut targets: BTreeMap<(u16, &str), BTreeSet<Target>> = BTreeMap::new();
+    for listener in &gateway.listeners {
+        for host in &listener.hosts {
+            let known = targets.entry((listener.port, &host.host)).or_default();
+            host.rules.iter().for_each(|entry| known.extend(targets_of(entry)));
+        }
+    }
+    targets
+}
+
+fn targets_of(entry: &RouteEntry) -> impl Iterator<Item = Target> {
+    shares_of(entry).map(|(target, _)| target)
+}
+
+/// The destinations of a rule that get requests, each with its share in percent.
+fn shares_of(entry: &RouteEntry) -> impl Iterator<Item = (Target, String)> {
+    let destinations = match &entry.rule.action {
+        RuleAction::Split(split) => split.destinations.as_slice(),
+        RuleAction::Redirect(_) | RuleAction::DirectResponse { .. } => &[],
+    };
+    let total: u64 = destinations.iter().map(|d| u64::from(d.weight)).sum();
+    destinations.iter().filter(|d| d.weight > 0).filter_map(move |destination| match &destination.backend {
+        Backend::Service { service, port, subset } => {
+            Some(((service.clone(), *port, subset.clone()), percent(u64::from(destination.weight), total)))
+        }
+        Backend::Invalid(_) => None,
+    })
+}
+
+/// A rule that sends requests to nobody, and where they went before.
+struct Suspect {
+    finding: Finding,
+    before: BTreeSet<Target>,
+}
+
+/// Collects them.
+struct Suspects<'w> {
+    standing: Standing<'w>,
+    found: Vec<Suspect>,
+}
+
+impl Suspects<'_> {
+    fn add<'r>(&mut self, rules: impl IntoIterator<Item = &'r RouteEntry>, before: &BTreeSet<Target>) {
+        for entry in rules {
+            for (target, share) in shares_of(entry) {
+                if !before.contains(&target) && !self.standing.has_endpoints(&target) {
+                    let finding = finding(&entry.rule.origin, &target, &share);
+                    self.found.push(Suspect { finding, before: before.clone() });
+                }
+            }
+        }
+    }
+}
+
+/// Which destinations of a world have endpoints; each service is counted once, and only when it is asked for.
+struct Standing<'w> {
+    world: &'w World,
+    /// The clusters of each service that have endpoints.
+    staffed: BTreeMap<ObjectName, BTreeSet<Arc<str>>>,
+}
+
+impl<'w> Standing<'w> {
+    fn new(world: &'w World) -> Self {
+        Self { world, staffed: BTreeMap::new() }
+    }
+
+    fn has_endpoints(&mut self, (name, port, subset): &Target) -> bool {
+        let world = self.world;
+        let Some(service) = world.policies().services.get(name) else { return false };
+        if let External::Dns(names) = &service.external {
+            // Who stands behind a name is known to the proxies alone.
+            return !names.is_empty();
+        }
+        let staffed = self.staffed.entry(name.clone()).or_insert_with(|| {
+            let assignments = assignments(name, &Reader::new(world)).into_iter();
+            let staffed = assignments.filter(|a| a.localities.iter().any(|l| !l.endpoints.is_empty()));
+            staffed.map(|assignment| assignment.cluster_name).collect()
+        });
+        staffed.contains(&outbound_cluster(*port, subset.as_deref(), &host(service)))
+    }
+}
+
+fn finding(origin: &Origin, (service, port, subset): &Target, share: &str) -> Finding {
+    let subset = subset.as_ref().map(|subset| format!(" (subset {subset})")).unwrap_or_default();
+    Finding {
+        code: Code::RouteStranded.as_str().to_owned(),
+        severity: "error".to_owned(),
+        message: format!(
+            "route {} sends {share} % of requests to {service}{subset}, which has no endpoints on port {port}; the \
+             route before works",
+            origin.object.name
+        ),
+        file: origin.file.to_string(),
+        line: origin.line,
+        column: 0,
+        help: Some("start a workload of it first, or give it weight 0".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

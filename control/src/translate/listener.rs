@@ -1,0 +1,169 @@
+//! Where traffic arrives: at a sidecar, at a gateway, or never, for gRPC clients that route by themselves.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use tidegate_policies::ir::ObjectName;
+use tidegate_policies::ir::route::{PathMatch, RequestMatch, RouteEntry, RuleAction};
+use tidegate_policies::ir::split::Split;
+use tidegate_policies::ir::world::{OutboundTcp, Protocol, Sidecar, Workload};
+use tidegate_xds::name::{inbound_cluster, outbound_cluster};
+use tidegate_xds::resource::Listener;
+use tidegate_xds::resource::listener::{
+    Codec, Direction, FilterChain, FilterChainMatch, HttpConnectionManager, ListenerKind, NetworkFilter, RouteSource,
+    ServerHeader, SocketListener, TcpProxy,
+};
+use tidegate_xds::resource::route::Upgrade;
+
+use super::cluster::host;
+use super::split::cluster_of;
+use super::{name, route};
+use crate::world::{ClientClass, Reader};
+
+/// The listeners of a workload's sidecar. A workload without one has none.
+pub fn sidecar(name: &ObjectName, client: &ClientClass, reader: &Reader<'_>) -> Vec<Listener> {
+    let Some(workload) = reader.workload(name) else { return Vec::new() };
+    let Some(Sidecar { outbound, outbound_tcp }) = &workload.sidecar else { return Vec::new() };
+    let http = http_manager(name::OUTBOUND, RouteSource::Rds(name::OUTBOUND.into()), false);
+    let mut listeners =
+        vec![socket(name::OUTBOUND.into(), *outbound, Direction::Outbound, NetworkFilter::Http(Box::new(http)))];
+    listeners.extend(outbound_tcp.iter().filter_map(|tcp| tcp_listener(tcp, client, reader)));
+    listeners.extend(inbound(workload));
+    listeners
+}
+
+/// The listeners of a gateway: one for each port, on each of its addresses. A gateway that names no address listens at
+/// the one its proxy has (`node_address`), or on all.
+pub fn gateway(name: &ObjectName, node_address: Option<IpAddr>, reader: &Reader<'_>) -> Vec<Listener> {
+    let Some(gateway) = reader.gateway(name) else { return Vec::new() };
+    let mut addresses = gateway.addresses.clone();
+    if addresses.is_empty() {
+        addresses.push(node_address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+    }
+    let mut listeners = Vec::new();
+    for port in route::gateway_ports(gateway) {
+        for (position, address) in addresses.iter().enumerate() {
+            let routes = name::gateway(port);
+            let listener = if position == 0 { routes.clone() } else { name::gateway_at(port, *address) };
+            let http = http_manager(&routes, RouteSource::Rds(routes.clone()), true);
+            let filter = NetworkFilter::Http(Box::new(http));
+            listeners.push(socket(listener, SocketAddr::new(*address, port), Direction::Unspecified, filter));
+        }
+    }
+    listeners
+}
+
+/// The listeners that gRPC clients read: each HTTP port of a service under its full and its short name.
+pub fn api(name: &ObjectName, reader: &Reader<'_>) -> Vec<Listener> {
+    let Some(service) = reader.service(name) else { return Vec::new() };
+    let mut listeners = Vec::new();
+    for port in service.ports.iter().filter(|p| p.protocol != Protocol::Tcp) {
+        let full = name::host_port(&host(service), port.port);
+        let short = name::short_target(name, port.port);
+        let manager = http_manager(&full, RouteSource::Rds(name::grpc_routes(&host(service), port.port)), false);
+        let distinct = (short != full).then_some(short);
+        for target in std::iter::once(full).chain(distinct) {
+            listeners.push(Listener {
+                name: target,
+                kind: ListenerKind::Api(Box::new(manager.clone())),
+                direction: Direction::Outbound,
+            });
+        }
+    }
+    listeners
+}
+
+/// One listener for each port behind which an application is known.
+fn inbound(workload: &Workload) -> impl Iterator<Item = Listener> {
+    workload.ports.iter().filter(|port| port.application.is_some()).map(|port| {
+        let listener = name::inbound(port.port);
+        let cluster = inbound_cluster(port.port);
+        let filter = match port.protocol {
+            Protocol::Http | Protocol::Http2 => {
+                let routes = RouteSource::Inline(Arc::new(route::inbound(port.port, cluster)));
+                NetworkFilter::Http(Box::new(http_manager(&listener, routes, false)))
+            }
+            Protocol::Tcp => NetworkFilter::Tcp(tcp_proxy(&listener, vec![(cluster, 1)])),
+        };
+        socket(listener, SocketAddr::new(workload.address, port.port), Direction::Inbound, filter)
+    })
+}
+
+/// A listener for one TCP service; `None` when the service or port does not exist.
+fn tcp_listener(tcp: &OutboundTcp, client: &ClientClass, reader: &Reader<'_>) -> Option<Listener> {
+    let service = reader.service(&tcp.service)?;
+    let port = service.ports.iter().find(|p| p.port == tcp.port)?;
+    let plain = outbound_cluster(port.port, None, &host(service));
+    let rules = route::rules_for(reader.routes(&tcp.service), port, client);
+    let mut unconditional = rules.into_iter().flatten().filter(|entry| is_unconditional(entry, tcp.port, client));
+    let split = unconditional.find_map(split_of);
+    let weighted = split.map(|split| weights(split, reader)).filter(|clusters| !clusters.is_empty());
+    let name = name::outbound_tcp(tcp.listen);
+    let filter = NetworkFilter::Tcp(tcp_proxy(&name, weighted.unwrap_or_else(|| vec![(plain, 1)])));
+    Some(socket(name, tcp.listen, Direction::Outbound, filter))
+}
+
+/// Bytes have no path or header, so only a rule that asks for none of these can speak of them.
+fn is_unconditional(entry: &RouteEntry, port: u16, client: &ClientClass) -> bool {
+    let RequestMatch { path, method, scheme, authority, headers, query_parameters, port: wanted, client: clients } =
+        &entry.matches;
+    *path == PathMatch::Any
+        && method.is_none()
+        && scheme.is_none()
+        && authority.is_none()
+        && headers.is_empty()
+        && query_parameters.is_empty()
+        && wanted.is_none_or(|p| p == port)
+        && client.admits(clients)
+}
+
+fn split_of(entry: &RouteEntry) -> Option<&Split> {
+    match &entry.rule.action {
+        RuleAction::Split(split) => Some(split),
+        RuleAction::Redirect(_) | RuleAction::DirectResponse { .. } => None,
+    }
+}
+
+/// Destinations that exist and have a weight. A connection cannot be answered with 500, so what does not exist gets
+/// nothing.
+fn weights(split: &Split, reader: &Reader<'_>) -> Vec<(Arc<str>, u32)> {
+    let weighted = split.destinations.iter().filter(|d| d.weight > 0);
+    weighted.filter_map(|d| Some((cluster_of(&d.backend, reader)?, d.weight))).collect()
+}
+
+fn socket(name: Arc<str>, address: SocketAddr, direction: Direction, filter: NetworkFilter) -> Listener {
+    let chain = FilterChain { name: "".into(), matches: FilterChainMatch::default(), filter };
+    let listener = SocketListener {
+        address,
+        bind_to_port: true,
+        use_original_dst: false,
+        filter_chains: vec![chain],
+        default_filter_chain: None,
+        detection_timeout: None,
+    };
+    Listener { name, kind: ListenerKind::Socket(Box::new(listener)), direction }
+}
+
+/// A connection manager as the mesh wants it: transparent, without limits in time that nobody asked for.
+fn http_manager(stat_prefix: &str, routes: RouteSource, edge: bool) -> HttpConnectionManager {
+    HttpConnectionManager {
+        stat_prefix: stat_prefix.into(),
+        codec: Codec::Auto,
+        routes,
+        http_filters: Vec::new(),
+        upgrades: vec![Upgrade { kind: "websocket".into(), enabled: true }],
+        stream_idle_timeout: None,
+        idle_timeout: None,
+        request_headers_timeout: None,
+        request_timeout: None,
+        // Only at the edge of the mesh is the peer the caller that backends want to know of.
+        use_remote_address: edge,
+        xff_num_trusted_hops: 0,
+        generate_request_id: true,
+        server_header: ServerHeader::PassThrough,
+    }
+}
+
+fn tcp_proxy(stat_prefix: &str, clusters: Vec<(Arc<str>, u32)>) -> TcpProxy {
+    TcpProxy { stat_prefix: stat_prefix.into(), clusters, idle_timeout: None }
+}
