@@ -1,0 +1,257 @@
+//! A mesh of real processes on a network of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::address::Subnet;
+use super::control::Control;
+use super::process::{Process, binary};
+use super::{Backend, Client, wait};
+
+/// Where each workload's parts listen, on the workload's own address.
+const INBOUND: u16 = 9080;
+const APPLICATION: u16 = 19080;
+const OUTBOUND: u16 = 15001;
+/// The admin port of every data plane.
+pub(crate) const ADMIN: u16 = 15000;
+/// Where every sidecar listens for the first TCP service of the mesh; the next one is a port higher.
+const OUTBOUND_TCP: u16 = 13306;
+/// First configuration included.
+const SETTLE_LIMIT: Duration = Duration::from_secs(20);
+/// The namespace of everything here.
+const NAMESPACE: &str = "shop";
+
+/// What is to be started.
+pub(crate) struct Plan {
+    subnet: Subnet,
+    services: Vec<(String, Vec<String>, &'static str)>,
+    without_proxies: BTreeSet<String>,
+    files: BTreeMap<String, String>,
+    own_backends: bool,
+}
+
+/// A running mesh. Everything ends when it is dropped.
+pub(crate) struct Mesh {
+    /// The control plane.
+    pub(crate) control: Control,
+    /// Backends by workload name (`reviews-v1`).
+    pub(crate) backends: BTreeMap<String, Backend>,
+    /// Proxies by workload name.
+    pub(crate) proxies: BTreeMap<String, Process>,
+    hosts: BTreeMap<String, Ipv4Addr>,
+    folder: TempDir,
+}
+
+impl Mesh {
+    /// A mesh with one client workload, `web`.
+    pub(crate) fn plan() -> Plan {
+        let web = ("web".to_owned(), vec!["v1".to_owned()], "http");
+        Plan {
+            subnet: Subnet::take(),
+            services: vec![web],
+            without_proxies: BTreeSet::new(),
+            files: BTreeMap::new(),
+            own_backends: false,
+        }
+    }
+
+    /// A client beside the sidecar of `workload`.
+    pub(crate) fn client(&self, workload: &str) -> Client {
+        Client::new(self.outbound(workload))
+    }
+
+    /// The outbound listener of `workload`'s sidecar.
+    pub(crate) fn outbound(&self, workload: &str) -> SocketAddr {
+        SocketAddr::from((self.hosts[workload], OUTBOUND))
+    }
+
+    /// Where `workload`'s sidecar listens for the `index`th TCP service.
+    pub(crate) fn outbound_tcp(&self, workload: &str, index: u16) -> SocketAddr {
+        SocketAddr::from((self.hosts[workload], OUTBOUND_TCP + index))
+    }
+
+    /// Where `workload`'s application listens.
+    pub(crate) fn application(&self, workload: &str) -> SocketAddr {
+        SocketAddr::from((self.hosts[workload], APPLICATION))
+    }
+
+    /// The admin port of `workload`'s sidecar.
+    pub(crate) fn admin(&self, workload: &str) -> SocketAddr {
+        SocketAddr::from((self.hosts[workload], ADMIN))
+    }
+
+    /// The folder of its logs and files.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// Starts (again) the sidecar of `workload`.
+    pub(crate) fn start_proxy(&mut self, workload: &str) {
+        let process = spawn_proxy(workload, self.hosts[workload], self.control.xds, self.folder.path());
+        self.proxies.insert(workload.to_owned(), process);
+    }
+
+    /// Starts a proxy for the gateway `name`, with its admin port on `host`.
+    pub(crate) fn start_gateway(&mut self, name: &str, host: Ipv4Addr) {
+        self.hosts.insert(name.to_owned(), host);
+        self.start_proxy(name);
+    }
+
+    /// Waits until the sidecar of `workload` is ready.
+    pub(crate) async fn ready(&self, workload: &str, limit: Duration) {
+        let admin = self.admin(workload);
+        wait::until(&format!("the sidecar of {workload} is ready"), limit, || async {
+            matches!(Client::new(admin).get("localhost", "/ready").await, Ok(a) if a.status == 200)
+        })
+        .await;
+    }
+
+    /// Writes a policy file and waits until every proxy has acknowledged it.
+    pub(crate) async fn apply(&self, name: &str, text: &str) {
+        let before = self.control.generation().await;
+        self.control.write(name, text);
+        wait::until(&format!("{name} is accepted"), SETTLE_LIMIT, || async {
+            self.control.generation().await > before
+        })
+        .await;
+        self.control.settled(self.proxies.len(), SETTLE_LIMIT).await;
+    }
+}
+
+impl Plan {
+    /// An HTTP service with a workload for each version.
+    pub(crate) fn service(mut self, name: &str, versions: &[&str]) -> Self {
+        self.services.push((name.to_owned(), versions.iter().map(|v| (*v).to_owned()).collect(), "http"));
+        self
+    }
+
+    /// As [`Plan::service`], for another protocol (`grpc`, `tcp`): the test brings the applications.
+    pub(crate) fn service_of(mut self, name: &str, versions: &[&str], protocol: &'static str) -> Self {
+        self.services.push((name.to_owned(), versions.iter().map(|v| (*v).to_owned()).collect(), protocol));
+        self
+    }
+
+    /// The test brings all applications.
+    pub(crate) fn own_backends(mut self) -> Self {
+        self.own_backends = true;
+        self
+    }
+
+    /// The test brings another data plane for the workloads of `service`.
+    pub(crate) fn without_proxies(mut self, service: &str) -> Self {
+        self.without_proxies.insert(service.to_owned());
+        self
+    }
+
+    /// An address of the mesh's network that no workload has, for policies that name one.
+    pub(crate) fn spare_host(&self, number: u8) -> Ipv4Addr {
+        assert!(number >= 200, "workloads have the low numbers");
+        self.subnet.host(number)
+    }
+
+    /// A further file in the control plane's directory.
+    pub(crate) fn policy(mut self, file: &str, text: &str) -> Self {
+        self.files.insert(file.to_owned(), text.to_owned());
+        self
+    }
+
+    /// Starts everything and waits until every proxy holds its configuration.
+    pub(crate) async fn start(self) -> Mesh {
+        let subnet = self.subnet;
+        let folder = TempDir::new().expect("a temporary folder can be made");
+        let config = folder.path().join("mesh");
+        std::fs::create_dir(&config).expect("a temporary folder is writable");
+        let mut hosts = BTreeMap::new();
+        let mut with_proxy = Vec::new();
+        let mut backends = BTreeMap::new();
+        let mut world = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n");
+        let tcp: Vec<&str> = self.services.iter().filter(|s| s.2 == "tcp").map(|s| s.0.as_str()).collect();
+        for (service, versions, protocol) in &self.services {
+            world.push_str(&service_yaml(service, protocol));
+            for version in versions {
+                let workload = format!("{service}-{version}");
+                let host = subnet.host(10 + u8::try_from(hosts.len()).expect("a test mesh is small"));
+                world.push_str(&workload_yaml(service, version, protocol, host));
+                world.push_str(&outbound_tcp_yaml(&tcp, host));
+                if !self.own_backends && *protocol == "http" {
+                    let backend = Backend::echo(SocketAddr::from((host, APPLICATION)), version).await;
+                    backends.insert(workload.clone(), backend);
+                }
+                if !self.without_proxies.contains(service) {
+                    with_proxy.push((workload.clone(), host));
+                }
+                hosts.insert(workload, host);
+            }
+        }
+        std::fs::write(config.join("world.yaml"), world).expect("a temporary folder is writable");
+        for (file, text) in &self.files {
+            std::fs::write(config.join(file), text).expect("a temporary folder is writable");
+        }
+        let control = Control::start(subnet.host(1), &config, folder.path()).await;
+        let spawn = |(w, h): (String, Ipv4Addr)| (w.clone(), spawn_proxy(&w, h, control.xds, folder.path()));
+        let proxies = with_proxy.into_iter().map(spawn).collect();
+        let mesh = Mesh { control, backends, proxies, hosts, folder };
+        mesh.control.settled(mesh.proxies.len(), SETTLE_LIMIT).await;
+        for workload in mesh.proxies.keys() {
+            mesh.ready(workload, SETTLE_LIMIT).await;
+        }
+        mesh
+    }
+}
+
+/// A proxy of ours for `workload`, on `host`, configured by `xds`.
+pub(crate) fn spawn_proxy(workload: &str, host: Ipv4Addr, xds: SocketAddr, folder: &std::path::Path) -> Process {
+    let mut command = Command::new(binary("tidegate-proxy"));
+    command.args(["--xds", &xds.to_string(), "--node", &format!("{workload}.{NAMESPACE}")]);
+    command.args(["--admin", &SocketAddr::from((host, ADMIN)).to_string(), "--concurrency", "1"]);
+    command.arg("--state-dir").arg(folder.join(format!("{workload}-state")));
+    Process::start(&format!("proxy-{workload}"), folder, &mut command)
+}
+
+fn service_yaml(name: &str, protocol: &str) -> String {
+    format!(
+        "---
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: {NAMESPACE}}}
+spec:
+  selector: {{app: {name}}}
+  ports:
+  - {{name: {protocol}, port: {INBOUND}}}
+"
+    )
+}
+
+fn workload_yaml(service: &str, version: &str, protocol: &str, host: Ipv4Addr) -> String {
+    format!(
+        "---
+apiVersion: tidegate.io/v1alpha1
+kind: Workload
+metadata:
+  name: {service}-{version}
+  namespace: {NAMESPACE}
+  labels: {{app: {service}, version: {version}}}
+spec:
+  address: {host}
+  ports:
+  - {{name: {protocol}, port: {INBOUND}, application: \"{host}:{APPLICATION}\"}}
+  sidecar:
+    outbound: \"{host}:{OUTBOUND}\"
+"
+    )
+}
+
+fn outbound_tcp_yaml(services: &[&str], host: Ipv4Addr) -> String {
+    if services.is_empty() {
+        return String::new();
+    }
+    let mut yaml = "    outboundTcp:\n".to_owned();
+    for (port, service) in (OUTBOUND_TCP..).zip(services) {
+        yaml.push_str(&format!("    - {{listen: \"{host}:{port}\", service: {service}, port: {INBOUND}}}\n"));
+    }
+    yaml
+}

@@ -1,0 +1,97 @@
+//! Real processes that end with the test that started them.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use super::wait;
+
+/// A child process whose output goes to a file. Killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command`; its output goes to `folder/NAME.log`.
+    pub(crate) fn start(name: &str, folder: &Path, command: &mut Command) -> Self {
+        let log = folder.join(format!("{name}.log"));
+        let file = File::options().create(true).append(true).open(&log).expect("the test's folder is writable");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("a file handle can be cloned"))
+            .stderr(file)
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {name} ({:?}): {error}", command.get_program()));
+        Self { name: name.to_owned(), child, log }
+    }
+
+    /// What it has printed so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("a process of ours can be killed");
+        self.child.wait().expect("a killed process can be waited for");
+    }
+
+    /// `kill -TERM`, then waits until it has ended by itself.
+    pub(crate) fn terminate(&mut self, limit: Duration) -> ExitStatus {
+        let id = self.id().to_string();
+        let done = Command::new("kill").args(["-TERM", &id]).status().expect("kill is there");
+        assert!(done.success(), "{} was gone before it was asked to end:\n{}", self.name, self.log());
+        let mut ended = None;
+        wait::until_blocking(&format!("{} ends after SIGTERM", self.name), limit, || {
+            ended = self.child.try_wait().expect("a child can be waited for");
+            ended.is_some()
+        });
+        ended.expect("the wait above ended")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail = log.lines().rev().take(40).collect::<Vec<_>>();
+            eprintln!("--- last lines of {}:", self.name);
+            tail.iter().rev().for_each(|line| eprintln!("{line}"));
+        }
+    }
+}
+
+/// A binary of ours, as `make test` builds it.
+pub(crate) fn binary(name: &str) -> PathBuf {
+    let path = root().join("target/demo").join(name);
+    assert!(path.exists(), "{} is missing: run `make test`, which builds it", path.display());
+    path
+}
+
+/// A tool that `tests/install.sh` put into its virtual environment.
+pub(crate) fn tool(path: &str) -> PathBuf {
+    let path = root().join("target/tools").join(path);
+    assert!(path.exists(), "{} is missing: run `bash tests/install.sh`", path.display());
+    path
+}
+
+/// The project's root folder.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests package lies in the workspace").to_owned()
+}

