@@ -21,6 +21,7 @@ mod fidelity;
 mod gateway;
 mod interop;
 mod load_balancing;
+mod load_generators;
 mod protocols;
 mod route_changes;
 mod split;
