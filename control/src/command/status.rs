@@ -121,7 +121,9 @@ fn table(status: &Status) -> String {
     };
     let config = &status.config;
     let mut rows = vec![
-        vec!["NODE", "KIND", "MODE", "GENERATION", "CDS", "EDS", "LDS", "RDS"].into_iter().map(str::to_owned).collect(),
+        ["NODE", "KIND", "MODE", "CONNECTED SINCE", "GENERATION", "CDS", "EDS", "LDS", "RDS"]
+            .map(str::to_owned)
+            .to_vec(),
     ];
     rows.extend(status.proxies.iter().map(row));
     // Writing to a string cannot fail; here and below.
@@ -137,6 +139,9 @@ fn table(status: &Status) -> String {
             format!("{}:{}:{}: ", finding.file, finding.line, finding.column)
         };
         writeln!(text, "{place}{}[{}]: {}", finding.severity, finding.code, finding.message).unwrap_or_default();
+        if let Some(help) = &finding.help {
+            writeln!(text, "  help: {help}").unwrap_or_default();
+        }
     }
     if status.proxies.is_empty() {
         text.push_str("no proxies are connected\n");
@@ -167,7 +172,10 @@ fn row(proxy: &ProxyStatus) -> Vec<String> {
     } else {
         format!("{} of {}", proxy.settled_generation, proxy.generation)
     };
-    let mut cells = vec![proxy.node.clone(), proxy.kind.as_str().to_owned(), proxy.mode.clone(), generation];
+    // Whole seconds say enough to a person: `2026-11-20T23:41:13Z`.
+    let since = proxy.connected_since.split('.').next().map(|s| format!("{}Z", s.trim_end_matches('Z')));
+    let mut cells = vec![proxy.node.clone(), proxy.kind.as_str().to_owned(), proxy.mode.clone()];
+    cells.extend([since.unwrap_or_default(), generation]);
     cells.extend(["CDS", "EDS", "LDS", "RDS"].map(|of_type| word(of_type).to_owned()));
     cells
 }

@@ -45,9 +45,9 @@ fn proxies_stand_in_columns_and_refusals_below() {
 generation 3, configuration current since 2026-01-01T00:00:00.000Z
 2 files in mesh
 
-NODE        KIND     MODE   GENERATION  CDS     EDS     LDS     RDS
-web-1.shop  sidecar  delta  3           SYNCED  SYNCED  SYNCED  SYNCED
-b.shop      sidecar  delta  2 of 3      SYNCED  SYNCED  SYNCED  NACKED
+NODE        KIND     MODE   CONNECTED SINCE       GENERATION  CDS     EDS     LDS     RDS
+web-1.shop  sidecar  delta  2026-01-01T00:00:00Z  3           SYNCED  SYNCED  SYNCED  SYNCED
+b.shop      sidecar  delta  2026-01-01T00:00:00Z  2 of 3      SYNCED  SYNCED  SYNCED  NACKED
 b.shop refused RDS 12 ms ago: virtual_hosts[0]: weights are all zero
 ";
     assert_eq!(shown, expected);
