@@ -5,7 +5,8 @@ CARGO ?= cargo
 
 # A mesh of real processes on this machine, until Ctrl-C. ARGS="--for 20s --report r.json" ends by itself.
 demo:
-	@$(CARGO) build --locked --quiet --profile demo -p tidegate-control -p tidegate-proxy -p tidegate-bookinfo
+	@echo "building; the first time takes a few minutes"
+	@$(CARGO) build --locked --profile demo -p tidegate-control -p tidegate-proxy -p tidegate-bookinfo
 	@exec target/demo/tidegate demo $(ARGS)
 
 # Everything: quick checks, then the promises over real processes.
