@@ -150,7 +150,9 @@ fn introduce(processes: &Processes, file: &Path) {
     say(&processes.table());
     say(&format!("try:   curl -si http://{FRONT}/productpage | grep x-bookinfo-reviews"));
     say(&format!("edit:  {}   (the weights; save, and see what happens here)", file.display()));
-    say("look:  tidegate status");
+    // Whoever came by `make demo` has nothing in the path yet.
+    let own = std::env::current_exe().map_or_else(|_| "tidegate".to_owned(), |path| path.display().to_string());
+    say(&format!("look:  {own} status"));
     say("stop:  Ctrl-C\n");
 }
 
