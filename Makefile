@@ -13,7 +13,7 @@ demo:
 test: check
 	bash tests/install.sh
 	$(CARGO) build --locked --profile demo -p tidegate-control -p tidegate-proxy -p tidegate-bookinfo
-	$(CARGO) test --locked -p tidegate-tests --test promises -- $(ARGS)
+	$(CARGO) test --locked -p tidegate-tests --test promises -- --show-output $(ARGS)
 
 # Format, lints, documentation, unit tests, house rules.
 check:
