@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::{FINDINGS, FINE, Output, USAGE, exit};
+use super::{FINDINGS, FINE, Output, USAGE, exit, show};
 use crate::compile::compile;
 use crate::source::read::{ReadError, SourceFile, read, read_file};
 
@@ -40,11 +40,11 @@ pub fn run(options: &Options) -> ExitCode {
     let warnings = compiled.findings.iter().filter(|f| f.severity == "warning").count();
     match options.output {
         Output::Text => {
-            print!("{}", compiled.rendered);
-            println!("{} files, {} errors, {warnings} warnings", files.len(), compiled.errors);
+            show(&compiled.rendered);
+            show(&format!("{} files, {} errors, {warnings} warnings\n", files.len(), compiled.errors));
         }
         Output::Json => match serde_json::to_string_pretty(&compiled.findings) {
-            Ok(json) => println!("{json}"),
+            Ok(json) => show(&format!("{json}\n")),
             Err(error) => {
                 eprintln!("tidegate check: {error}");
                 return exit(USAGE);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::{FINDINGS, FINE, Output, USAGE, exit};
+use super::{FINDINGS, FINE, Output, USAGE, exit, show};
 use crate::ads::Client;
 use crate::compile::compile;
 use crate::snapshot::Compiler;
@@ -50,12 +50,12 @@ pub fn run(options: &Options) -> ExitCode {
     match options.output {
         Output::Text => {
             for (resource, encoded) in &resources {
-                println!("{}  {}  {}", resource.resource_type().short(), encoded.version, resource.name());
+                show(&format!("{}  {}  {}\n", resource.resource_type().short(), encoded.version, resource.name()));
             }
         }
         Output::Json => {
             let items: Vec<String> = resources.iter().map(|(resource, _)| resource.to_json()).collect();
-            println!("[{}]", items.join(",\n"));
+            show(&format!("[{}]\n", items.join(",\n")));
         }
     }
     exit(FINE)

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{FINDINGS, FINE, exit};
+use super::{FINDINGS, FINE, exit, show};
 use crate::finding;
 
 /// Flags of `tidegate explain`.
@@ -20,7 +20,7 @@ pub fn run(options: &Options) -> ExitCode {
     let code = options.code.to_ascii_uppercase();
     match page(&code) {
         Some(page) => {
-            println!("{page}");
+            show(&format!("{page}\n"));
             exit(FINE)
         }
         None => {

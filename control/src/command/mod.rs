@@ -1,5 +1,6 @@
 //! One file for each sub-command of `tidegate`.
 
+pub(crate) mod ask;
 pub mod check;
 pub mod compile;
 pub mod demo;
@@ -7,6 +8,7 @@ pub mod explain;
 pub mod serve;
 pub mod status;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
@@ -30,4 +32,10 @@ pub const USAGE: u8 = 2;
 /// An exit code.
 pub fn exit(code: u8) -> ExitCode {
     ExitCode::from(code)
+}
+
+/// Prints; a reader that went away (`tidegate status | head`) is no reason to fail.
+pub(crate) fn show(text: &str) {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok();
 }

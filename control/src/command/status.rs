@@ -6,23 +6,13 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bytes::Bytes;
 use clap::{Args, ValueEnum};
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use thiserror::Error;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
-use super::{FINDINGS, FINE, USAGE, exit};
+use super::{FINDINGS, FINE, USAGE, ask, exit, show};
 use crate::api::model::{ConfigState, ProxyStatus, Status, SyncState};
 
 /// A control plane on the same machine answers in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Ten thousand proxies with their states.
-const ANSWER_BYTES_MAX: usize = 32 << 20;
 
 /// Flags of `tidegate status`.
 #[derive(Args, Clone, Debug)]
@@ -44,33 +34,15 @@ pub enum Form {
     Json,
 }
 
-#[derive(Debug, Error)]
-enum StatusError {
-    #[error("no answer within {} s", PATIENCE.as_secs())]
-    Timeout,
-    #[error("{0}")]
-    Connect(#[from] std::io::Error),
-    #[error("{0}")]
-    Http(#[from] hyper::Error),
-    #[error("{0}")]
-    Request(#[from] http::Error),
-    #[error("{0}")]
-    Body(Box<dyn std::error::Error + Send + Sync>),
-    #[error("it answers {0}")]
-    Refused(StatusCode),
-    #[error("its answer is not a status: {0}")]
-    Form(#[from] serde_json::Error),
-}
-
 /// Asks and prints.
 pub async fn run(options: &Options) -> ExitCode {
-    let asked = timeout(PATIENCE, fetch(&options.api)).await.unwrap_or(Err(StatusError::Timeout));
+    let asked = ask::get(&options.api, "/api/v1/status", PATIENCE).await;
     let answer = asked.and_then(|bytes| Ok((serde_json::from_slice::<Status>(&bytes)?, bytes)));
     match answer {
         Ok((status, bytes)) => {
             match options.output {
-                Form::Table => print!("{}", table(&status)),
-                Form::Json => println!("{}", String::from_utf8_lossy(&bytes)),
+                Form::Table => show(&table(&status)),
+                Form::Json => show(&format!("{}\n", String::from_utf8_lossy(&bytes))),
             }
             exit(if is_in_force(&status) { FINE } else { FINDINGS })
         }
@@ -78,30 +50,6 @@ pub async fn run(options: &Options) -> ExitCode {
             eprintln!("tidegate status: no control plane at {}: {error}", options.api);
             exit(USAGE)
         }
-    }
-}
-
-async fn fetch(api: &str) -> Result<Bytes, StatusError> {
-    let stream = TcpStream::connect(api).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get("/api/v1/status").header("host", api).body(Empty::<Bytes>::new())?;
-    let exchange = async {
-        let response = sender.send_request(request).await?;
-        if response.status() != StatusCode::OK {
-            return Err(StatusError::Refused(response.status()));
-        }
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(StatusError::Body)?;
-        Ok(body.to_bytes())
-    };
-    tokio::pin!(connection);
-    tokio::pin!(exchange);
-    // The connection moves the bytes; if it ends first, the exchange sees that and ends with an error.
-    tokio::select! {
-        answer = &mut exchange => answer,
-        ended = &mut connection => match ended {
-            Ok(()) => exchange.await,
-            Err(error) => Err(error.into()),
-        },
     }
 }
 

@@ -4,15 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::Request;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 
 use super::say;
+use crate::command::ask;
 
 /// Between two looks while the mesh starts.
 const LOOK: Duration = Duration::from_millis(50);
@@ -22,8 +17,6 @@ const FOLLOW: Duration = Duration::from_millis(20);
 const FOLLOW_LIMIT: Duration = Duration::from_secs(5);
 /// The control plane answers within its own long poll.
 const ANSWER_LIMIT: Duration = Duration::from_secs(40);
-/// No answer of the API is larger.
-const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Waits until `proxies` proxies hold the newest configuration.
 pub(super) async fn all_settled(api: SocketAddr, proxies: usize, limit: Duration) -> anyhow::Result<()> {
@@ -131,17 +124,8 @@ fn words(change: &Value) -> String {
 }
 
 async fn get(api: SocketAddr, path: &str) -> anyhow::Result<Value> {
-    let exchange = async {
-        let stream = TcpStream::connect(api).await?;
-        let (mut sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(driver);
-        let request = Request::get(path).header("host", api.to_string()).body(Empty::<Bytes>::new())?;
-        let response = sender.send_request(request).await?;
-        let body =
-            Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await.map_err(anyhow::Error::from_boxed)?;
-        anyhow::Ok(serde_json::from_slice(&body.to_bytes())?)
-    };
-    tokio::time::timeout(ANSWER_LIMIT, exchange).await.context("no answer in time")?
+    let answer = ask::get(&api.to_string(), path, ANSWER_LIMIT).await?;
+    Ok(serde_json::from_slice(&answer)?)
 }
 
 #[cfg(test)]

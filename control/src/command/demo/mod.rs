@@ -10,7 +10,6 @@ mod load;
 mod processes;
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,6 +18,8 @@ use anyhow::Context;
 use serde_json::json;
 
 use processes::Processes;
+
+use super::show;
 
 /// A mesh that is not up by then never will be.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -57,7 +58,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let folder = options.dir.clone().unwrap_or_else(|| std::env::temp_dir().join("tidegate-demo"));
     let mesh = lay_out(&folder)?;
     let mut processes = Processes::start(&folder, &mesh, XDS, API)?;
-    let shown = show(&options, &mesh, &mut processes).await;
+    let shown = watch(&options, &mesh, &mut processes).await;
     processes.stop().await;
     let report = shown?;
     if let Some(file) = &options.report {
@@ -67,7 +68,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn show(options: &Options, mesh: &Path, processes: &mut Processes) -> anyhow::Result<serde_json::Value> {
+async fn watch(options: &Options, mesh: &Path, processes: &mut Processes) -> anyhow::Result<serde_json::Value> {
     let proxies = processes.proxies();
     tokio::select! {
         up = changes::all_settled(API, proxies, START_LIMIT) => up?,
@@ -78,7 +79,7 @@ async fn show(options: &Options, mesh: &Path, processes: &mut Processes) -> anyh
     introduce(processes, &file);
 
     let load = load::Load::start(FRONT);
-    let mut watch = changes::Watch::start(API).await?;
+    let mut follower = changes::Watch::start(API).await?;
     let shown_change = options.run_for.map(|all| (all / 5).min(SHOWN_CHANGE_MAX));
     let counted = match (options.run_for, shown_change) {
         (Some(all), Some(shown)) => tokio::time::sleep(all.saturating_sub(shown)),
@@ -88,7 +89,7 @@ async fn show(options: &Options, mesh: &Path, processes: &mut Processes) -> anyh
         () = counted => End::Time,
         () = interrupted() => End::Interrupt,
         died = processes.first_to_end() => End::Died(died),
-        failed = watch.print_each() => End::Died(failed),
+        failed = follower.print_each() => End::Died(failed),
     };
     let seen = load.seen();
     if let (End::Time, Some(shown)) = (&end, shown_change) {
@@ -98,7 +99,7 @@ async fn show(options: &Options, mesh: &Path, processes: &mut Processes) -> anyh
             () = tokio::time::sleep(shown) => {}
             () = interrupted() => {}
             died = processes.first_to_end() => return Err(died),
-            failed = watch.print_each() => return Err(failed),
+            failed = follower.print_each() => return Err(failed),
         }
     }
     let all = load.stop().await;
@@ -119,7 +120,7 @@ async fn show(options: &Options, mesh: &Path, processes: &mut Processes) -> anyh
         "requests": seen.requests,
         "failed": all.failed,
         "versions": seen.versions,
-        "changes": watch.seen(),
+        "changes": follower.seen(),
         "after_own_edit": {"requests": after.requests, "failed": after.failed, "versions": after.versions},
     }))
 }
@@ -180,9 +181,11 @@ async fn interrupted() {
     }
 }
 
-/// Prints a line; a reader that went away (`demo | head`) is no reason to fail.
 fn say(line: &str) {
-    writeln!(std::io::stdout(), "{line}").ok();
+    show(&format!(
+        "{line}
+"
+    ));
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
