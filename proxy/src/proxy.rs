@@ -99,6 +99,7 @@ impl Proxy {
         let mut senders = Vec::with_capacity(count);
         let mut workers = Vec::with_capacity(count);
         for index in 0..count {
+            // Holds accepted sockets, of which there are no more than the limit on connections.
             let (orders, received) = mpsc::unbounded_channel();
             senders.push(orders);
             let shared = Arc::clone(&shared);
@@ -107,6 +108,7 @@ impl Proxy {
         }
         // Set before the control thread exists, so that it always finds them.
         drop(shared.workers.set(senders));
+        // Fed by admin pages, whose connections are counted, and by whoever embeds the proxy.
         let (commands, received) = mpsc::unbounded_channel();
         let pages = Admin {
             shared: Arc::clone(&shared),

@@ -26,6 +26,9 @@ use crate::worker::Shared;
 /// Operators and scrapers at once; more is a mistake.
 const CONNECTIONS_MAX: usize = 64;
 
+/// After a failed accept, which is mostly a lack of descriptors that a moment may mend.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
 /// For a request head.
 const HEAD: Duration = Duration::from_secs(10);
 
@@ -61,7 +64,7 @@ pub(crate) async fn serve(listener: TcpListener, admin: Admin) {
                 });
             }
             // Descriptors ran out: others end meanwhile.
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
 }

@@ -81,6 +81,7 @@ impl ClientHandle {
 
 /// Starts the client's task on the current runtime. Nothing is connected before something is subscribed to.
 pub fn connect(config: ClientConfig) -> (ClientHandle, mpsc::Receiver<ClientEvent>) {
+    // The consumer must never wait for the network. It says a handful of things per event, and events are bounded.
     let (commands, received) = mpsc::unbounded_channel();
     let (events, consumed) = mpsc::channel(EVENTS_MAX);
     let machine = Client::new(config.mode, &config.node, config.held);
