@@ -37,11 +37,19 @@ pub enum ResponseFlag {
     StreamIdleTimeout,
     /// The proxy is at its limit of connections.
     Overload,
+    /// The request was held up by a fault that is injected on purpose.
+    DelayInjected,
+    /// The request was ended by a fault that is injected on purpose.
+    FaultInjected,
+    /// The request was over a rate limit.
+    RateLimited,
+    /// The control plane asks that a share of the cluster's requests be refused.
+    DropOverload,
 }
 
 impl ResponseFlag {
     /// All flags, in the order of their discriminants.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::NoRoute,
         Self::NoCluster,
         Self::NoHealthyUpstream,
@@ -56,6 +64,10 @@ impl ResponseFlag {
         Self::DownstreamProtocolError,
         Self::StreamIdleTimeout,
         Self::Overload,
+        Self::DelayInjected,
+        Self::FaultInjected,
+        Self::RateLimited,
+        Self::DropOverload,
     ];
 
     /// The code as access logs and the label `flag` write it.
@@ -75,6 +87,10 @@ impl ResponseFlag {
             Self::DownstreamProtocolError => "DPE",
             Self::StreamIdleTimeout => "SI",
             Self::Overload => "OM",
+            Self::DelayInjected => "DI",
+            Self::FaultInjected => "FI",
+            Self::RateLimited => "RL",
+            Self::DropOverload => "DO",
         }
     }
 }

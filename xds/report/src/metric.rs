@@ -76,18 +76,63 @@ pub const UPSTREAM_CONNECT_FAILURES: Metric = counter(
     &["cluster"],
     "Connections to endpoints that were refused or timed out.",
 );
+/// Copies of requests: do mirrors keep up?
+pub const MIRRORS: Metric = counter(
+    "tidegate_mirrored_requests_total",
+    &["cluster", "outcome"],
+    "Copies sent to a mirror: answered (mirrored), given up because it was too slow or the original ended (abandoned), or failed.",
+);
+/// Requests that a local rate limit was asked about: does it bite?
+pub const LOCAL_RATE_LIMIT: Metric = counter(
+    "tidegate_local_rate_limit_total",
+    &["listener", "outcome"],
+    "Requests counted by a local rate limit: within it (passed), over it and let through (shadowed), or refused.",
+);
 /// Attempts after the first: how much is hidden from callers?
 pub const UPSTREAM_RETRIES: Metric =
     counter("tidegate_upstream_retries_total", &["cluster"], "Attempts beyond the first.");
 /// Requests in flight: how near is a circuit breaker?
 pub const UPSTREAM_REQUESTS_ACTIVE: Metric =
     gauge("tidegate_upstream_requests_active", &["cluster"], "Requests in flight to a cluster.");
+/// Requests that a limit of the circuit breaker holds up: does it need more connections?
+pub const UPSTREAM_REQUESTS_PENDING: Metric =
+    gauge("tidegate_upstream_requests_pending", &["cluster"], "Requests that wait for a connection to a cluster.");
+/// Connections open: how near is a circuit breaker?
+pub const UPSTREAM_CONNECTIONS_ACTIVE: Metric =
+    gauge("tidegate_upstream_connections_active", &["cluster"], "Connections open to the endpoints of a cluster.");
+/// Refusals of the circuit breaker: which limit is too low?
+pub const UPSTREAM_OVERFLOWS: Metric = counter(
+    "tidegate_upstream_overflow_total",
+    &["cluster", "limit"],
+    "Requests, connections and retries that a circuit breaker refused, by limit.",
+);
+/// Requests refused because the control plane asked for it: is somebody shedding load?
+pub const UPSTREAM_DROPS: Metric = counter(
+    "tidegate_upstream_dropped_total",
+    &["cluster"],
+    "Requests refused because the control plane asked for a share of them to be.",
+);
+/// Endpoints out: is a cluster losing capacity?
+pub const EJECTIONS_ACTIVE: Metric =
+    gauge("tidegate_outlier_ejections_active", &["cluster"], "Endpoints of a cluster that are ejected now.");
+/// Ejections: why do endpoints go?
+pub const EJECTIONS: Metric =
+    counter("tidegate_outlier_ejections_total", &["cluster", "reason"], "Endpoints ejected, by reason.");
+/// Ejections that were due and could not be: is the whole cluster bad?
+pub const EJECTIONS_REFUSED: Metric = counter(
+    "tidegate_outlier_ejections_refused_total",
+    &["cluster"],
+    "Ejections that would have left too few endpoints.",
+);
 /// Configuration applied.
 pub const CONFIG_APPLIED: Metric =
     counter("tidegate_config_applied_total", &[], "Configurations made visible to requests.");
 /// Resources refused: whose configuration is wrong?
 pub const CONFIG_REJECTED: Metric =
     counter("tidegate_config_rejected_total", &["type"], "Resources refused, by type of resource.");
+/// Lines of the access log that found its queue full: is the log whole?
+pub const ACCESS_LOG_DROPPED: Metric =
+    counter("tidegate_access_log_dropped_total", &[], "Lines of the access log dropped because its queue was full.");
 /// Whether the control plane is connected.
 pub const CONTROL_CONNECTED: Metric =
     gauge("tidegate_control_connected", &[], "Whether the stream to the control plane is up.");
@@ -95,7 +140,7 @@ pub const CONTROL_CONNECTED: Metric =
 pub const PANICS: Metric = counter("tidegate_panics_total", &[], "Panics caught at the border of a connection's task.");
 
 /// Every metric, in the order in which they are exported.
-pub const ALL: [Metric; 14] = [
+pub const ALL: [Metric; 24] = [
     REQUESTS,
     UPSTREAM_REQUESTS,
     REJECTIONS,
@@ -105,11 +150,21 @@ pub const ALL: [Metric; 14] = [
     UPSTREAM_CONNECTS,
     UPSTREAM_CONNECT_FAILURES,
     UPSTREAM_RETRIES,
+    MIRRORS,
+    LOCAL_RATE_LIMIT,
     UPSTREAM_REQUESTS_ACTIVE,
+    UPSTREAM_REQUESTS_PENDING,
+    UPSTREAM_CONNECTIONS_ACTIVE,
+    UPSTREAM_OVERFLOWS,
+    UPSTREAM_DROPS,
+    EJECTIONS_ACTIVE,
+    EJECTIONS,
+    EJECTIONS_REFUSED,
     CONFIG_APPLIED,
     CONFIG_REJECTED,
     CONTROL_CONNECTED,
     PANICS,
+    ACCESS_LOG_DROPPED,
 ];
 
 #[cfg(test)]

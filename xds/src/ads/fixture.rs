@@ -4,31 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::server::EncodedResource;
-use crate::resource::cluster::{Cluster, Discovery, LoadBalancing, Thresholds, UpstreamProtocol};
+use crate::resource::cluster::{Cluster, Discovery, LoadBalancing};
 use crate::resource::endpoint::{ClusterLoadAssignment, Endpoint, Health, Locality, LocalityEndpoints};
 use crate::resource::listener::{
     Codec, Direction, FilterChain, FilterChainMatch, HttpConnectionManager, Listener, ListenerKind, NetworkFilter,
     RouteSource, ServerHeader, SocketListener,
 };
-use crate::resource::matcher::Fraction;
 use crate::resource::route::{
-    ClusterSpecifier, Forward, HeaderMutations, HostRewrite, Mirror, PathMatcher, PathRewrite, Route, RouteAction,
-    RouteConfiguration, RouteMatch, VirtualHost,
+    ClusterSpecifier, Forward, Mirror, PathMatcher, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
 };
 use crate::resource::{Resource, Secret, secret::SecretKind};
 
 /// A cluster whose endpoints come over EDS under the cluster's name.
 pub(crate) fn cluster(name: &str, revision: u32) -> Arc<EncodedResource> {
     EncodedResource::new(&Resource::Cluster(Arc::new(Cluster {
-        name: name.into(),
-        discovery: Discovery::Eds { service_name: name.into() },
-        load_balancing: LoadBalancing::RoundRobin,
+        load_balancing: LoadBalancing::ROUND_ROBIN,
         connect_timeout: Duration::from_millis(1 + u64::from(revision)),
-        protocol: UpstreamProtocol::Http1,
-        idle_timeout: None,
-        max_requests_per_connection: None,
-        circuit_breakers: Thresholds::default(),
-        outlier_detection: None,
+        ..Cluster::new(name.into(), Discovery::Eds { service_name: name.into() })
     })))
 }
 
@@ -41,13 +33,13 @@ pub(crate) fn endpoints(name: &str, revision: u16) -> Arc<EncodedResource> {
         workload: None,
     };
     EncodedResource::new(&Resource::Endpoint(Arc::new(ClusterLoadAssignment {
-        cluster_name: name.into(),
         localities: vec![LocalityEndpoints {
             locality: Locality::default(),
             priority: 0,
             weight: Some(std::num::NonZeroU32::MIN),
             endpoints: vec![endpoint],
         }],
+        ..ClusterLoadAssignment::empty(name.into())
     })))
 }
 
@@ -65,44 +57,21 @@ fn configuration(name: &str, clusters: &[&str]) -> RouteConfiguration {
 /// A route configuration whose requests are copied to `mirror`.
 pub(crate) fn mirrored_route(name: &str, cluster: &str, mirror: &str) -> Arc<EncodedResource> {
     let mut configuration = configuration(name, &[]);
-    let mirrors = vec![Mirror {
-        cluster: mirror.into(),
-        fraction: Fraction { numerator: 100, denominator: 100 },
-        shadow_host_suffix: false,
-    }];
+    let mirrors = vec![Mirror::to(mirror.into())];
     configuration.virtual_hosts[0].routes = vec![forward_to(cluster, mirrors)];
     EncodedResource::new(&Resource::Route(Arc::new(configuration)))
 }
 
 fn forward_to(cluster: &str, mirrors: Vec<Mirror>) -> Route {
-    Route {
-        name: "".into(),
-        matches: RouteMatch {
-            path: PathMatcher::Prefix { prefix: format!("/{cluster}").into(), case_sensitive: true },
-            headers: Vec::new(),
-            query_parameters: Vec::new(),
-            grpc: false,
-            fraction: None,
-        },
-        action: RouteAction::Forward(Box::new(Forward {
-            cluster: ClusterSpecifier::Cluster(cluster.into()),
-            cluster_not_found_status: 503,
-            path_rewrite: PathRewrite::Keep,
-            host_rewrite: HostRewrite::Keep,
-            append_x_forwarded_host: false,
-            timeout: None,
-            idle_timeout: None,
-            max_stream_duration: None,
-            grpc_timeout_max: None,
-            upgrades: Vec::new(),
-            retry: None,
-            mirrors,
-            hash_policy: Vec::new(),
-        })),
-        request_headers: HeaderMutations::default(),
-        response_headers: HeaderMutations::default(),
-        source: None,
-    }
+    let matches = RouteMatch {
+        path: PathMatcher::Prefix { prefix: format!("/{cluster}").into(), case_sensitive: true },
+        headers: Vec::new(),
+        query_parameters: Vec::new(),
+        grpc: false,
+        fraction: None,
+    };
+    let forward = Forward { mirrors, ..Forward::to(ClusterSpecifier::Cluster(cluster.into())) };
+    Route::new(matches, RouteAction::Forward(Box::new(forward)))
 }
 
 /// A listener that takes its routes from `route` over RDS.
@@ -133,6 +102,7 @@ fn encoded_listener(name: &str, kind: ListenerKind) -> Arc<EncodedResource> {
         name: name.into(),
         kind,
         direction: Direction::Unspecified,
+        error_header: true,
     })))
 }
 

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::matcher::Fraction;
+
 /// The owner of the entry of an endpoint's metadata that we read, Istio's.
 const METADATA_FILTER: &str = "istio";
 /// The key of [`Endpoint::workload`] in it.
@@ -21,7 +23,26 @@ pub struct ClusterLoadAssignment {
     pub cluster_name: Arc<str>,
     /// Endpoints by locality.
     pub localities: Vec<LocalityEndpoints>,
+    /// A priority counts as whole while this many hundredths of its healthy share reach 100; 140 when absent.
+    pub overprovisioning_percent: NonZeroU32,
+    /// Shares of requests that are refused (`drop_overloads`), by reason.
+    pub drop_overloads: Vec<(Arc<str>, Fraction)>,
 }
+
+impl ClusterLoadAssignment {
+    /// Without endpoints.
+    pub fn empty(cluster_name: Arc<str>) -> Self {
+        Self {
+            cluster_name,
+            localities: Vec::new(),
+            overprovisioning_percent: OVERPROVISIONING_PERCENT_DEFAULT,
+            drop_overloads: Vec::new(),
+        }
+    }
+}
+
+/// Envoy's default.
+pub const OVERPROVISIONING_PERCENT_DEFAULT: NonZeroU32 = NonZeroU32::new(140).expect("140 is not zero");
 
 /// `envoy.config.endpoint.v3.LocalityLbEndpoints`.
 #[derive(Clone, Debug, PartialEq, Serialize)]

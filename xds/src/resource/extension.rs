@@ -9,6 +9,7 @@ use prost::{Message, Name};
 
 use super::FieldError;
 use super::path::{At, Checked};
+use super::stable;
 use crate::proto::{Any, core};
 
 /// Decodes `bytes` as the message that stands at `at`.
@@ -54,7 +55,7 @@ pub(super) fn plaintext(at: &At<'_>, socket: Option<core::TransportSocket>) -> C
     }
 }
 
-/// Packs a message.
+/// Packs a message, in bytes that are the same every time.
 pub(super) fn pack<M: Message + Name>(message: &M) -> Any {
-    Any { type_url: M::type_url(), value: message.encode_to_vec() }
+    Any { type_url: M::type_url(), value: stable::encode(message) }
 }

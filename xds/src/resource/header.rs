@@ -32,7 +32,7 @@ pub(super) fn header_name(at: &At<'_>, name: &str) -> Checked<()> {
 }
 
 /// A header that may be written or removed: neither a pseudo-header nor the host, which rewrites own.
-fn mutable_name(at: &At<'_>, name: &str) -> Checked<()> {
+pub(super) fn mutable_name(at: &At<'_>, name: &str) -> Checked<()> {
     if name.starts_with(':') || name.eq_ignore_ascii_case("host") {
         return Err(at.error(format_args!("{name:?} cannot be changed by a header mutation")));
     }
@@ -81,11 +81,7 @@ pub(super) fn mutations(
     (add_field, add): (&str, Vec<core::HeaderValueOption>),
     (remove_field, remove): (&str, Vec<String>),
 ) -> Checked<HeaderMutations> {
-    if add.len() > ADDITIONS_MAX {
-        return Err(at.field(add_field).error(format_args!("{} are more than {ADDITIONS_MAX}", add.len())));
-    }
-    let add = add.into_iter().enumerate();
-    let add = add.map(|(i, option)| addition(&at.item(add_field, i), option)).collect::<Checked<Vec<_>>>()?;
+    let add = list(at, add_field, add)?;
     let removal = |(i, name): (usize, String)| -> Checked<Arc<str>> {
         mutable_name(&at.item(remove_field, i), &name)?;
         Ok(name.to_ascii_lowercase().into())
@@ -94,7 +90,15 @@ pub(super) fn mutations(
     Ok(HeaderMutations { remove, add })
 }
 
-fn addition(at: &At<'_>, option: core::HeaderValueOption) -> Checked<HeaderAddition> {
+/// The additions in `field`.
+pub(super) fn list(at: &At<'_>, field: &str, add: Vec<core::HeaderValueOption>) -> Checked<Vec<HeaderAddition>> {
+    if add.len() > ADDITIONS_MAX {
+        return Err(at.field(field).error(format_args!("{} are more than {ADDITIONS_MAX}", add.len())));
+    }
+    add.into_iter().enumerate().map(|(i, option)| addition(&at.item(field, i), option)).collect()
+}
+
+pub(super) fn addition(at: &At<'_>, option: core::HeaderValueOption) -> Checked<HeaderAddition> {
     use core::header_value_option::HeaderAppendAction as Action;
     let core::HeaderValueOption { header, append, append_action, keep_empty_value } = option;
     let Ok(action) = Action::try_from(append_action) else {
@@ -124,6 +128,11 @@ fn addition(at: &At<'_>, option: core::HeaderValueOption) -> Checked<HeaderAddit
 
 /// The additions of a level.
 pub(super) fn encode_additions(mutations: &HeaderMutations) -> Vec<core::HeaderValueOption> {
+    encode_list(&mutations.add)
+}
+
+/// Additions without removals.
+pub(super) fn encode_list(additions: &[HeaderAddition]) -> Vec<core::HeaderValueOption> {
     use core::header_value_option::HeaderAppendAction as Action;
     let encode = |addition: &HeaderAddition| {
         let action = match addition.append {
@@ -143,7 +152,7 @@ pub(super) fn encode_additions(mutations: &HeaderMutations) -> Vec<core::HeaderV
             ..Default::default()
         }
     };
-    mutations.add.iter().map(encode).collect()
+    additions.iter().map(encode).collect()
 }
 
 /// The removals of a level.

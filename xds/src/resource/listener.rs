@@ -11,8 +11,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::filter::HttpFilter;
 use super::json;
 use super::route::{RouteConfiguration, Upgrade};
+
+/// The key of [`Listener::error_header`] in our metadata.
+const METADATA_ERROR_HEADER: &str = "error_header";
 
 /// `envoy.config.listener.v3.Listener`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -23,6 +27,9 @@ pub struct Listener {
     pub kind: ListenerKind,
     /// For reports; does not change behaviour.
     pub direction: Direction,
+    /// Answers made here say why in `x-mesh-error`. Ours, carried in `metadata.filter_metadata["tidegate"].error_header`;
+    /// `true` when absent.
+    pub error_header: bool,
 }
 
 /// What a listener is.
@@ -170,16 +177,6 @@ pub enum ServerHeader {
     AppendIfAbsent(Arc<str>),
     /// As the upstream sent it.
     PassThrough,
-}
-
-/// HTTP filters in front of the router. A closed set: an unknown filter is refused unless marked optional.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HttpFilter {
-    /// `envoy.filters.http.cors`: configured per route.
-    Cors,
-    /// `envoy.filters.http.fault`: configured per route.
-    Fault,
 }
 
 /// `envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy`.

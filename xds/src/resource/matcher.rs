@@ -28,7 +28,7 @@ pub enum StringMatcher {
 pub struct HeaderMatcher {
     /// Lower-case header name; pseudo-headers `:method`, `:path`, `:authority`, `:scheme` are allowed.
     pub name: Arc<str>,
-    /// The condition on its value. Several values are joined with `,` first.
+    /// The condition on its value. Of several values one has to fit; inverted, none may.
     pub condition: HeaderCondition,
     /// Inverts the result. A missing header never matches, even inverted, unless `missing_as_empty`.
     pub invert: bool,
@@ -74,4 +74,11 @@ pub struct Fraction {
     pub numerator: u32,
     /// One of 100, 10_000, 1_000_000.
     pub denominator: u32,
+}
+
+impl Fraction {
+    /// Every request.
+    pub const ALL: Self = Self { numerator: 100, denominator: 100 };
+    /// No request.
+    pub const NONE: Self = Self { numerator: 0, denominator: 100 };
 }

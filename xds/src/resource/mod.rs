@@ -12,14 +12,17 @@
 pub mod cluster;
 pub mod endpoint;
 mod extension;
+pub mod filter;
 mod header;
 mod json;
 pub mod listener;
 pub mod matcher;
+mod metadata;
 mod path;
 pub mod route;
 mod scalar;
 pub mod secret;
+mod stable;
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -83,15 +86,14 @@ impl Resource {
         }
     }
 
-    /// The protobuf message, not wrapped. The same resource gives the same bytes in every process: no map of a message
-    /// that we write has more than one entry, because those have no order.
+    /// The protobuf message, not wrapped. The same resource gives the same bytes in every process.
     pub fn encode_value(&self) -> Bytes {
         match self {
-            Self::Listener(r) => listener::encode::encode(r).encode_to_vec(),
-            Self::Route(r) => route::encode::encode(r).encode_to_vec(),
-            Self::Cluster(r) => cluster::encode::encode(r).encode_to_vec(),
-            Self::Endpoint(r) => endpoint::encode::encode(r).encode_to_vec(),
-            Self::Secret(r) => secret::encode::encode(r).encode_to_vec(),
+            Self::Listener(r) => stable::encode(&listener::encode::encode(r)),
+            Self::Route(r) => stable::encode(&route::encode::encode(r)),
+            Self::Cluster(r) => stable::encode(&cluster::encode::encode(r)),
+            Self::Endpoint(r) => stable::encode(&endpoint::encode::encode(r)),
+            Self::Secret(r) => stable::encode(&secret::encode::encode(r)),
         }
         .into()
     }
@@ -161,4 +163,4 @@ pub struct FieldError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

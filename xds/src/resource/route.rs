@@ -3,22 +3,25 @@
 pub(in crate::resource) mod action;
 pub(in crate::resource) mod decode;
 pub(in crate::resource) mod encode;
-mod filter_config;
+mod mirror;
+mod ours;
 mod retry;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::filter::{FilterOverrides, RateLimitActions};
 use super::json;
 use super::matcher::{Fraction, HeaderMatcher, QueryParameterMatcher};
+pub use retry::{RateLimitedBackOff, ResetHeader, RetryOn, RetryPolicy};
 
-/// The owner of our entry in a route's metadata.
-const METADATA_FILTER: &str = "tidegate";
-/// The key of [`Route::source`] in it.
-const METADATA_SOURCE: &str = "source";
+/// Which of our policies stand behind what a resource says, by kind (`fault`, `rate_limit`, `retry`, …): the object and
+/// where it was written (`shop/slow reviews.yaml:12`). Carried in `metadata.filter_metadata["tidegate"].policies`.
+pub type Policies = BTreeMap<Arc<str>, Arc<str>>;
 
 /// `envoy.config.route.v3.RouteConfiguration`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -35,6 +38,8 @@ pub struct RouteConfiguration {
     pub response_headers: HeaderMutations,
     /// Reverses the order of the levels, so that the route's mutation is applied last.
     pub most_specific_header_mutations_wins: bool,
+    /// Overrides of the listener's filters for all hosts.
+    pub filters: FilterOverrides,
 }
 
 /// `envoy.config.route.v3.VirtualHost`.
@@ -52,6 +57,21 @@ pub struct VirtualHost {
     pub response_headers: HeaderMutations,
     /// Adds `x-envoy-attempt-count` to the request.
     pub include_request_attempt_count: bool,
+    /// Overrides of filters for all routes of the host.
+    pub filters: FilterOverrides,
+    /// How its requests are described to rate limits.
+    pub rate_limits: Vec<RateLimitActions>,
+    /// For statistics: names for sets of requests, first match wins.
+    pub virtual_clusters: Vec<VirtualCluster>,
+}
+
+/// `envoy.config.route.v3.VirtualCluster`
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct VirtualCluster {
+    /// Its name in statistics.
+    pub name: Arc<str>,
+    /// All must match.
+    pub headers: Vec<HeaderMatcher>,
 }
 
 /// `envoy.config.route.v3.Route`.
@@ -69,6 +89,26 @@ pub struct Route {
     pub response_headers: HeaderMutations,
     /// Where the route was written (`FILE:LINE`), carried in `metadata.filter_metadata["tidegate"].source`.
     pub source: Option<Arc<str>>,
+    /// Which policies act here.
+    pub policies: Policies,
+    /// Overrides of filters for this route.
+    pub filters: FilterOverrides,
+}
+
+impl Route {
+    /// A route without a name, changes and policies.
+    pub fn new(matches: RouteMatch, action: RouteAction) -> Self {
+        Self {
+            name: "".into(),
+            matches,
+            action,
+            request_headers: HeaderMutations::default(),
+            response_headers: HeaderMutations::default(),
+            source: None,
+            policies: Policies::new(),
+            filters: FilterOverrides::new(),
+        }
+    }
 }
 
 /// `envoy.config.route.v3.RouteMatch`. All parts must hold.
@@ -148,6 +188,33 @@ pub struct Forward {
     pub mirrors: Vec<Mirror>,
     /// What a consistent hash is computed from, in order.
     pub hash_policy: Vec<HashPolicy>,
+    /// How its requests are described to rate limits.
+    pub rate_limits: Vec<RateLimitActions>,
+    /// The virtual host's descriptions count beside the route's.
+    pub include_virtual_host_rate_limits: bool,
+}
+
+impl Forward {
+    /// Sends requests there, without a limit of time and without changing them.
+    pub fn to(cluster: ClusterSpecifier) -> Self {
+        Self {
+            cluster,
+            cluster_not_found_status: 503,
+            path_rewrite: PathRewrite::Keep,
+            host_rewrite: HostRewrite::Keep,
+            append_x_forwarded_host: false,
+            timeout: None,
+            idle_timeout: None,
+            max_stream_duration: None,
+            grpc_timeout_max: None,
+            upgrades: Vec::new(),
+            retry: None,
+            mirrors: Vec::new(),
+            hash_policy: Vec::new(),
+            rate_limits: Vec::new(),
+            include_virtual_host_rate_limits: false,
+        }
+    }
 }
 
 /// Which cluster serves a request.
@@ -169,6 +236,21 @@ pub struct WeightedClusters {
     pub clusters: Vec<WeightedCluster>,
     /// Sum of the weights.
     pub total: NonZeroU64,
+    /// What the draw is made from.
+    pub draw: WeightDraw,
+}
+
+/// What a weighted choice is drawn from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightDraw {
+    /// Chance.
+    #[default]
+    Random,
+    /// The hash of the route's `hash_policy`, so that equal requests go the same way; chance for requests without one.
+    Hash,
+    /// The number in this request header (its only value, decimal); chance for requests without one.
+    Header(Arc<str>),
 }
 
 impl WeightedClusters {
@@ -176,12 +258,12 @@ impl WeightedClusters {
     pub fn new(clusters: Vec<WeightedCluster>) -> Option<Self> {
         let sum: u64 = clusters.iter().map(|c| u64::from(c.weight)).sum();
         let total = NonZeroU64::new(sum).filter(|t| t.get() <= u64::from(u32::MAX))?;
-        Some(Self { clusters, total })
+        Some(Self { clusters, total, draw: WeightDraw::Random })
     }
 }
 
 /// One member of a weighted choice.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct WeightedCluster {
     /// The cluster.
     pub name: Arc<str>,
@@ -193,6 +275,8 @@ pub struct WeightedCluster {
     pub response_headers: HeaderMutations,
     /// Replaces the host when this member is chosen.
     pub host_rewrite: Option<Arc<str>>,
+    /// Overrides of filters when this member is chosen.
+    pub filters: FilterOverrides,
 }
 
 /// How the path is changed. The query stays as it is.
@@ -232,64 +316,6 @@ pub struct Upgrade {
     pub enabled: bool,
 }
 
-/// `envoy.config.route.v3.RetryPolicy`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct RetryPolicy {
-    /// Conditions, as Envoy spells them (`connect-failure`, `5xx`, `retriable-status-codes`, …).
-    pub retry_on: Vec<RetryOn>,
-    /// How many further attempts.
-    pub num_retries: u32,
-    /// Limit of each attempt.
-    #[serde(serialize_with = "json::optional_duration")]
-    pub per_try_timeout: Option<Duration>,
-    /// Statuses for [`RetryOn::RetriableStatusCodes`].
-    pub status_codes: Vec<u16>,
-    /// First pause of the exponential back-off; 25 ms when absent.
-    #[serde(serialize_with = "json::duration")]
-    pub back_off_base: Duration,
-    /// Longest pause; ten times the base when absent.
-    #[serde(serialize_with = "json::duration")]
-    pub back_off_max: Duration,
-    /// Avoid endpoints already tried.
-    pub avoid_previous_hosts: bool,
-    /// How often another endpoint is drawn before an already tried one is taken.
-    pub host_selection_attempts: u32,
-}
-
-/// A condition for a retry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RetryOn {
-    /// `5xx`
-    FiveXx,
-    /// `cancelled`
-    Cancelled,
-    /// `connect-failure`
-    ConnectFailure,
-    /// `deadline-exceeded`
-    DeadlineExceeded,
-    /// `gateway-error`
-    GatewayError,
-    /// `internal`
-    Internal,
-    /// `envoy-ratelimited`
-    RateLimited,
-    /// `refused-stream`
-    RefusedStream,
-    /// `reset`
-    Reset,
-    /// `reset-before-request`
-    ResetBeforeRequest,
-    /// `resource-exhausted`
-    ResourceExhausted,
-    /// `retriable-4xx`
-    Retriable4xx,
-    /// `retriable-status-codes`
-    RetriableStatusCodes,
-    /// `unavailable`
-    Unavailable,
-}
-
 /// `RouteAction.RequestMirrorPolicy`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Mirror {
@@ -299,6 +325,23 @@ pub struct Mirror {
     pub fraction: Fraction,
     /// Appends `-shadow` to the copy's host.
     pub shadow_host_suffix: bool,
+    /// Changes to the copy's head.
+    pub request_headers: HeaderMutations,
+    /// Replaces the copy's host.
+    pub host_rewrite: Option<Arc<str>>,
+}
+
+impl Mirror {
+    /// A copy of every request, unchanged.
+    pub fn to(cluster: Arc<str>) -> Self {
+        Self {
+            cluster,
+            fraction: Fraction { numerator: 100, denominator: 100 },
+            shadow_host_suffix: false,
+            request_headers: HeaderMutations::default(),
+            host_rewrite: None,
+        }
+    }
 }
 
 /// `RouteAction.HashPolicy`.
@@ -322,6 +365,8 @@ pub enum HashSource {
         #[serde(serialize_with = "json::optional_duration")]
         ttl: Option<Duration>,
         path: Arc<str>,
+        /// Further attributes of a cookie that the proxy makes (`SameSite` = `Lax`).
+        attributes: Vec<(Arc<str>, Arc<str>)>,
     },
     /// The caller's address.
     SourceIp,

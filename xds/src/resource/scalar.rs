@@ -53,9 +53,17 @@ pub(super) fn positive_duration(
 ) -> Checked<Duration> {
     match optional_duration(at, field, value)? {
         None => Ok(absent),
-        Some(d) if d.is_zero() => Err(at.field(field).error("must be greater than zero")),
-        Some(d) => Ok(d),
+        Some(d) => not_zero(&at.field(field), d),
     }
+}
+
+/// A duration that must not be zero.
+pub(super) fn positive(at: &At<'_>, value: proto::Duration) -> Checked<Duration> {
+    not_zero(at, duration(at, value)?)
+}
+
+fn not_zero(at: &At<'_>, value: Duration) -> Checked<Duration> {
+    if value.is_zero() { Err(at.error("must be greater than zero")) } else { Ok(value) }
 }
 
 /// `None` for an absent and for a zero duration: for fields in which zero means that the feature is off.
@@ -166,7 +174,16 @@ pub(super) fn runtime_fraction(at: &At<'_>, value: core::RuntimeFractionalPercen
     let core::RuntimeFractionalPercent { default_value, runtime_key } = value;
     ignored!(at; runtime_key);
     let at = &at.field("default_value");
-    let types::FractionalPercent { numerator, denominator } = default_value.ok_or_else(|| at.missing())?;
+    fractional_percent(at, default_value.ok_or_else(|| at.missing())?)
+}
+
+/// A share in `field`; an absent one is no request at all, as protobuf's default has it.
+pub(super) fn percent(at: &At<'_>, field: &str, value: Option<types::FractionalPercent>) -> Checked<Fraction> {
+    fractional_percent(&at.field(field), value.unwrap_or_default())
+}
+
+fn fractional_percent(at: &At<'_>, value: types::FractionalPercent) -> Checked<Fraction> {
+    let types::FractionalPercent { numerator, denominator } = value;
     let denominator = match types::fractional_percent::DenominatorType::try_from(denominator) {
         Ok(types::fractional_percent::DenominatorType::Hundred) => 100,
         Ok(types::fractional_percent::DenominatorType::TenThousand) => 10_000,
@@ -180,16 +197,17 @@ pub(super) fn runtime_fraction(at: &At<'_>, value: core::RuntimeFractionalPercen
 }
 
 pub(super) fn encode_fraction(value: Fraction) -> core::RuntimeFractionalPercent {
+    core::RuntimeFractionalPercent { default_value: Some(encode_percent(value)), runtime_key: String::new() }
+}
+
+pub(super) fn encode_percent(value: Fraction) -> types::FractionalPercent {
     use types::fractional_percent::DenominatorType;
     let denominator = match value.denominator {
         1_000_000 => DenominatorType::Million,
         10_000 => DenominatorType::TenThousand,
         _ => DenominatorType::Hundred,
     };
-    core::RuntimeFractionalPercent {
-        default_value: Some(types::FractionalPercent { numerator: value.numerator, denominator: denominator.into() }),
-        runtime_key: String::new(),
-    }
+    types::FractionalPercent { numerator: value.numerator, denominator: denominator.into() }
 }
 
 /// Bytes written in the resource. A file's name or a variable's would make the outcome depend on the machine.
@@ -200,9 +218,12 @@ pub(super) fn inline_data(at: &At<'_>, field: &str, value: core::DataSource) -> 
     match specifier {
         Some(core::data_source::Specifier::InlineBytes(bytes)) => Ok(bytes.into()),
         Some(core::data_source::Specifier::InlineString(text)) => Ok(text.into_bytes().into()),
-        Some(core::data_source::Specifier::Filename(_)) => Err(at.field("filename").unsupported()),
+        Some(core::data_source::Specifier::Filename(_)) => Err(at
+            .field("filename")
+            .error("is read by nobody here, because it differs between machines: write it inline")),
         Some(core::data_source::Specifier::EnvironmentVariable(_)) => {
-            Err(at.field("environment_variable").unsupported())
+            let at = at.field("environment_variable");
+            Err(at.error("is read by nobody here, because it differs between machines: write it inline"))
         }
         None => Err(at.missing()),
     }
@@ -239,44 +260,18 @@ pub(super) fn encode_ads() -> core::ConfigSource {
     }
 }
 
-/// The one string `key` of the metadata of `filter`; everything else in the metadata is ignored.
-pub(super) fn metadata_string(
-    at: &At<'_>,
-    value: Option<core::Metadata>,
-    filter: &str,
-    key: &str,
-) -> Checked<Option<Arc<str>>> {
-    let Some(core::Metadata { filter_metadata, typed_filter_metadata }) = value else { return Ok(None) };
-    let at = &at.field("metadata");
-    ignored!(at; typed_filter_metadata);
-    let mut found = None;
-    let mut entries: Vec<_> = filter_metadata.into_iter().collect();
-    entries.sort_by(|a, b| a.0.cmp(&b.0));
-    for (owner, proto::Struct { fields }) in entries {
-        let at = &at.key("filter_metadata", &owner);
-        if owner != filter {
-            at.ignore_here();
-            continue;
-        }
-        let mut fields: Vec<_> = fields.into_iter().collect();
-        fields.sort_by(|a, b| a.0.cmp(&b.0));
-        for (field, value) in fields {
-            match value.kind {
-                Some(proto::value::Kind::StringValue(text)) if field == key => {
-                    found = Some(text).filter(|t| !t.is_empty()).map(|t| label(at, key, t)).transpose()?;
-                }
-                _ => at.ignore(&field),
-            }
-        }
+/// A share in `field`, in hundredths that need not be whole; `absent` when it is not there.
+pub(super) fn percentage(at: &At<'_>, field: &str, value: Option<types::Percent>, absent: f64) -> Checked<f64> {
+    let Some(types::Percent { value }) = value else { return Ok(absent) };
+    if (0.0..=100.0).contains(&value) {
+        Ok(value)
+    } else {
+        Err(at.field(field).error(format_args!("{value} is not between 0 and 100")))
     }
-    Ok(found)
 }
 
-/// Metadata with one string, so that its maps have one entry each and the bytes are the same every time.
-pub(super) fn encode_metadata(filter: &str, key: &str, value: Option<&Arc<str>>) -> Option<core::Metadata> {
-    let value = proto::Value { kind: Some(proto::value::Kind::StringValue(value?.to_string())) };
-    let fields = proto::Struct { fields: [(key.to_owned(), value)].into() };
-    Some(core::Metadata { filter_metadata: [(filter.to_owned(), fields)].into(), ..Default::default() })
+pub(super) fn encode_percentage(value: f64) -> types::Percent {
+    types::Percent { value }
 }
 
 pub(super) fn encode_duration(value: Duration) -> proto::Duration {

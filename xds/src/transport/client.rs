@@ -23,7 +23,7 @@ use crate::ads::{Mode, Node};
 use crate::name::ResourceType;
 
 /// A control plane that does not accept within this is tried again later.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Size of one response. A state-of-the-world response repeats everything: 100 000 endpoints are some 10 MiB.
 pub const RESPONSE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Receive window of the stream: one response of ordinary size in one go.

@@ -7,6 +7,7 @@
 
 pub mod client;
 mod codec;
+pub mod rate_limit;
 pub mod server;
 #[cfg(test)]
 mod tests;

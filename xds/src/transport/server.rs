@@ -30,6 +30,7 @@ use tonic::transport::server::{TcpConnectInfo, TcpIncoming};
 use tonic::{Code, Status};
 
 use super::codec::RequestDecoder;
+use super::rate_limit::{RLQS_PATH, RLS_PATH, RateLimits, Served};
 use super::{
     DELTA_PATH, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, SERVICE, STATE_OF_THE_WORLD_PATH, TransportError, random,
 };
@@ -53,10 +54,10 @@ const HEADER_BYTES_MAX: u32 = 16 * 1024;
 /// Receive window of a connection: requests are small, and every connection may fill its window.
 const WINDOW_BYTES: u32 = 256 * 1024;
 /// After this a connection takes no new streams (GOAWAY), so that proxies spread over replicas again.
-const CONNECTION_AGE: Duration = Duration::from_secs(24 * 60);
+pub(super) const CONNECTION_AGE: Duration = Duration::from_secs(24 * 60);
 /// Up to this long after that age its streams are ended, each at a time of its own: 30 minutes, give or take a fifth. A
 /// reconnect re-sends nothing.
-const STREAM_AGE_SPREAD: Duration = Duration::from_secs(12 * 60);
+pub(super) const STREAM_AGE_SPREAD: Duration = Duration::from_secs(12 * 60);
 /// Streams of all nodes together. At some 40 kB each this is what one replica should hold; more belong on another.
 pub const STREAMS_MAX: usize = 20_000;
 /// How long a shutdown waits for connections to go.
@@ -91,8 +92,20 @@ pub async fn serve(
     control: Arc<dyn Control>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), TransportError> {
+    serve_with_limits(listener, control, None, shutdown).await
+}
+
+/// The same, with the rate limit services on the same port.
+pub async fn serve_with_limits(
+    listener: TcpListener,
+    control: Arc<dyn Control>,
+    limits: Option<Arc<dyn RateLimits>>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), TransportError> {
     let (stop, stopping) = watch::channel(false);
-    let service = Ads { control, streams: Arc::default(), stopping };
+    let streams = Arc::default();
+    let limits = limits.map(|limits| Served::new(&limits, Arc::clone(&streams), stopping.clone()));
+    let service = Ads { control, limits, streams, stopping };
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
@@ -129,6 +142,7 @@ pub async fn serve(
 #[derive(Clone)]
 struct Ads {
     control: Arc<dyn Control>,
+    limits: Option<Served>,
     streams: Arc<StreamCount>,
     stopping: watch::Receiver<bool>,
 }
@@ -136,22 +150,26 @@ struct Ads {
 impl Service<http::Request<Body>> for Ads {
     type Response = http::Response<Body>;
     type Error = Infallible;
-    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let mode = match request.uri().path() {
-            DELTA_PATH => Mode::Delta,
-            STATE_OF_THE_WORLD_PATH => Mode::StateOfTheWorld,
-            other => {
+        let mode = match (request.uri().path(), &self.limits) {
+            (DELTA_PATH, _) => Mode::Delta,
+            (STATE_OF_THE_WORLD_PATH, _) => Mode::StateOfTheWorld,
+            (RLS_PATH | RLQS_PATH, Some(limits)) => {
+                let answering = limits.clone().call(request);
+                return Box::pin(async move { Ok(answering.await) });
+            }
+            (other, _) => {
                 let status = Status::unimplemented(format!("{other} is not served here, only {SERVICE}"));
-                return std::future::ready(Ok(status.into_http()));
+                return Box::pin(std::future::ready(Ok(status.into_http())));
             }
         };
-        std::future::ready(Ok(self.open(mode, request)))
+        Box::pin(std::future::ready(Ok(self.open(mode, request))))
     }
 }
 
@@ -231,7 +249,7 @@ impl Conversation<'_> {
         mut requests: Streaming<Request>,
         frames: &mpsc::Sender<Result<Bytes, Status>>,
     ) -> Result<Infallible, Status> {
-        let Ads { control, streams, mut stopping } = service;
+        let Ads { control, streams, mut stopping, .. } = service;
         let mut actions = Vec::new();
         let mut stream = Stream::new(mode);
         let first = tokio::select! {
@@ -293,7 +311,7 @@ impl Conversation<'_> {
     }
 }
 
-fn shutting_down() -> Status {
+pub(super) fn shutting_down() -> Status {
     Status::new(Code::from_i32(UNAVAILABLE), "the control plane is shutting down")
 }
 
@@ -311,7 +329,7 @@ async fn sleep_until(deadline: Option<tokio::time::Instant>) {
 
 /// How many streams there are.
 #[derive(Default)]
-struct StreamCount {
+pub(super) struct StreamCount {
     counts: Mutex<Counts>,
 }
 
@@ -322,13 +340,13 @@ struct Counts {
 }
 
 /// One of them.
-struct Place {
+pub(super) struct Place {
     streams: Arc<StreamCount>,
     node: Arc<str>,
 }
 
 impl StreamCount {
-    fn take_place(self: &Arc<Self>, node: &Arc<str>) -> Result<Place, Status> {
+    pub(super) fn take_place(self: &Arc<Self>, node: &Arc<str>) -> Result<Place, Status> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.total >= STREAMS_MAX {
             return Err(Status::resource_exhausted(format!("{STREAMS_MAX} streams are open, which is the limit")));

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::set::EncodedResource;
 use crate::resource::Resource;
 use crate::resource::cluster::Discovery;
+use crate::resource::filter::FilterConfig;
 use crate::resource::listener::{
     FilterChain, HttpConnectionManager, Listener, ListenerKind, NetworkFilter, RouteSource,
 };
@@ -74,6 +75,12 @@ fn manager_names(manager: &HttpConnectionManager, clusters: &mut Names, routes: 
         }
         RouteSource::Inline(route) => route_clusters(route, clusters),
     }
+    for filter in &manager.http_filters {
+        // A service that is asked about requests must be there before the first of them.
+        if let FilterConfig::RateLimit(service) = &filter.config {
+            clusters.insert(Arc::clone(&service.cluster));
+        }
+    }
 }
 
 /// Every cluster a request or its copy may be sent to. One named by a header is not known before the request.
@@ -90,5 +97,19 @@ fn route_clusters(configuration: &RouteConfiguration, clusters: &mut Names) {
             }
         }
         clusters.extend(forward.mirrors.iter().map(|mirror| Arc::clone(&mirror.cluster)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::tests::governed;
+
+    #[test]
+    fn a_listener_depends_on_the_service_that_it_asks_about_requests() {
+        let resource = Resource::Listener(Arc::new(governed::listener()));
+        let encoded = EncodedResource::new(&resource);
+
+        assert!(encoded.clusters.iter().any(|name| &**name == "tidegate_rate_limit"), "{:?}", encoded.clusters);
     }
 }

@@ -1,20 +1,19 @@
-//! Protobuf to cluster: discovery and limits. Balancing, protocol and outliers have files of their own.
+//! Protobuf to cluster: discovery. Everything else has a file of its own.
 #![expect(deprecated, reason = "a field that was deprecated is still sent, and must be decided on like any other")]
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::load_balancing::{self, Policies};
-use super::{Cluster, Discovery, DnsEndpoint, Thresholds, outlier, protocol};
-use crate::proto::{UInt32Value, cluster, core, dns_cluster, endpoint};
+use super::{
+    CONNECT_TIMEOUT_DEFAULT, Cluster, Discovery, DnsEndpoint, OutlierDetection, Policies as Behind, Thresholds,
+};
+use super::{circuit_breaker, health_check, ours, outlier, protocol};
+use crate::proto::{cluster, core, dns_cluster, endpoint};
 use crate::resource::endpoint::decode as endpoints;
 use crate::resource::extension::{holds, message, plaintext, unknown};
 use crate::resource::path::{At, Checked, ignored, refused};
 use crate::resource::scalar::{host_and_port, label, name, over_ads, port_not_zero, positive_duration};
-
-/// How long a connection may take when the cluster does not say; Envoy's default.
-const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 
 pub(in crate::resource) fn decode(at: &At<'_>, message: cluster::Cluster) -> Checked<Cluster> {
     let cluster::Cluster {
@@ -75,7 +74,7 @@ pub(in crate::resource) fn decode(at: &At<'_>, message: cluster::Cluster) -> Che
     // Before anything else, because a policy that is ignored where encryption is expected would be the worst surprise.
     plaintext(at, transport_socket)?;
     refused!(at;
-        transport_socket_matches, transport_socket_matcher, health_checks, lb_subset_config, filters, upstream_config,
+        transport_socket_matches, transport_socket_matcher, lb_subset_config, filters, upstream_config,
         connection_pool_per_downstream_connection
     );
     // Without encryption there is no server name to derive, which is all that `upstream_http_protocol_options` does.
@@ -83,18 +82,15 @@ pub(in crate::resource) fn decode(at: &At<'_>, message: cluster::Cluster) -> Che
         alt_stat_name, stats_matcher, per_connection_buffer_limit_bytes, per_connection_buffer_high_watermark_timeout,
         upstream_http_protocol_options, http_protocol_options, dns_refresh_rate, dns_jitter, dns_failure_refresh_rate,
         respect_dns_ttl, use_tcp_for_dns_lookups, typed_dns_resolver_config, wait_for_warm_on_init, cleanup_interval,
-        upstream_bind_config, common_lb_config, metadata, upstream_connection_options,
-        close_connections_on_host_health_failure, ignore_health_on_host_removal, lrs_server,
-        lrs_report_endpoint_metrics, track_timeout_budgets, track_cluster_stats, preconnect_policy, queuing_policies
+        upstream_bind_config, upstream_connection_options, close_connections_on_host_health_failure,
+        ignore_health_on_host_removal, lrs_server, lrs_report_endpoint_metrics, track_timeout_budgets,
+        track_cluster_stats, preconnect_policy, queuing_policies
     );
-    lookup_family(at, dns_lookup_family);
-    let discovery = discovery(
-        at,
-        cluster_discovery_type,
-        Sources { name: &name, eds_cluster_config, load_assignment, resolvers: (dns_resolvers, dns_resolution_config) },
-    )?;
-    let load_balancing =
-        load_balancing::decode(at, &discovery, Policies { lb_policy, lb_config, load_balancing_policy })?;
+    let resolvers = (dns_resolvers, dns_resolution_config);
+    let sources = Sources { name: &name, eds_cluster_config, load_assignment, resolvers, family: dns_lookup_family };
+    let discovery = discovery(at, cluster_discovery_type, sources)?;
+    let balancing = Policies { lb_policy, lb_config, load_balancing_policy, common_lb_config };
+    let choice = load_balancing::decode(at, &discovery, balancing)?;
     let legacy = protocol::Legacy {
         http2_protocol_options,
         protocol_selection,
@@ -102,17 +98,39 @@ pub(in crate::resource) fn decode(at: &At<'_>, message: cluster::Cluster) -> Che
         max_requests_per_connection,
     };
     let options = protocol::decode(at, legacy, typed_extension_protocol_options)?;
+    let (circuit_breakers, outlier_detection, policies) = limits(at, circuit_breakers, outlier_detection, metadata)?;
     Ok(Cluster {
+        name,
         discovery,
-        load_balancing,
+        load_balancing: choice.load_balancing,
         connect_timeout: positive_duration(at, "connect_timeout", connect_timeout, CONNECT_TIMEOUT_DEFAULT)?,
         protocol: options.protocol,
         idle_timeout: options.idle_timeout,
         max_requests_per_connection: options.max_requests_per_connection,
-        circuit_breakers: thresholds(at, circuit_breakers)?,
-        outlier_detection: outlier::decode(at, outlier_detection)?,
-        name,
+        circuit_breakers,
+        outlier_detection,
+        health_checks: health_check::decode(at, health_checks)?,
+        panic_threshold_percent: choice.panic_threshold_percent,
+        locality_weighted: choice.locality_weighted,
+        policies,
     })
+}
+
+/// Limits and ejections, each of which has a part in the metadata; and the policies that stand there.
+fn limits(
+    at: &At<'_>,
+    circuit_breakers: Option<cluster::CircuitBreakers>,
+    outlier_detection: Option<cluster::OutlierDetection>,
+    metadata: Option<core::Metadata>,
+) -> Checked<(Thresholds, Option<OutlierDetection>, Behind)> {
+    let mut thresholds = circuit_breaker::decode(at, circuit_breakers)?;
+    let mut detection = outlier::decode(at, outlier_detection)?;
+    let ours = ours::decode(at, metadata, detection.is_some())?;
+    thresholds.max_requests_per_endpoint = ours.max_requests_per_endpoint;
+    if let (Some(detection), Some(codes)) = (&mut detection, ours.failure_codes) {
+        detection.failure_codes = codes;
+    }
+    Ok((thresholds, detection, ours.policies))
 }
 
 /// Both families are asked for, whatever is set; what is set other than that is noted.
@@ -129,6 +147,7 @@ struct Sources<'a> {
     eds_cluster_config: Option<cluster::cluster::EdsClusterConfig>,
     load_assignment: Option<endpoint::ClusterLoadAssignment>,
     resolvers: (Vec<core::Address>, Option<core::DnsResolutionConfig>),
+    family: i32,
 }
 
 fn discovery(
@@ -145,8 +164,14 @@ fn discovery(
         }
         Some(ClusterDiscoveryType::ClusterType(custom)) => custom_type(&at.field("cluster_type"), custom)?,
     };
-    let Sources { name, eds_cluster_config, load_assignment, resolvers: (dns_resolvers, dns_resolution_config) } =
-        sources;
+    let Sources {
+        name,
+        eds_cluster_config,
+        load_assignment,
+        resolvers: (dns_resolvers, dns_resolution_config),
+        family,
+    } = sources;
+    lookup_family(at, family);
     if kind != DiscoveryType::Eds {
         ignored!(at; eds_cluster_config);
     }
@@ -213,7 +238,7 @@ fn custom_type(at: &At<'_>, message_: cluster::cluster::CustomClusterType) -> Ch
 
 /// Names and ports. What else an endpoint has (weight, locality, health) is lost when a name becomes addresses.
 fn dns_endpoints(at: &At<'_>, message: endpoint::ClusterLoadAssignment) -> Checked<Vec<DnsEndpoint>> {
-    let (_, localities) = endpoints::parts(at, message)?;
+    let localities = endpoints::without_policy(at, message)?;
     let mut names = Vec::new();
     for (i, locality) in localities.into_iter().enumerate() {
         let at = &at.item("endpoints", i);
@@ -255,40 +280,4 @@ fn dns_endpoints(at: &At<'_>, message: endpoint::ClusterLoadAssignment) -> Check
         }
     }
     Ok(names)
-}
-
-fn thresholds(at: &At<'_>, message: Option<cluster::CircuitBreakers>) -> Checked<Thresholds> {
-    let default = Thresholds::default();
-    let Some(cluster::CircuitBreakers { thresholds, per_host_thresholds }) = message else { return Ok(default) };
-    let at = &at.field("circuit_breakers");
-    refused!(at; per_host_thresholds);
-    let mut found = None;
-    for (i, message) in thresholds.into_iter().enumerate() {
-        let at = &at.item("thresholds", i);
-        let cluster::circuit_breakers::Thresholds {
-            priority,
-            max_connections,
-            max_pending_requests,
-            max_requests,
-            max_retries,
-            retry_budget,
-            track_remaining,
-            max_connection_pools,
-        } = message;
-        // The first of its priority counts, as in Envoy; routes of high priority are refused.
-        if priority != core::RoutingPriority::Default as i32 || found.is_some() {
-            at.ignore_here();
-            continue;
-        }
-        refused!(at; retry_budget);
-        ignored!(at; track_remaining, max_connection_pools);
-        let or = |value: Option<UInt32Value>, default: u32| value.map_or(default, |v| v.value);
-        found = Some(Thresholds {
-            max_connections: or(max_connections, default.max_connections),
-            max_pending_requests: or(max_pending_requests, default.max_pending_requests),
-            max_requests: or(max_requests, default.max_requests),
-            max_retries: or(max_retries, default.max_retries),
-        });
-    }
-    Ok(found.unwrap_or(default))
 }

@@ -5,10 +5,14 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use super::{ClusterLoadAssignment, Endpoint, Health, Locality, LocalityEndpoints};
-use crate::proto::{UInt32Value, core, endpoint, types};
+use super::{ClusterLoadAssignment, Endpoint, Health, Locality, LocalityEndpoints, OVERPROVISIONING_PERCENT_DEFAULT};
+use crate::proto::endpoint::cluster_load_assignment::{Policy, policy::DropOverload};
+use crate::proto::value::Kind;
+use crate::proto::{UInt32Value, core, endpoint};
+use crate::resource::matcher::Fraction;
+use crate::resource::metadata;
 use crate::resource::path::{At, Checked, ignored, refused};
-use crate::resource::scalar::{label, metadata_string, name, port_not_zero, socket_address};
+use crate::resource::scalar::{label, name, percent, port_not_zero, socket_address};
 
 /// Envoy's limit; a table by priority is as long as the largest number in it.
 const PRIORITY_MAX: u32 = 128;
@@ -18,9 +22,14 @@ pub(in crate::resource) fn decode(
     at: &At<'_>,
     message: endpoint::ClusterLoadAssignment,
 ) -> Checked<ClusterLoadAssignment> {
-    let (cluster_name, localities) = parts(at, message)?;
-    let cluster_name = name(at, "cluster_name", cluster_name)?;
-    Ok(ClusterLoadAssignment { cluster_name, localities: self::localities(at, localities)? })
+    let (cluster_name, localities, policy) = parts(at, message)?;
+    let (overprovisioning_percent, drop_overloads) = self::policy(&at.field("policy"), policy.unwrap_or_default())?;
+    Ok(ClusterLoadAssignment {
+        cluster_name: name(at, "cluster_name", cluster_name)?,
+        localities: self::localities(at, localities)?,
+        overprovisioning_percent,
+        drop_overloads,
+    })
 }
 
 /// What a cluster carries with it: there the name is the cluster's own, whatever is written.
@@ -28,34 +37,53 @@ pub(in crate::resource) fn embedded(
     at: &At<'_>,
     message: endpoint::ClusterLoadAssignment,
 ) -> Checked<Vec<LocalityEndpoints>> {
-    let (_, localities) = parts(at, message)?;
+    let localities = without_policy(at, message)?;
     self::localities(at, localities)
 }
 
-/// Name and localities of an assignment, the rest decided on.
-pub(in crate::resource) fn parts(
+/// The localities of an assignment that a cluster carries with it, where there is no place for a policy.
+pub(in crate::resource) fn without_policy(
     at: &At<'_>,
     message: endpoint::ClusterLoadAssignment,
-) -> Checked<(String, Vec<endpoint::LocalityLbEndpoints>)> {
+) -> Checked<Vec<endpoint::LocalityLbEndpoints>> {
+    let (_, localities, policy) = parts(at, message)?;
+    let at = &at.field("policy");
+    let (overprovisioning_percent, drop_overloads) = self::policy(at, policy.unwrap_or_default())?;
+    if overprovisioning_percent != OVERPROVISIONING_PERCENT_DEFAULT {
+        at.ignore("overprovisioning_factor");
+    }
+    match drop_overloads.iter().position(|(_, share)| share.numerator > 0) {
+        Some(i) => Err(at.item("drop_overloads", i).unsupported()),
+        None => Ok(localities),
+    }
+}
+
+type Overloads = Vec<(Arc<str>, Fraction)>;
+
+type Parts = (String, Vec<endpoint::LocalityLbEndpoints>, Option<Policy>);
+
+/// Name, localities and policy of an assignment, the rest decided on.
+fn parts(at: &At<'_>, message: endpoint::ClusterLoadAssignment) -> Checked<Parts> {
     let endpoint::ClusterLoadAssignment { cluster_name, endpoints, named_endpoints, policy } = message;
     refused!(at; named_endpoints);
-    if let Some(policy) = policy {
-        let at = &at.field("policy");
-        let endpoint::cluster_load_assignment::Policy {
-            drop_overloads,
-            overprovisioning_factor,
-            endpoint_stale_after,
-            weighted_priority_health,
-        } = policy;
-        for (i, overload) in drop_overloads.into_iter().enumerate() {
-            let endpoint::cluster_load_assignment::policy::DropOverload { category: _, drop_percentage } = overload;
-            if drop_percentage.is_some_and(|types::FractionalPercent { numerator, denominator: _ }| numerator > 0) {
-                return Err(at.item("drop_overloads", i).unsupported());
-            }
-        }
-        ignored!(at; overprovisioning_factor, endpoint_stale_after, weighted_priority_health);
-    }
-    Ok((cluster_name, endpoints))
+    Ok((cluster_name, endpoints, policy))
+}
+
+/// Overprovisioning, and the shares that are dropped.
+fn policy(at: &At<'_>, policy: Policy) -> Checked<(NonZeroU32, Overloads)> {
+    let Policy { drop_overloads, overprovisioning_factor, endpoint_stale_after, weighted_priority_health } = policy;
+    ignored!(at; endpoint_stale_after, weighted_priority_health);
+    let factor = match overprovisioning_factor {
+        None => OVERPROVISIONING_PERCENT_DEFAULT,
+        Some(UInt32Value { value }) => NonZeroU32::new(value)
+            .ok_or_else(|| at.field("overprovisioning_factor").error("must be greater than zero"))?,
+    };
+    let overload = |(i, overload): (usize, DropOverload)| {
+        let at = &at.item("drop_overloads", i);
+        let DropOverload { category, drop_percentage } = overload;
+        Ok((name(at, "category", category)?, percent(at, "drop_percentage", drop_percentage)?))
+    };
+    Ok((factor, drop_overloads.into_iter().enumerate().map(overload).collect::<Checked<_>>()?))
 }
 
 fn localities(at: &At<'_>, messages: Vec<endpoint::LocalityLbEndpoints>) -> Checked<Vec<LocalityEndpoints>> {
@@ -167,7 +195,14 @@ pub(in crate::resource) fn endpoint_parts(at: &At<'_>, message: endpoint::LbEndp
         Err(_) => return Err(at.field("health_status").error(format_args!("{health_status} is not known"))),
     };
     let weight = weight(at, load_balancing_weight)?;
-    let workload = metadata_string(at, metadata, super::METADATA_FILTER, super::METADATA_WORKLOAD)?;
+    let mut workload = None;
+    metadata::decode(at, metadata, super::METADATA_FILTER, |at, field, kind| {
+        if field != super::METADATA_WORKLOAD || !matches!(kind, Kind::StringValue(_)) {
+            return Ok(false);
+        }
+        workload = Some(metadata::text(at, field, kind)?).filter(|workload| !workload.is_empty());
+        Ok(true)
+    })?;
     let endpoint = match host_identifier {
         Some(HostIdentifier::Endpoint(endpoint)) => endpoint,
         Some(HostIdentifier::EndpointName(_)) => return Err(at.field("endpoint_name").unsupported()),

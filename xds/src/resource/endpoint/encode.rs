@@ -1,11 +1,26 @@
 //! Endpoint assignment to protobuf.
 
-use super::{ClusterLoadAssignment, Endpoint, Health, LocalityEndpoints};
+use super::{ClusterLoadAssignment, Endpoint, Health, LocalityEndpoints, OVERPROVISIONING_PERCENT_DEFAULT};
+use crate::proto::endpoint::cluster_load_assignment::{Policy, policy::DropOverload};
 use crate::proto::{core, endpoint};
-use crate::resource::scalar::{encode_address, encode_metadata, encode_u32};
+use crate::resource::metadata;
+use crate::resource::scalar::{encode_address, encode_percent, encode_u32};
 
 pub(in crate::resource) fn encode(value: &ClusterLoadAssignment) -> endpoint::ClusterLoadAssignment {
-    assignment(&value.cluster_name, &value.localities)
+    let overloads = value.drop_overloads.iter().map(|(category, share)| DropOverload {
+        category: category.to_string(),
+        drop_percentage: Some(encode_percent(*share)),
+    });
+    let factor = value.overprovisioning_percent;
+    let policy = Policy {
+        drop_overloads: overloads.collect(),
+        overprovisioning_factor: (factor != OVERPROVISIONING_PERCENT_DEFAULT).then(|| encode_u32(factor.get())),
+        ..Default::default()
+    };
+    endpoint::ClusterLoadAssignment {
+        policy: (policy != Policy::default()).then_some(policy),
+        ..assignment(&value.cluster_name, &value.localities)
+    }
 }
 
 /// The assignment that a cluster carries with it.
@@ -47,9 +62,10 @@ fn endpoint(value: &Endpoint) -> endpoint::LbEndpoint {
         hostname: value.hostname.as_deref().unwrap_or_default().to_owned(),
         ..Default::default()
     };
+    let workload = value.workload.as_deref().map(|name| (super::METADATA_WORKLOAD, metadata::encode_text(name)));
     endpoint::LbEndpoint {
         health_status: health.into(),
-        metadata: encode_metadata(super::METADATA_FILTER, super::METADATA_WORKLOAD, value.workload.as_ref()),
+        metadata: metadata::encode(super::METADATA_FILTER, workload.into_iter().collect()),
         load_balancing_weight: Some(encode_u32(value.weight.get())),
         host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint)),
     }

@@ -10,6 +10,7 @@ use super::{Direction, FilterChain, FilterChainMatch, Listener, ListenerKind, Ne
 use super::{http, tcp};
 use crate::proto::{core, hcm, http_inspector, listener, original_dst, tcp_proxy, tls_inspector};
 use crate::resource::extension::{holds, message, plaintext, unknown};
+use crate::resource::metadata::{self, OURS};
 use crate::resource::path::{At, Checked, ignored, refused};
 use crate::resource::scalar::{if_true, label, name, optional_duration, port, port_not_zero, socket_address};
 
@@ -60,11 +61,12 @@ pub(in crate::resource) fn decode(at: &At<'_>, message: listener::Listener) -> C
     );
     ignored!(at;
         stat_prefix, stats_matcher, per_connection_buffer_limit_bytes, per_connection_buffer_high_watermark_timeout,
-        metadata, drain_type, continue_on_listener_filters_timeout, freebind, socket_options,
+        drain_type, continue_on_listener_filters_timeout, freebind, socket_options,
         tcp_fast_open_queue_length, connection_balance_config, reuse_port, enable_reuse_port, access_log,
         tcp_backlog_size, max_connections_to_accept_per_socket_event, enable_mptcp, ignore_global_conn_limit,
         bypass_overload_manager, tcp_keepalive
     );
+    let error_header = error_header(at, metadata)?;
     let direction = match core::TrafficDirection::try_from(traffic_direction) {
         Ok(core::TrafficDirection::Unspecified) => Direction::Unspecified,
         Ok(core::TrafficDirection::Inbound) => Direction::Inbound,
@@ -75,7 +77,7 @@ pub(in crate::resource) fn decode(at: &At<'_>, message: listener::Listener) -> C
         refused!(at; filter_chains, default_filter_chain, listener_filters);
         ignored!(at; address, use_original_dst, deprecated_v1, listener_filters_timeout, bind_to_port);
         let kind = ListenerKind::Api(Box::new(api_manager(&at.field("api_listener"), api)?));
-        return Ok(Listener { name, kind, direction });
+        return Ok(Listener { name, kind, direction, error_header });
     }
     let old_bind = deprecated_v1.and_then(|listener::listener::DeprecatedV1 { bind_to_port }| bind_to_port);
     let bind_to_port = bind_to_port.or(old_bind).is_none_or(|flag| flag.value);
@@ -100,7 +102,20 @@ pub(in crate::resource) fn decode(at: &At<'_>, message: listener::Listener) -> C
         default_filter_chain: default,
         detection_timeout: optional_duration(at, "listener_filters_timeout", listener_filters_timeout)?,
     }));
-    Ok(Listener { name, kind, direction })
+    Ok(Listener { name, kind, direction, error_header })
+}
+
+/// The one word of ours about a listener.
+fn error_header(at: &At<'_>, value: Option<core::Metadata>) -> Checked<bool> {
+    let mut shown = true;
+    metadata::decode(at, value, OURS, |at, field, kind| {
+        if field != super::METADATA_ERROR_HEADER {
+            return Ok(false);
+        }
+        shown = metadata::flag(at, field, &kind)?;
+        Ok(true)
+    })?;
+    Ok(shown)
 }
 
 fn api_manager(at: &At<'_>, api: listener::ApiListener) -> Checked<super::HttpConnectionManager> {

@@ -3,12 +3,15 @@
 use prost::{Message, Name};
 
 use super::{
-    Codec, Direction, FilterChain, FilterChainMatch, HttpConnectionManager, HttpFilter, Listener, ListenerKind,
-    NetworkFilter, RouteSource, ServerHeader, SocketListener, tcp,
+    Codec, Direction, FilterChain, FilterChainMatch, HttpConnectionManager, Listener, ListenerKind, NetworkFilter,
+    RouteSource, ServerHeader, SocketListener, tcp,
 };
 use crate::proto::hcm::{self, http_connection_manager as parts};
-use crate::proto::{core, cors, fault, http_inspector, listener, original_dst, router, tls_inspector};
+use crate::proto::value::Kind;
+use crate::proto::{core, http_inspector, listener, original_dst, router, tls_inspector};
 use crate::resource::extension::pack;
+use crate::resource::filter::{self, HttpFilter};
+use crate::resource::metadata::{self, OURS};
 use crate::resource::route;
 use crate::resource::scalar::{encode_address, encode_ads, encode_bool, encode_duration, encode_limit, encode_u32};
 
@@ -28,7 +31,13 @@ pub(in crate::resource) fn encode(value: &Listener) -> listener::Listener {
             ..Default::default()
         },
     };
-    listener::Listener { name: value.name.to_string(), traffic_direction: direction.into(), ..message }
+    let silent = (!value.error_header).then_some((super::METADATA_ERROR_HEADER, Kind::BoolValue(false)));
+    listener::Listener {
+        name: value.name.to_string(),
+        traffic_direction: direction.into(),
+        metadata: metadata::encode(OURS, silent.into_iter().collect()),
+        ..message
+    }
 }
 
 fn socket(value: &SocketListener) -> listener::Listener {
@@ -159,17 +168,10 @@ fn route_source(value: &RouteSource) -> parts::RouteSpecifier {
 }
 
 fn http_filters(filters: &[HttpFilter]) -> Vec<hcm::HttpFilter> {
-    let filters = filters.iter().map(|filter| match filter {
-        HttpFilter::Cors => http_filter("envoy.filters.http.cors", &cors::Cors {}),
-        HttpFilter::Fault => http_filter("envoy.filters.http.fault", &fault::HttpFault::default()),
-    });
-    filters.chain([http_filter("envoy.filters.http.router", &router::Router::default())]).collect()
-}
-
-fn http_filter<M: Message + Name>(name: &str, config: &M) -> hcm::HttpFilter {
-    hcm::HttpFilter {
-        name: name.to_owned(),
-        config_type: Some(hcm::http_filter::ConfigType::TypedConfig(pack(config))),
+    let router = hcm::HttpFilter {
+        name: "envoy.filters.http.router".to_owned(),
+        config_type: Some(hcm::http_filter::ConfigType::TypedConfig(pack(&router::Router::default()))),
         ..Default::default()
-    }
+    };
+    filters.iter().map(filter::encode::listed).chain([router]).collect()
 }

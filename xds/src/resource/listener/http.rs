@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Codec, HttpConnectionManager, HttpFilter, RouteSource, ServerHeader};
+use super::{Codec, HttpConnectionManager, RouteSource, ServerHeader};
 use crate::proto::hcm::{self, http_connection_manager as parts};
-use crate::proto::{Any, core, cors, fault, grpc_stats, router};
+use crate::proto::{core, grpc_stats, router};
 use crate::resource::cluster::protocol;
 use crate::resource::extension::{holds, message, unknown};
+use crate::resource::filter::{self, HttpFilter};
 use crate::resource::header::header_value;
 use crate::resource::path::{At, Checked, ignored, refused};
 use crate::resource::route::action::add_upgrade;
@@ -228,7 +229,10 @@ fn filters(at: &At<'_>, messages: Vec<hcm::HttpFilter>) -> Checked<Vec<HttpFilte
             return Err(at.error(format_args!("comes after the router, http_filters[{first}], which must be last")));
         }
         match entry(at, message)? {
-            Entry::Filter(filter) if filters.contains(&filter) => return Err(at.error("is in the list twice")),
+            Entry::Filter(filter) if filters.iter().any(|known: &HttpFilter| known.name == filter.name) => {
+                // Routes override a filter by its name.
+                return Err(at.field("name").error(format_args!("{:?} is in the list twice", filter.name)));
+            }
             Entry::Filter(filter) => filters.push(filter),
             Entry::Router => router = Some(i),
             Entry::Skipped => at.ignore_here(),
@@ -242,7 +246,7 @@ fn filters(at: &At<'_>, messages: Vec<hcm::HttpFilter>) -> Checked<Vec<HttpFilte
 
 fn entry(at: &At<'_>, message_: hcm::HttpFilter) -> Checked<Entry> {
     use hcm::http_filter::ConfigType;
-    let hcm::HttpFilter { name: _, is_optional, disabled, config_type } = message_;
+    let hcm::HttpFilter { name: filter_name, is_optional, disabled, config_type } = message_;
     let any = match config_type {
         Some(ConfigType::TypedConfig(any)) => any,
         Some(ConfigType::ConfigDiscovery(_)) => return Err(at.field("config_discovery").unsupported()),
@@ -257,29 +261,13 @@ fn entry(at: &At<'_>, message_: hcm::HttpFilter) -> Checked<Entry> {
         check_router(at_config, message(at_config, &any.value)?)?;
         return Ok(Entry::Router);
     }
-    if disabled {
-        // It could only be switched on by a route's configuration, and that is refused.
-        return Ok(Entry::Skipped);
+    match filter::decode::listed(at_config, &any)? {
+        Some(config) => Ok(Entry::Filter(HttpFilter { name: name(at, "name", filter_name)?, disabled, config })),
+        // The one that is named counts messages and does nothing else. One that is disabled could be switched on only by
+        // a route's configuration for it, and that is refused.
+        None if is_optional || disabled || holds::<grpc_stats::FilterConfig>(&any) => Ok(Entry::Skipped),
+        None => Err(unknown(at_config, &any)),
     }
-    known(at_config, &any, is_optional)
-}
-
-fn known(at: &At<'_>, any: &Any, is_optional: bool) -> Checked<Entry> {
-    if holds::<cors::Cors>(any) {
-        let cors::Cors {} = message(at, &any.value)?;
-        return Ok(Entry::Filter(HttpFilter::Cors));
-    }
-    if holds::<fault::HttpFault>(any) {
-        if message::<fault::HttpFault>(at, &any.value)? != fault::HttpFault::default() {
-            return Err(at.error("faults for a whole listener are not supported yet"));
-        }
-        return Ok(Entry::Filter(HttpFilter::Fault));
-    }
-    // Counts messages and does nothing else.
-    if is_optional || holds::<grpc_stats::FilterConfig>(any) {
-        return Ok(Entry::Skipped);
-    }
-    Err(unknown(at, any))
 }
 
 fn check_router(at: &At<'_>, message: router::Router) -> Checked<()> {

@@ -41,7 +41,7 @@ pub(super) fn decode(at: &At<'_>, message: tcp_proxy::TcpProxy) -> Checked<TcpPr
         on_demand, downstream_idle_timeout, upstream_idle_timeout, tunneling_config,
         max_downstream_connection_duration, proxy_protocol_tlvs, upstream_connect_mode
     );
-    // A hash chooses among endpoints only in clusters with a hashing policy, and those are refused.
+    // Connections have no hash: a cluster that chooses by one chooses by chance for them.
     ignored!(at;
         metadata_match, access_log, max_connect_attempts, backoff_options, hash_policy,
         max_downstream_connection_duration_jitter_percentage, access_log_flush_interval,

@@ -11,7 +11,7 @@ pub(in crate::resource) fn rewrite(pattern: &str, substitution: &str) -> matcher
     matcher::RegexMatchAndSubstitute { pattern: Some(regex(pattern)), substitution: substitution.to_owned() }
 }
 
-fn string(value: &StringMatcher) -> matcher::StringMatcher {
+pub(in crate::resource) fn string(value: &StringMatcher) -> matcher::StringMatcher {
     use matcher::string_matcher::MatchPattern;
     let (match_pattern, ignore_case) = match value {
         StringMatcher::Exact { value, ignore_case } => (MatchPattern::Exact(value.to_string()), *ignore_case),

@@ -4,17 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::filter_config::{Nothing, per_filter_config};
 use super::{
     ClusterSpecifier, DirectResponse, Forward, HashPolicy, HashSource, HostRewrite, Mirror, PathRewrite, Redirect,
-    RedirectPath, RetryPolicy, RouteAction, Upgrade, WeightedCluster, WeightedClusters,
+    RedirectPath, RetryPolicy, RouteAction, Upgrade, WeightDraw, WeightedCluster, WeightedClusters, mirror,
 };
 use crate::proto::route::{self, route_action};
+use crate::resource::filter::{decode::overrides, decode_actions};
 use crate::resource::header::{header_name, header_value, mutations};
-use crate::resource::matcher::Fraction;
 use crate::resource::matcher::decode as matcher;
 use crate::resource::path::{At, Checked, ignored, refused};
-use crate::resource::scalar::{inline_data, limit, name, optional_duration, port, runtime_fraction, unless_zero};
+use crate::resource::scalar::{inline_data, limit, name, optional_duration, port, unless_zero};
 
 /// The time of a whole exchange when a route says nothing; Envoy's default.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(15);
@@ -79,16 +78,14 @@ fn forward(at: &At<'_>, action: route::RouteAction, inherited: &Inherited) -> Ch
         internal_redirect_policy, internal_redirect_action, hedge_policy
     );
     // Subsets are chosen by `metadata_match` only in clusters with `lb_subset_config`, and those are refused.
-    ignored!(at;
-        metadata_match, flush_timeout, early_data_policy, rate_limits, include_vh_rate_limits, max_internal_redirects
-    );
+    ignored!(at; metadata_match, flush_timeout, early_data_policy, max_internal_redirects);
     let max_grpc_timeout = optional_duration(at, "max_grpc_timeout", max_grpc_timeout)?;
     let (max_stream_duration, grpc_timeout_max) = match max_stream_duration {
         Some(message) => stream_duration(&at.field("max_stream_duration"), message)?,
         None => (None, max_grpc_timeout),
     };
     let retry = retry_policy.map(|policy| super::retry::decode(&at.field("retry_policy"), policy)).transpose()?;
-    let mut mirrors = mirrors(at, request_mirror_policies)?;
+    let mut mirrors = mirror::decode(at, request_mirror_policies)?;
     if mirrors.is_empty() {
         mirrors.clone_from(&inherited.mirrors);
     }
@@ -106,6 +103,8 @@ fn forward(at: &At<'_>, action: route::RouteAction, inherited: &Inherited) -> Ch
         retry: retry.or_else(|| inherited.retry.clone()),
         mirrors,
         hash_policy: hash_policies(at, hash_policy)?,
+        rate_limits: decode_actions(at, rate_limits)?,
+        include_virtual_host_rate_limits: include_vh_rate_limits.is_some_and(|flag| flag.value),
     })
 }
 
@@ -154,12 +153,14 @@ fn weighted(at: &At<'_>, message: route::WeightedCluster) -> Checked<WeightedClu
     use route::weighted_cluster::RandomValueSpecifier;
     let route::WeightedCluster { clusters, total_weight, runtime_key_prefix, random_value_specifier } = message;
     ignored!(at; runtime_key_prefix);
-    match random_value_specifier {
-        None => {}
-        Some(RandomValueSpecifier::UseHashPolicy(flag)) if !flag.value => {}
-        Some(RandomValueSpecifier::UseHashPolicy(_)) => return Err(at.field("use_hash_policy").unsupported()),
-        Some(RandomValueSpecifier::HeaderName(_)) => return Err(at.field("header_name").unsupported()),
-    }
+    let draw = match random_value_specifier {
+        Some(RandomValueSpecifier::UseHashPolicy(flag)) if flag.value => WeightDraw::Hash,
+        None | Some(RandomValueSpecifier::UseHashPolicy(_)) => WeightDraw::Random,
+        Some(RandomValueSpecifier::HeaderName(header)) => {
+            header_name(&at.field("header_name"), &header)?;
+            WeightDraw::Header(header.to_ascii_lowercase().into())
+        }
+    };
     if clusters.is_empty() {
         return Err(at.field("clusters").missing());
     }
@@ -173,7 +174,7 @@ fn weighted(at: &At<'_>, message: route::WeightedCluster) -> Checked<WeightedClu
         Some(total) if u64::from(total.value) != sum => {
             Err(at.field("total_weight").error(format_args!("is {}, but the weights add up to {sum}", total.value)))
         }
-        _ => Ok(choice),
+        _ => Ok(WeightedClusters { draw, ..choice }),
     }
 }
 
@@ -193,7 +194,6 @@ fn cluster_weight(at: &At<'_>, message: route::weighted_cluster::ClusterWeight) 
     } = message;
     refused!(at; cluster_header);
     ignored!(at; metadata_match);
-    let Nothing = per_filter_config(at, typed_per_filter_config)?;
     let host_rewrite = match host_rewrite_specifier {
         None => None,
         Some(HostRewriteSpecifier::HostRewriteLiteral(host)) => non_empty(host),
@@ -212,6 +212,7 @@ fn cluster_weight(at: &At<'_>, message: route::weighted_cluster::ClusterWeight) 
             ("response_headers_to_remove", response_headers_to_remove),
         )?,
         host_rewrite: host_rewrite.map(|host| value(at, "host_rewrite_literal", host)).transpose()?,
+        filters: overrides(at, typed_per_filter_config)?,
     })
 }
 
@@ -288,34 +289,6 @@ pub(in crate::resource) fn add_upgrade(
     Ok(())
 }
 
-/// The mirrors in the field of that name.
-pub(super) fn mirrors(at: &At<'_>, policies: Vec<route_action::RequestMirrorPolicy>) -> Checked<Vec<Mirror>> {
-    let policies = policies.into_iter().enumerate();
-    policies.map(|(i, policy)| mirror(&at.item("request_mirror_policies", i), policy)).collect()
-}
-
-fn mirror(at: &At<'_>, policy: route_action::RequestMirrorPolicy) -> Checked<Mirror> {
-    let route_action::RequestMirrorPolicy {
-        cluster,
-        cluster_header,
-        runtime_fraction: fraction,
-        trace_sampled,
-        disable_shadow_host_suffix_append,
-        request_headers_mutations,
-        host_rewrite_literal,
-    } = policy;
-    refused!(at; cluster_header, request_headers_mutations, host_rewrite_literal);
-    ignored!(at; trace_sampled);
-    Ok(Mirror {
-        cluster: name(at, "cluster", cluster)?,
-        fraction: match fraction {
-            Some(fraction) => runtime_fraction(&at.field("runtime_fraction"), fraction)?,
-            None => Fraction { numerator: 100, denominator: 100 },
-        },
-        shadow_host_suffix: !disable_shadow_host_suffix_append,
-    })
-}
-
 fn hash_policies(at: &At<'_>, policies: Vec<route_action::HashPolicy>) -> Checked<Vec<HashPolicy>> {
     let mut decoded = Vec::with_capacity(policies.len());
     for (i, policy) in policies.into_iter().enumerate() {
@@ -343,12 +316,15 @@ fn hash_source(
         }
         PolicySpecifier::Cookie(Cookie { name: cookie, ttl, path, attributes }) => {
             let at = &at.field("cookie");
-            ignored!(at; attributes);
             header_name(&at.field("name"), &cookie)?;
+            let attributes = attributes.into_iter().enumerate();
             HashSource::Cookie {
                 name: cookie.into(),
                 ttl: optional_duration(at, "ttl", ttl)?,
                 path: value(at, "path", path)?,
+                attributes: attributes
+                    .map(|(i, attribute)| cookie_attribute(&at.item("attributes", i), attribute))
+                    .collect::<Checked<_>>()?,
             }
         }
         PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: true }) => HashSource::SourceIp,
@@ -358,6 +334,19 @@ fn hash_source(
         }
         PolicySpecifier::FilterState(_) => return Err(at.field("filter_state").unsupported()),
     }))
+}
+
+/// Ends up in `set-cookie`, where a semicolon would begin the next attribute.
+fn cookie_attribute(
+    at: &At<'_>,
+    attribute: route_action::hash_policy::CookieAttribute,
+) -> Checked<(Arc<str>, Arc<str>)> {
+    let route_action::hash_policy::CookieAttribute { name, value: text } = attribute;
+    header_name(&at.field("name"), &name)?;
+    if text.contains(';') {
+        return Err(at.field("value").error("contains a semicolon"));
+    }
+    Ok((name.into(), value(at, "value", text)?))
 }
 
 fn redirect(at: &At<'_>, action: route::RedirectAction) -> Checked<Redirect> {

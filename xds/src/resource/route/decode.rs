@@ -6,13 +6,14 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::action::{self, Inherited};
-use super::filter_config::{Nothing, per_filter_config};
-use super::{PathMatcher, Route, RouteConfiguration, RouteMatch, VirtualHost};
+use super::{PathMatcher, Route, RouteConfiguration, RouteMatch, VirtualCluster, VirtualHost, mirror, ours};
 use crate::proto::route;
+use crate::resource::filter::decode::overrides;
+use crate::resource::filter::decode_actions;
 use crate::resource::header::mutations;
 use crate::resource::matcher::decode as matcher;
 use crate::resource::path::{At, Checked, ignored, refused};
-use crate::resource::scalar::{if_true, label, metadata_string, name, runtime_fraction};
+use crate::resource::scalar::{if_true, label, name, runtime_fraction};
 
 /// A direct response's body may be this long unless the configuration says otherwise; Envoy's default.
 const DIRECT_RESPONSE_BODY_BYTES_DEFAULT: usize = 4096;
@@ -55,11 +56,10 @@ pub(in crate::resource) fn inline(at: &At<'_>, message: route::RouteConfiguratio
     // A route to an unknown cluster is the data plane's to answer, whatever the control plane would have it check.
     let validate_clusters = if_true(validate_clusters);
     ignored!(at; validate_clusters, metadata);
-    let Nothing = per_filter_config(at, typed_per_filter_config)?;
     let mut inherited = Inherited {
         body_bytes_max: max_direct_response_body_size_bytes
             .map_or(DIRECT_RESPONSE_BODY_BYTES_DEFAULT, |max| usize::try_from(max.value).unwrap_or(usize::MAX)),
-        mirrors: action::mirrors(at, request_mirror_policies)?,
+        mirrors: mirror::decode(at, request_mirror_policies)?,
         retry: None,
     };
     let mut hosts = Vec::with_capacity(virtual_hosts.len());
@@ -82,6 +82,7 @@ pub(in crate::resource) fn inline(at: &At<'_>, message: route::RouteConfiguratio
             ("response_headers_to_remove", response_headers_to_remove),
         )?,
         most_specific_header_mutations_wins,
+        filters: overrides(at, typed_per_filter_config)?,
     })
 }
 
@@ -146,11 +147,7 @@ fn virtual_host(at: &At<'_>, message: route::VirtualHost, inherited: &mut Inheri
         matcher, require_tls, cors, include_attempt_count_in_response, retry_policy_typed_config, hedge_policy,
         include_is_timeout_retry_header, route_specifiers
     );
-    // Rate limits here are descriptors for a filter, and a listener with that filter is refused.
-    ignored!(at;
-        virtual_clusters, rate_limits, per_request_buffer_limit_bytes, request_body_buffer_limit, metadata
-    );
-    let Nothing = per_filter_config(at, typed_per_filter_config)?;
+    ignored!(at; per_request_buffer_limit_bytes, request_body_buffer_limit);
     if domains.is_empty() {
         return Err(at.field("domains").missing());
     }
@@ -159,14 +156,14 @@ fn virtual_host(at: &At<'_>, message: route::VirtualHost, inherited: &mut Inheri
 
     // What the host says holds for those of its routes that say nothing.
     inherited.retry = retry_policy.map(|policy| super::retry::decode(&at.field("retry_policy"), policy)).transpose()?;
-    let mirrors = action::mirrors(at, request_mirror_policies)?;
+    let mirrors = mirror::decode(at, request_mirror_policies)?;
     let outer = (!mirrors.is_empty()).then(|| std::mem::replace(&mut inherited.mirrors, mirrors));
     let routes = routes.into_iter().enumerate();
     let routes = routes.map(|(i, r)| route(&at.item("routes", i), r, inherited)).collect::<Checked<Vec<_>>>()?;
     if let Some(outer) = outer {
         inherited.mirrors = outer;
     }
-    Ok(VirtualHost {
+    let mut host = VirtualHost {
         name: name(at, "name", host_name)?,
         domains,
         routes,
@@ -181,7 +178,28 @@ fn virtual_host(at: &At<'_>, message: route::VirtualHost, inherited: &mut Inheri
             ("response_headers_to_remove", response_headers_to_remove),
         )?,
         include_request_attempt_count,
-    })
+        filters: overrides(at, typed_per_filter_config)?,
+        rate_limits: decode_actions(at, rate_limits)?,
+        virtual_clusters: self::virtual_clusters(at, virtual_clusters)?,
+    };
+    ours::attach_to_host(at, &ours::decode_leases(at, metadata)?, &mut host);
+    Ok(host)
+}
+
+fn virtual_clusters(at: &At<'_>, messages: Vec<route::VirtualCluster>) -> Checked<Vec<VirtualCluster>> {
+    let one = |(i, message): (usize, route::VirtualCluster)| {
+        let at = &at.item("virtual_clusters", i);
+        let route::VirtualCluster { headers, name: cluster_name } = message;
+        if headers.is_empty() {
+            return Err(at.field("headers").missing());
+        }
+        let headers = headers.into_iter().enumerate();
+        Ok(VirtualCluster {
+            name: name(at, "name", cluster_name)?,
+            headers: headers.map(|(i, h)| matcher::header(&at.item("headers", i), h)).collect::<Checked<_>>()?,
+        })
+    };
+    messages.into_iter().enumerate().map(one).collect()
 }
 
 /// `host`, `*.suffix` (or `*-suffix`), `prefix.*`, `*`; lower-case from here on.
@@ -224,9 +242,9 @@ fn route(at: &At<'_>, message: route::Route, inherited: &Inherited) -> Checked<R
     } = message;
     refused!(at; route_specifiers);
     ignored!(at; decorator, tracing, per_request_buffer_limit_bytes, stat_prefix, request_body_buffer_limit);
-    let Nothing = per_filter_config(at, typed_per_filter_config)?;
+    let ours = ours::decode(at, metadata)?;
     let matches = matches.ok_or_else(|| at.field("match").missing())?;
-    Ok(Route {
+    let mut route = Route {
         name: label(at, "name", name)?,
         matches: route_match(&at.field("match"), matches)?,
         action: action::decode(at, action, inherited)?,
@@ -240,8 +258,12 @@ fn route(at: &At<'_>, message: route::Route, inherited: &Inherited) -> Checked<R
             ("response_headers_to_add", response_headers_to_add),
             ("response_headers_to_remove", response_headers_to_remove),
         )?,
-        source: metadata_string(at, metadata, super::METADATA_FILTER, super::METADATA_SOURCE)?,
-    })
+        source: ours.source,
+        policies: ours.policies,
+        filters: overrides(at, typed_per_filter_config)?,
+    };
+    ours::attach_to_route(at, &ours.leases, &mut route);
+    Ok(route)
 }
 
 fn route_match(at: &At<'_>, message: route::RouteMatch) -> Checked<RouteMatch> {

@@ -1,18 +1,17 @@
 //! Route configuration to protobuf.
 
 use super::{
-    ClusterSpecifier, DirectResponse, Forward, HashPolicy, HashSource, HostRewrite, Mirror, PathMatcher, PathRewrite,
-    Redirect, RedirectPath, RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch, Upgrade, VirtualHost,
-    WeightedClusters,
+    ClusterSpecifier, DirectResponse, Forward, HashPolicy, HashSource, HostRewrite, PathMatcher, PathRewrite,
+    RateLimitedBackOff, Redirect, RedirectPath, ResetHeader, RetryPolicy, Route, RouteAction, RouteConfiguration,
+    RouteMatch, Upgrade, VirtualCluster, VirtualHost, WeightDraw, WeightedClusters, mirror, ours,
 };
 use crate::proto::route::{self, route_action};
 use crate::proto::{core, previous_hosts};
 use crate::resource::extension::pack;
+use crate::resource::filter::{encode::overrides, encode_actions};
 use crate::resource::header::{encode_additions, encode_removals};
 use crate::resource::matcher::encode as matcher;
-use crate::resource::scalar::{
-    encode_bool, encode_duration, encode_fraction, encode_limit, encode_metadata, encode_u32,
-};
+use crate::resource::scalar::{encode_bool, encode_duration, encode_fraction, encode_limit, encode_u32};
 
 /// Bodies up to this length need no permission.
 const DIRECT_RESPONSE_BODY_BYTES_DEFAULT: usize = 4096;
@@ -34,6 +33,7 @@ pub(in crate::resource) fn encode(value: &RouteConfiguration) -> route::RouteCon
         most_specific_header_mutations_wins: value.most_specific_header_mutations_wins,
         max_direct_response_body_size_bytes: body_max.map(|len| encode_u32(u32::try_from(len).unwrap_or(u32::MAX))),
         ignore_port_in_host_matching: value.ignore_port_in_host_matching,
+        typed_per_filter_config: overrides(&value.filters),
         ..Default::default()
     }
 }
@@ -48,8 +48,16 @@ fn virtual_host(value: &VirtualHost) -> route::VirtualHost {
         response_headers_to_add: encode_additions(&value.response_headers),
         response_headers_to_remove: encode_removals(&value.response_headers),
         include_request_attempt_count: value.include_request_attempt_count,
+        typed_per_filter_config: overrides(&value.filters),
+        rate_limits: encode_actions(&value.rate_limits),
+        virtual_clusters: value.virtual_clusters.iter().map(virtual_cluster).collect(),
+        metadata: ours::encode_host(value),
         ..Default::default()
     }
+}
+
+fn virtual_cluster(value: &VirtualCluster) -> route::VirtualCluster {
+    route::VirtualCluster { headers: value.headers.iter().map(matcher::header).collect(), name: value.name.to_string() }
 }
 
 fn route(value: &Route) -> route::Route {
@@ -61,7 +69,8 @@ fn route(value: &Route) -> route::Route {
     route::Route {
         name: value.name.to_string(),
         r#match: Some(route_match(&value.matches)),
-        metadata: encode_metadata(super::METADATA_FILTER, super::METADATA_SOURCE, value.source.as_ref()),
+        metadata: ours::encode(value),
+        typed_per_filter_config: overrides(&value.filters),
         request_headers_to_add: encode_additions(&value.request_headers),
         request_headers_to_remove: encode_removals(&value.request_headers),
         response_headers_to_add: encode_additions(&value.response_headers),
@@ -125,8 +134,10 @@ fn forward(value: &Forward) -> route::RouteAction {
         timeout: Some(encode_limit(value.timeout)),
         idle_timeout: value.idle_timeout.map(encode_duration),
         retry_policy: value.retry.as_ref().map(retry),
-        request_mirror_policies: value.mirrors.iter().map(mirror).collect(),
+        request_mirror_policies: value.mirrors.iter().map(mirror::encode).collect(),
         hash_policy: value.hash_policy.iter().map(hash_policy).collect(),
+        rate_limits: encode_actions(&value.rate_limits),
+        include_vh_rate_limits: value.include_virtual_host_rate_limits.then(|| encode_bool(true)),
         max_grpc_timeout,
         upgrade_configs: value.upgrades.iter().map(upgrade).collect(),
         max_stream_duration: stream_duration,
@@ -145,7 +156,7 @@ fn cluster(value: &ClusterSpecifier) -> route_action::ClusterSpecifier {
 }
 
 fn weighted(value: &WeightedClusters) -> route::WeightedCluster {
-    use route::weighted_cluster::{ClusterWeight, cluster_weight::HostRewriteSpecifier};
+    use route::weighted_cluster::{ClusterWeight, RandomValueSpecifier, cluster_weight::HostRewriteSpecifier};
     let clusters = value.clusters.iter().map(|cluster| ClusterWeight {
         name: cluster.name.to_string(),
         weight: Some(encode_u32(cluster.weight)),
@@ -157,9 +168,15 @@ fn weighted(value: &WeightedClusters) -> route::WeightedCluster {
             .host_rewrite
             .as_ref()
             .map(|host| HostRewriteSpecifier::HostRewriteLiteral(host.to_string())),
+        typed_per_filter_config: overrides(&cluster.filters),
         ..Default::default()
     });
-    route::WeightedCluster { clusters: clusters.collect(), ..Default::default() }
+    let draw = match &value.draw {
+        WeightDraw::Random => None,
+        WeightDraw::Hash => Some(RandomValueSpecifier::UseHashPolicy(encode_bool(true))),
+        WeightDraw::Header(header) => Some(RandomValueSpecifier::HeaderName(header.to_string())),
+    };
+    route::WeightedCluster { clusters: clusters.collect(), random_value_specifier: draw, ..Default::default() }
 }
 
 fn host_rewrite(value: &HostRewrite) -> Option<route_action::HostRewriteSpecifier> {
@@ -191,6 +208,10 @@ fn retry(value: &RetryPolicy) -> route::RetryPolicy {
         retry_on: conditions.join(","),
         num_retries: Some(encode_u32(value.num_retries)),
         per_try_timeout: value.per_try_timeout.map(encode_duration),
+        per_try_idle_timeout: value.per_try_idle_timeout.map(encode_duration),
+        retriable_headers: value.retriable_headers.iter().map(matcher::header).collect(),
+        retriable_request_headers: value.retriable_request_headers.iter().map(matcher::header).collect(),
+        rate_limited_retry_back_off: value.rate_limited_back_off.as_ref().map(rate_limited),
         retry_host_predicate: value.avoid_previous_hosts.then(predicate).into_iter().collect(),
         host_selection_retry_max_attempts: i64::from(value.host_selection_attempts),
         retriable_status_codes: value.status_codes.iter().map(|code| u32::from(*code)).collect(),
@@ -202,26 +223,35 @@ fn retry(value: &RetryPolicy) -> route::RetryPolicy {
     }
 }
 
-fn mirror(value: &Mirror) -> route_action::RequestMirrorPolicy {
-    route_action::RequestMirrorPolicy {
-        cluster: value.cluster.to_string(),
-        runtime_fraction: Some(encode_fraction(value.fraction)),
-        disable_shadow_host_suffix_append: !value.shadow_host_suffix,
-        ..Default::default()
+fn rate_limited(value: &RateLimitedBackOff) -> route::retry_policy::RateLimitedRetryBackOff {
+    use route::retry_policy::{self, ResetHeaderFormat};
+    let header = |header: &ResetHeader| retry_policy::ResetHeader {
+        name: header.name.to_string(),
+        format: if header.unix_timestamp { ResetHeaderFormat::UnixTimestamp } else { ResetHeaderFormat::Seconds }
+            .into(),
+    };
+    retry_policy::RateLimitedRetryBackOff {
+        reset_headers: value.headers.iter().map(header).collect(),
+        max_interval: Some(encode_duration(value.max)),
     }
 }
 
 fn hash_policy(value: &HashPolicy) -> route_action::HashPolicy {
-    use route_action::hash_policy::{ConnectionProperties, Cookie, Header, PolicySpecifier, QueryParameter};
+    use route_action::hash_policy::{
+        ConnectionProperties, Cookie, CookieAttribute, Header, PolicySpecifier, QueryParameter,
+    };
     let specifier = match &value.source {
         HashSource::Header(header) => {
             PolicySpecifier::Header(Header { header_name: header.to_string(), regex_rewrite: None })
         }
-        HashSource::Cookie { name, ttl, path } => PolicySpecifier::Cookie(Cookie {
+        HashSource::Cookie { name, ttl, path, attributes } => PolicySpecifier::Cookie(Cookie {
             name: name.to_string(),
             ttl: ttl.map(encode_duration),
             path: path.to_string(),
-            attributes: Vec::new(),
+            attributes: attributes
+                .iter()
+                .map(|(name, value)| CookieAttribute { name: name.to_string(), value: value.to_string() })
+                .collect(),
         }),
         HashSource::SourceIp => PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: true }),
         HashSource::QueryParameter(name) => PolicySpecifier::QueryParameter(QueryParameter { name: name.to_string() }),

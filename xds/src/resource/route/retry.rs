@@ -1,23 +1,139 @@
-//! Protobuf to retry policy.
+//! Retry policies: the type, and protobuf to it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{RetryOn, RetryPolicy};
+use serde::Serialize;
+
 use crate::proto::{previous_hosts, route};
 use crate::resource::extension::{holds, unknown};
+use crate::resource::header::header_name;
+use crate::resource::json;
+use crate::resource::matcher::{HeaderMatcher, decode as matcher};
 use crate::resource::path::{At, Checked, refused};
-use crate::resource::scalar::{limit, optional_duration, positive_duration, unless_zero};
+use crate::resource::scalar::{limit, optional_duration, positive_duration};
+
+/// `envoy.config.route.v3.RetryPolicy`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RetryPolicy {
+    /// Conditions, as Envoy spells them (`connect-failure`, `5xx`, `retriable-status-codes`, …).
+    pub retry_on: Vec<RetryOn>,
+    /// How many further attempts.
+    pub num_retries: u32,
+    /// Limit of each attempt.
+    #[serde(serialize_with = "json::optional_duration")]
+    pub per_try_timeout: Option<Duration>,
+    /// Limit without a byte from the upstream, for each attempt.
+    #[serde(serialize_with = "json::optional_duration")]
+    pub per_try_idle_timeout: Option<Duration>,
+    /// An answer with one of these is tried again ([`RetryOn::RetriableHeaders`]).
+    pub retriable_headers: Vec<HeaderMatcher>,
+    /// When not empty: only requests with one of these are tried again. (Our control plane says with it which methods
+    /// may run twice.)
+    pub retriable_request_headers: Vec<HeaderMatcher>,
+    /// Back-off from an answer's header, when it says how long.
+    pub rate_limited_back_off: Option<RateLimitedBackOff>,
+    /// Statuses for [`RetryOn::RetriableStatusCodes`].
+    pub status_codes: Vec<u16>,
+    /// First pause of the exponential back-off; 25 ms when absent.
+    #[serde(serialize_with = "json::duration")]
+    pub back_off_base: Duration,
+    /// Longest pause; ten times the base when absent.
+    #[serde(serialize_with = "json::duration")]
+    pub back_off_max: Duration,
+    /// Avoid endpoints already tried.
+    pub avoid_previous_hosts: bool,
+    /// How often another endpoint is drawn before an already tried one is taken.
+    pub host_selection_attempts: u32,
+}
+
+impl Default for RetryPolicy {
+    /// One further attempt, at once, on no condition: what Envoy does with an empty message.
+    fn default() -> Self {
+        Self {
+            retry_on: Vec::new(),
+            num_retries: 1,
+            per_try_timeout: None,
+            per_try_idle_timeout: None,
+            retriable_headers: Vec::new(),
+            retriable_request_headers: Vec::new(),
+            rate_limited_back_off: None,
+            status_codes: Vec::new(),
+            back_off_base: Duration::from_millis(25),
+            back_off_max: Duration::from_millis(250),
+            avoid_previous_hosts: false,
+            host_selection_attempts: 1,
+        }
+    }
+}
+
+/// `RetryPolicy.RateLimitedRetryBackOff`
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RateLimitedBackOff {
+    /// Asked in order; the first that is there and not longer than `max` counts.
+    pub headers: Vec<ResetHeader>,
+    /// Longest pause; 300 s when absent on the wire.
+    #[serde(serialize_with = "json::duration")]
+    pub max: Duration,
+}
+
+/// A header that says when to come back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ResetHeader {
+    /// Lower-case name.
+    pub name: Arc<str>,
+    /// `true`: seconds since 1970. `false`: seconds from now.
+    pub unix_timestamp: bool,
+}
+
+/// A condition for a retry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryOn {
+    /// `5xx`
+    FiveXx,
+    /// `cancelled`
+    Cancelled,
+    /// `connect-failure`
+    ConnectFailure,
+    /// `deadline-exceeded`
+    DeadlineExceeded,
+    /// `gateway-error`
+    GatewayError,
+    /// `internal`
+    Internal,
+    /// `envoy-ratelimited`
+    RateLimited,
+    /// `refused-stream`
+    RefusedStream,
+    /// `reset`
+    Reset,
+    /// `reset-before-request`
+    ResetBeforeRequest,
+    /// `resource-exhausted`
+    ResourceExhausted,
+    /// `retriable-4xx`
+    Retriable4xx,
+    /// `retriable-headers`
+    RetriableHeaders,
+    /// `retriable-status-codes`
+    RetriableStatusCodes,
+    /// `unavailable`
+    Unavailable,
+}
 
 /// First pause when the policy does not say; Envoy's default.
 const BACK_OFF_BASE_DEFAULT: Duration = Duration::from_millis(25);
 /// The longest pause is this many first ones when the policy does not say.
 const BACK_OFF_MAX_FACTOR: u32 = 10;
 
-/// Conditions that Envoy knows and that cannot hold here: those of HTTP/3, and those that need a list of headers,
-/// which is refused when it is there.
-const WITHOUT_EFFECT: [&str; 2] = ["retriable-headers", "http3-post-connect-failure"];
+/// The longest pause that an answer may ask for when the policy does not say; Envoy's default.
+const RATE_LIMITED_MAX_DEFAULT: Duration = Duration::from_secs(300);
 
-const SPELLING: [(RetryOn, &str); 14] = [
+/// A condition that Envoy knows and that cannot hold here.
+const WITHOUT_EFFECT: &str = "http3-post-connect-failure";
+
+const SPELLING: [(RetryOn, &str); 15] = [
     (RetryOn::FiveXx, "5xx"),
     (RetryOn::Cancelled, "cancelled"),
     (RetryOn::ConnectFailure, "connect-failure"),
@@ -30,6 +146,7 @@ const SPELLING: [(RetryOn, &str); 14] = [
     (RetryOn::ResetBeforeRequest, "reset-before-request"),
     (RetryOn::ResourceExhausted, "resource-exhausted"),
     (RetryOn::Retriable4xx, "retriable-4xx"),
+    (RetryOn::RetriableHeaders, "retriable-headers"),
     (RetryOn::RetriableStatusCodes, "retriable-status-codes"),
     (RetryOn::Unavailable, "unavailable"),
 ];
@@ -64,11 +181,7 @@ pub(super) fn decode(at: &At<'_>, policy: route::RetryPolicy) -> Checked<RetryPo
         retriable_request_headers,
         refresh_cluster_on_retry,
     } = policy;
-    let per_try_idle_timeout = unless_zero(per_try_idle_timeout);
-    refused!(at;
-        per_try_idle_timeout, retry_priority, retry_options_predicates, rate_limited_retry_back_off,
-        retriable_headers, retriable_request_headers, refresh_cluster_on_retry
-    );
+    refused!(at; retry_priority, retry_options_predicates, refresh_cluster_on_retry);
     let (back_off_base, back_off_max) = back_off(at, retry_back_off)?;
     let attempts = u32::try_from(host_selection_retry_max_attempts).map_err(|_| {
         let at = at.field("host_selection_retry_max_attempts");
@@ -78,6 +191,12 @@ pub(super) fn decode(at: &At<'_>, policy: route::RetryPolicy) -> Checked<RetryPo
         retry_on: conditions(at, &retry_on),
         num_retries: num_retries.map_or(1, |n| n.value),
         per_try_timeout: limit(at, "per_try_timeout", per_try_timeout, None)?,
+        per_try_idle_timeout: limit(at, "per_try_idle_timeout", per_try_idle_timeout, None)?,
+        retriable_headers: headers(at, "retriable_headers", retriable_headers)?,
+        retriable_request_headers: headers(at, "retriable_request_headers", retriable_request_headers)?,
+        rate_limited_back_off: rate_limited_retry_back_off
+            .map(|message| rate_limited(&at.field("rate_limited_retry_back_off"), message))
+            .transpose()?,
         status_codes: status_codes(at, &retriable_status_codes)?,
         back_off_base,
         back_off_max,
@@ -93,11 +212,38 @@ fn conditions(at: &At<'_>, text: &str) -> Vec<RetryOn> {
         match RetryOn::from_spelling(word) {
             Some(condition) if !conditions.contains(&condition) => conditions.push(condition),
             Some(_) => {}
-            None if WITHOUT_EFFECT.contains(&word) => {}
+            None if word == WITHOUT_EFFECT => {}
             None => at.key("retry_on", word).ignore_here(),
         }
     }
     conditions
+}
+
+fn headers(at: &At<'_>, field: &str, messages: Vec<route::HeaderMatcher>) -> Checked<Vec<HeaderMatcher>> {
+    messages.into_iter().enumerate().map(|(i, message)| matcher::header(&at.item(field, i), message)).collect()
+}
+
+fn rate_limited(at: &At<'_>, message: route::retry_policy::RateLimitedRetryBackOff) -> Checked<RateLimitedBackOff> {
+    use route::retry_policy::{self, ResetHeaderFormat};
+    let retry_policy::RateLimitedRetryBackOff { reset_headers, max_interval } = message;
+    if reset_headers.is_empty() {
+        return Err(at.field("reset_headers").missing());
+    }
+    let header = |(i, message): (usize, retry_policy::ResetHeader)| {
+        let at = &at.item("reset_headers", i);
+        let retry_policy::ResetHeader { name, format } = message;
+        header_name(&at.field("name"), &name)?;
+        let unix_timestamp = match ResetHeaderFormat::try_from(format) {
+            Ok(ResetHeaderFormat::Seconds) => false,
+            Ok(ResetHeaderFormat::UnixTimestamp) => true,
+            Err(_) => return Err(at.field("format").error(format_args!("{format} is not known"))),
+        };
+        Ok(ResetHeader { name: name.to_ascii_lowercase().into(), unix_timestamp })
+    };
+    Ok(RateLimitedBackOff {
+        headers: reset_headers.into_iter().enumerate().map(header).collect::<Checked<_>>()?,
+        max: positive_duration(at, "max_interval", max_interval, RATE_LIMITED_MAX_DEFAULT)?,
+    })
 }
 
 fn status_codes(at: &At<'_>, codes: &[u32]) -> Checked<Vec<u16>> {

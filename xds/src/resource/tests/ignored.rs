@@ -26,8 +26,6 @@ fn a_route_configuration_as_control_planes_send_it() {
     message.validate_clusters = Some(proto::BoolValue { value: false });
     let host = &mut message.virtual_hosts[0];
     host.metadata = Some(metadata("istio", "config"));
-    host.virtual_clusters.push(Default::default());
-    host.rate_limits.push(Default::default());
     let first = &mut host.routes[0];
     first.stat_prefix = "a".into();
     first.decorator = Some(route::Decorator { operation: "a".into(), propagate: None });
@@ -35,20 +33,18 @@ fn a_route_configuration_as_control_planes_send_it() {
     let Some(route::route::Action::Route(action)) = &mut first.action else { panic!("it forwards") };
     action.metadata_match = Some(metadata("envoy.lb", "version"));
     action.request_mirror_policies[0].trace_sampled = Some(proto::BoolValue { value: false });
-    action.retry_policy.as_mut().expect("it retries").retry_on.push_str(",retriable-headers,made-up");
+    action.retry_policy.as_mut().expect("it retries").retry_on.push_str(",http3-post-connect-failure,made-up");
 
     assert_eq!(
         ignored(ResourceType::Route, &message),
         [
-            "virtual_hosts[0].virtual_clusters",
-            "virtual_hosts[0].rate_limits",
-            "virtual_hosts[0].metadata",
             "virtual_hosts[0].routes[0].decorator",
             "virtual_hosts[0].routes[0].tracing",
             "virtual_hosts[0].routes[0].stat_prefix",
             "virtual_hosts[0].routes[0].route.metadata_match",
             "virtual_hosts[0].routes[0].route.retry_policy.retry_on[\"made-up\"]",
             "virtual_hosts[0].routes[0].route.request_mirror_policies[0].trace_sampled",
+            "virtual_hosts[0].metadata.filter_metadata[\"istio\"]",
         ]
     );
 }
@@ -65,7 +61,9 @@ fn a_cluster_as_control_planes_send_it() {
     message.upstream_bind_config = Some(Default::default());
     message.circuit_breakers.as_mut().expect("it has them").thresholds[0].track_remaining = true;
     let outlier = message.outlier_detection.as_mut().expect("the sample has one");
-    outlier.enforcing_success_rate = Some(UInt32Value { value: 100 });
+    outlier.enforcing_success_rate = Some(UInt32Value { value: 99 });
+    outlier.monitors.push(Default::default());
+    outlier.consecutive_local_origin_failure = Some(UInt32Value { value: 3 });
 
     assert_eq!(
         ignored(ResourceType::Cluster, &message),
@@ -73,12 +71,13 @@ fn a_cluster_as_control_planes_send_it() {
             "alt_stat_name",
             "per_connection_buffer_limit_bytes",
             "upstream_bind_config",
-            "common_lb_config",
-            "metadata",
             "ignore_health_on_host_removal",
             "dns_lookup_family",
             "circuit_breakers.thresholds[0].track_remaining",
+            "outlier_detection.monitors",
+            "outlier_detection.consecutive_local_origin_failure",
             "outlier_detection.enforcing_success_rate",
+            "metadata.filter_metadata[\"istio\"]",
         ]
     );
 }
@@ -112,9 +111,9 @@ fn a_listener_as_control_planes_send_it() {
         ignored(ResourceType::Listener, &message),
         [
             "stat_prefix".to_owned(),
-            "metadata".to_owned(),
             "enable_reuse_port".to_owned(),
             "max_connections_to_accept_per_socket_event".to_owned(),
+            "metadata.filter_metadata[\"a\"]".to_owned(),
             "listener_filters[1].filter_disabled".to_owned(),
             format!("{at}.tracing"),
             format!("{at}.access_log"),
@@ -143,18 +142,25 @@ fn metadata_of_others_beside_ours() {
 }
 
 #[test]
-fn a_filter_that_a_route_switches_off() {
-    let off = route::FilterConfig { disabled: true, ..Default::default() };
-    let optional = route::FilterConfig { config: Some(Any::default()), is_optional: true, ..Default::default() };
+fn a_filter_of_a_route_that_is_optional_and_unknown() {
+    let unknown = Some(Any { type_url: "type.googleapis.com/a.Wasm".into(), value: Vec::new() });
+    let optional = route::FilterConfig { config: unknown.clone(), is_optional: true, ..Default::default() };
+    let off = route::FilterConfig { config: unknown, disabled: true, ..Default::default() };
+    let on = route::FilterConfig::default();
     let mut message = typed::encode::encode(&sample::routes());
     let map = &mut message.virtual_hosts[0].typed_per_filter_config;
-    map.insert("b".into(), pack(&off));
-    map.insert("a".into(), pack(&optional));
-    map.insert("c".into(), pack(&proto::cors::CorsPolicy::default()));
+    map.insert("c".into(), pack(&optional));
+    map.insert("a".into(), pack(&off));
+    map.insert("b".into(), pack(&on));
+    let decoded = decode(ResourceType::Route, &message).expect("valid");
 
-    // In the order of names, whatever the map's own is.
     let path = |name: &str| format!("virtual_hosts[0].typed_per_filter_config[{name:?}]");
-    assert_eq!(ignored(ResourceType::Route, &message), [path("a"), path("b"), path("c")]);
+    // What is switched off has no configuration, as in Envoy.
+    assert_eq!(decoded.ignored, [path("a") + ".config", path("c")]);
+    let Resource::Route(routes) = decoded.resource else { panic!("routes come back") };
+    let filters = &routes.virtual_hosts[0].filters;
+    assert_eq!(filters.iter().map(|(name, f)| (&**name, f.disabled)).collect::<Vec<_>>(), [("a", true), ("b", false)]);
+    assert!(filters.values().all(|f| f.config.is_none()));
 }
 
 #[test]

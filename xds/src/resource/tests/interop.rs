@@ -15,7 +15,7 @@ use xds_api::pb::envoy::extensions::filters::network::http_connection_manager::v
 };
 use xds_api::pb::envoy::extensions::transport_sockets::tls::v3::{Secret, secret};
 
-use super::sample;
+use super::{governed, sample};
 use crate::resource::Resource;
 
 /// Decodes with the other library; the type URL is part of the agreement.
@@ -82,6 +82,30 @@ fn clusters_read_the_same() {
     assert_eq!(outlier.enforcing_consecutive_gateway_failure.as_ref().map(|v| v.value), Some(0));
     let options: Vec<_> = message.typed_extension_protocol_options.keys().collect();
     assert_eq!(options, ["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"]);
+}
+
+#[test]
+fn a_governed_cluster_reads_the_same() {
+    let mut cluster = governed::cluster();
+    // The one field that is younger than the other library.
+    cluster.outlier_detection.as_mut().expect("the sample has one").always_eject_one = false;
+    let message: Cluster = read(&Resource::Cluster(Arc::new(cluster)));
+
+    // In both ways: who does not know the list reads the policy.
+    assert_eq!(message.lb_policy, cluster_parts::LbPolicy::RingHash as i32);
+    let Some(cluster_parts::LbConfig::RingHashLbConfig(ring)) = &message.lb_config else { panic!("a ring") };
+    assert_eq!(ring.maximum_ring_size.as_ref().map(|size| size.value), Some(4096));
+    let policies = &message.load_balancing_policy.as_ref().expect("a list of policies").policies;
+    let names: Vec<_> =
+        policies.iter().filter_map(|p| p.typed_extension_config.as_ref()).map(|c| c.name.as_str()).collect();
+    assert_eq!(names, ["envoy.load_balancing_policies.ring_hash", "envoy.load_balancing_policies.round_robin"]);
+    let limits = message.circuit_breakers.as_ref().expect("limits");
+    let budget = limits.thresholds[0].retry_budget.as_ref().expect("a budget");
+    assert_eq!(budget.budget_percent.as_ref().map(|p| p.value), Some(12.5));
+    assert_eq!(limits.per_host_thresholds[0].max_connections.as_ref().map(|v| v.value), Some(10));
+    assert_eq!(message.health_checks.len(), 3);
+    let common = message.common_lb_config.as_ref().expect("common settings");
+    assert_eq!(common.healthy_panic_threshold.as_ref().map(|p| p.value), Some(0.0));
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! What the border promises: round trips, refusals with paths, no panic on any bytes, agreement with another decoder.
 
+pub(crate) mod governed;
 mod ignored;
 mod interop;
 mod refused_cluster;
+mod refused_filter;
 mod refused_listener;
+mod refused_resilience;
 mod refused_route;
 mod robust;
 mod round_trip;
@@ -34,7 +37,7 @@ fn arc(text: &str) -> Arc<str> {
     text.into()
 }
 
-/// One resource of each type, each with much in it.
+/// Resources of each type, each with much in it.
 fn samples() -> Vec<Resource> {
     vec![
         Resource::Listener(Arc::new(sample::listener())),
@@ -43,5 +46,9 @@ fn samples() -> Vec<Resource> {
         Resource::Cluster(Arc::new(sample::cluster())),
         Resource::Endpoint(Arc::new(sample::endpoints())),
         Resource::Secret(Arc::new(sample::certificate())),
+        Resource::Listener(Arc::new(governed::listener())),
+        Resource::Route(Arc::new(governed::routes())),
+        Resource::Cluster(Arc::new(governed::cluster())),
+        Resource::Endpoint(Arc::new(governed::endpoints())),
     ]
 }

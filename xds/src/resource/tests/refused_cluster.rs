@@ -8,7 +8,7 @@ use super::{arc, assert_refused, decode, sample};
 use crate::name::ResourceType;
 use crate::proto::{self, Any, UInt32Value, cluster, core, dns_cluster, endpoint, least_request, tls, upstream_http};
 use crate::resource::cluster::{
-    Cluster, Discovery, DnsEndpoint, LoadBalancing, OutlierDetection, Thresholds, UpstreamProtocol,
+    Cluster, Discovery, DnsEndpoint, LoadBalancing, OutlierDetection, SuccessRate, Thresholds, UpstreamProtocol,
 };
 use crate::resource::endpoint::{ClusterLoadAssignment, Health};
 use crate::resource::extension::pack;
@@ -86,8 +86,7 @@ fn plaintext_written_out_is_plaintext() {
 }
 
 #[test]
-fn active_health_checks_and_subsets() {
-    refused(|m| m.health_checks.push(Default::default()), "health_checks", "not supported yet");
+fn subsets() {
     refused(|m| m.lb_subset_config = Some(Default::default()), "lb_subset_config", "not supported yet");
 }
 
@@ -132,8 +131,6 @@ fn balancing_that_we_do_not_have() {
             m.lb_policy = policy;
         }
     };
-    refused(written(LbPolicy::RingHash.into()), "lb_policy", "RING_HASH");
-    refused(written(LbPolicy::Maglev.into()), "lb_policy", "MAGLEV");
     refused(written(LbPolicy::ClusterProvided.into()), "lb_policy", "ORIGINAL_DST");
     refused(written(LbPolicy::LoadBalancingPolicyConfig.into()), "load_balancing_policy", "is required");
     refused(written(4), "lb_policy", "4 is not known");
@@ -172,7 +169,14 @@ fn the_first_policy_that_we_have_is_taken() {
             policies(vec![unknown.clone(), pack(&config), pack(&proto::random::Random::default())]);
     });
 
-    assert_eq!(cluster.load_balancing, LoadBalancing::LeastRequest { choices: NonZeroU32::new(5).expect("5") });
+    assert_eq!(
+        cluster.load_balancing,
+        LoadBalancing::LeastRequest {
+            choices: NonZeroU32::new(5).expect("5"),
+            active_request_bias: 1.0,
+            slow_start: None
+        }
+    );
     assert_eq!(ignored, ["load_balancing_policy.policies[0].typed_extension_config"]);
     refused(|m| m.load_balancing_policy = policies(vec![unknown]), "load_balancing_policy.policies", "a.RingHash");
 }
@@ -250,9 +254,7 @@ fn a_bare_cluster_has_the_documented_defaults() {
     assert_eq!(
         *cluster,
         Cluster {
-            name: arc("a"),
-            discovery: Discovery::Static(Vec::new()),
-            load_balancing: LoadBalancing::RoundRobin,
+            load_balancing: LoadBalancing::ROUND_ROBIN,
             connect_timeout: Duration::from_secs(5),
             protocol: UpstreamProtocol::Http1,
             idle_timeout: None,
@@ -261,9 +263,11 @@ fn a_bare_cluster_has_the_documented_defaults() {
                 max_connections: 1024,
                 max_pending_requests: 1024,
                 max_requests: 1024,
-                max_retries: 3
+                max_retries: 3,
+                ..Thresholds::default()
             },
             outlier_detection: None,
+            ..Cluster::new(arc("a"), Discovery::Static(Vec::new()))
         }
     );
 }
@@ -280,6 +284,9 @@ fn an_empty_outlier_detection_has_the_documented_defaults() {
         base_ejection_time: Duration::from_secs(30),
         max_ejection_time: Duration::from_secs(300),
         max_ejection_percent: 10,
+        // Rates are watched unless they are switched off.
+        success_rate: Some(SuccessRate { min_hosts: 5, request_volume: 100, stdev_factor_thousandths: 1900 }),
+        ..OutlierDetection::default()
     };
     assert_eq!(cluster.outlier_detection, Some(expected));
 }
@@ -304,23 +311,6 @@ fn outlier_detection_out_of_range() {
         outlier(|m| m.max_ejection_time = Some(proto::Duration { seconds: 1, nanos: 0 })),
         "outlier_detection.max_ejection_time",
         "shorter",
-    );
-}
-
-#[test]
-fn limits_for_each_host_and_retry_budgets() {
-    let breakers = |change: fn(&mut cluster::CircuitBreakers)| {
-        move |m: &mut cluster::Cluster| change(m.circuit_breakers.as_mut().expect("the sample has them"))
-    };
-    refused(
-        breakers(|m| m.per_host_thresholds.push(Default::default())),
-        "circuit_breakers.per_host_thresholds",
-        "not supported yet",
-    );
-    refused(
-        breakers(|m| m.thresholds[0].retry_budget = Some(Default::default())),
-        "circuit_breakers.thresholds[0].retry_budget",
-        "not supported yet",
     );
 }
 
@@ -474,16 +464,6 @@ fn an_unknown_health() {
 }
 
 #[test]
-fn load_that_is_to_be_dropped() {
-    let overload = endpoint::cluster_load_assignment::policy::DropOverload {
-        category: "c".into(),
-        drop_percentage: Some(proto::types::FractionalPercent { numerator: 1, denominator: 0 }),
-    };
-    let policy = endpoint::cluster_load_assignment::Policy { drop_overloads: vec![overload], ..Default::default() };
-    refused_endpoints(|m| m.policy = Some(policy), "policy.drop_overloads[0]", "not supported yet");
-}
-
-#[test]
 fn a_timed_out_endpoint_is_unhealthy() {
     let mut message = endpoints::encode(&sample::endpoints());
     message.endpoints[0].lb_endpoints[0].health_status = core::HealthStatus::Timeout.into();
@@ -530,7 +510,7 @@ fn a_certificate_that_lies_in_a_file() {
     refused_secret(
         certificate(|m| m.private_key = Some(file)),
         "tls_certificate.private_key.filename",
-        "not supported yet",
+        "write it inline",
     );
 }
 

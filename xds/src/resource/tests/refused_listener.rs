@@ -2,13 +2,14 @@
 
 use prost::{Message, Name};
 
-use super::{arc, assert_refused, decode, sample};
+use super::{arc, assert_refused, decode, governed, sample};
 use crate::name::ResourceType;
 use crate::proto::hcm::{self, HttpConnectionManager, http_connection_manager as parts};
 use crate::proto::{self, Any, UInt32Value, core, cors, fault, listener, router, tcp_proxy, tls};
 use crate::resource::Resource;
 use crate::resource::extension::pack;
-use crate::resource::listener::{HttpFilter, ListenerKind, NetworkFilter, ServerHeader, encode};
+use crate::resource::filter::FilterConfig;
+use crate::resource::listener::{ListenerKind, NetworkFilter, ServerHeader, encode};
 
 fn changed(change: impl FnOnce(&mut listener::Listener)) -> listener::Listener {
     let mut message = encode::encode(&sample::listener());
@@ -284,15 +285,18 @@ fn an_unknown_http_filter_that_is_optional_is_passed_over() {
     let (manager, ignored) =
         accepted(|m| m.http_filters.insert(1, hcm::HttpFilter { is_optional: true, ..http_filter(unknown()) }));
 
-    assert_eq!(manager.http_filters, [HttpFilter::Fault, HttpFilter::Cors]);
+    assert_eq!(manager.http_filters, sample::http_filters());
     assert_eq!(ignored, [format!("{MANAGER}.http_filters[1]")]);
 }
 
 #[test]
 fn a_filter_twice() {
     refused_manager(
-        |m| m.http_filters.insert(1, http_filter(pack(&fault::HttpFault::default()))),
-        ".http_filters[1]",
+        |m| {
+            let again = hcm::HttpFilter { name: m.http_filters[0].name.clone(), ..http_filter(pack(&cors::Cors {})) };
+            m.http_filters.insert(1, again);
+        },
+        ".http_filters[1].name",
         "twice",
     );
 }
@@ -300,11 +304,44 @@ fn a_filter_twice() {
 #[test]
 fn a_fault_for_a_whole_listener() {
     let fault = fault::HttpFault { upstream_cluster: "a".into(), ..Default::default() };
-    refused_manager(
-        |m| m.http_filters[0] = http_filter(pack(&fault)),
-        ".http_filters[0].typed_config",
-        "not supported yet",
-    );
+    let (manager, ignored) = accepted(|m| m.http_filters[0] = http_filter(pack(&fault)));
+
+    let FilterConfig::Fault(fault) = &manager.http_filters[0].config else { panic!("it is a fault") };
+    assert_eq!((&*manager.http_filters[0].name, fault.upstream_cluster.as_deref()), ("f", Some("a")));
+    assert_eq!(ignored, Vec::<String>::new());
+}
+
+#[test]
+fn a_filter_that_waits_for_a_route_to_switch_it_on() {
+    let (manager, ignored) = accepted(|m| {
+        m.http_filters[0].disabled = true;
+        m.http_filters.insert(1, hcm::HttpFilter { disabled: true, ..http_filter(unknown()) });
+    });
+
+    assert_eq!(manager.http_filters.iter().map(|f| f.disabled).collect::<Vec<_>>(), [true, false]);
+    // No route can switch on what we do not have.
+    assert_eq!(ignored, [format!("{MANAGER}.http_filters[1]")]);
+}
+
+#[test]
+fn a_filter_without_a_name() {
+    refused_manager(|m| m.http_filters[0].name.clear(), ".http_filters[0].name", "is required");
+}
+
+#[test]
+fn what_is_for_routes_is_not_for_listeners() {
+    use proto::{ratelimit::RateLimitPerRoute, stateful_session::StatefulSessionPerRoute};
+    for any in [
+        pack(&cors::CorsPolicy::default()),
+        pack(&RateLimitPerRoute::default()),
+        pack(&StatefulSessionPerRoute::default()),
+    ] {
+        refused_manager(
+            |m| m.http_filters[0] = http_filter(any.clone()),
+            ".http_filters[0].typed_config",
+            "for routes, not for a listener",
+        );
+    }
 }
 
 #[test]
@@ -393,4 +430,16 @@ fn an_api_listener_with_chains_or_without_a_manager() {
     assert_refused(ResourceType::Listener, &message, "api_listener.api_listener", "a.Wasm");
     message.api_listener = Some(Default::default());
     assert_refused(ResourceType::Listener, &message, "api_listener.api_listener", "is required");
+}
+
+#[test]
+fn a_word_of_ours_that_is_neither_yes_nor_no() {
+    use proto::value::Kind;
+    let mut message = encode::encode(&governed::listener());
+    let metadata = message.metadata.as_mut().expect("the governed listener is silent");
+    let ours = metadata.filter_metadata.get_mut("tidegate").expect("ours");
+    ours.fields.insert("error_header".into(), proto::Value { kind: Some(Kind::StringValue("no".into())) });
+
+    let at = "metadata.filter_metadata[\"tidegate\"].error_header";
+    assert_refused(ResourceType::Listener, &message, at, "neither true nor false");
 }

@@ -3,7 +3,7 @@
 use super::{arc, assert_refused, decode, sample};
 use crate::name::ResourceType;
 use crate::proto::route::{self, RouteAction, RouteConfiguration, VirtualHost, route_action};
-use crate::proto::{Any, UInt32Value, core, cors, fault, matcher, types};
+use crate::proto::{Any, UInt32Value, core, cors, matcher, types};
 use crate::resource::extension::pack;
 use crate::resource::matcher::decode::REGEX_SIZE_BYTES_MAX;
 use crate::resource::route::{ClusterSpecifier, RouteAction as Typed, encode};
@@ -285,12 +285,12 @@ fn a_total_that_is_not_the_sum() {
 }
 
 #[test]
-fn a_split_by_a_header() {
+fn a_split_by_something_that_is_no_header() {
     use route::weighted_cluster::RandomValueSpecifier;
     refused_split(
-        |m| m.random_value_specifier = Some(RandomValueSpecifier::HeaderName("x".into())),
+        |m| m.random_value_specifier = Some(RandomValueSpecifier::HeaderName("a b".into())),
         ".header_name",
-        "not supported yet",
+        "not a header name",
     );
 }
 
@@ -517,7 +517,7 @@ fn a_direct_response_that_is_none() {
             ..Default::default()
         });
     });
-    refused(file, &format!("{at}.body.filename"), "not supported yet");
+    refused(file, &format!("{at}.body.filename"), "write it inline");
     let long = respond(|m| {
         let specifier = Some(core::data_source::Specifier::InlineString("x".repeat(4097)));
         m.body = Some(core::DataSource { specifier, ..Default::default() });
@@ -526,12 +526,11 @@ fn a_direct_response_that_is_none() {
 }
 
 #[test]
-fn a_route_that_configures_a_filter() {
-    let cors = cors::CorsPolicy { allow_methods: "GET".into(), ..Default::default() };
-    let fault = fault::HttpFault { upstream_cluster: "a".into(), ..Default::default() };
-    let unknown = Any { type_url: "type.googleapis.com/xds.type.v3.TypedStruct".into(), value: Vec::new() };
-    for (any, reason) in [(pack(&cors), "not supported yet"), (pack(&fault), "not supported yet"), (unknown, "untyped")]
-    {
+fn a_route_that_configures_a_filter_that_we_do_not_have() {
+    let wasm = Any { type_url: "type.googleapis.com/a.Wasm".into(), value: Vec::new() };
+    let untyped = Any { type_url: "type.googleapis.com/xds.type.v3.TypedStruct".into(), value: Vec::new() };
+    let listed = pack(&cors::Cors {});
+    for (any, reason) in [(wasm, "a.Wasm"), (untyped, "untyped"), (listed, "for a listener, not for routes")] {
         refused_route(
             |m| drop(m.typed_per_filter_config.insert("f".into(), any.clone())),
             "typed_per_filter_config[\"f\"]",
@@ -541,6 +540,16 @@ fn a_route_that_configures_a_filter() {
         refused_host(
             |m| drop(m.typed_per_filter_config.insert("f".into(), pack(&wrapped))),
             "typed_per_filter_config[\"f\"].config",
+            reason,
+        );
+        refused_split(
+            |m| drop(m.clusters[1].typed_per_filter_config.insert("f".into(), any.clone())),
+            ".clusters[1].typed_per_filter_config[\"f\"]",
+            reason,
+        );
+        refused(
+            |m| drop(m.typed_per_filter_config.insert("f".into(), any.clone())),
+            "typed_per_filter_config[\"f\"]",
             reason,
         );
     }
@@ -610,4 +619,122 @@ fn a_new_style_stream_duration_takes_the_timeout_out_of_force() {
     #[expect(deprecated, reason = "what this test is about")]
     let max = action.max_grpc_timeout;
     assert_eq!(max.map(|d| d.seconds), Some(3));
+}
+
+#[test]
+fn a_split_is_drawn_by_chance_by_hash_or_by_a_header() {
+    use crate::resource::route::WeightDraw;
+    use route::weighted_cluster::RandomValueSpecifier;
+    let draw = |specifier: Option<RandomValueSpecifier>| {
+        let message = changed(|m| {
+            if let Some(route::route::Action::Route(action)) = &mut m.virtual_hosts[0].routes[0].action
+                && let Some(route_action::ClusterSpecifier::WeightedClusters(split)) = &mut action.cluster_specifier
+            {
+                split.random_value_specifier = specifier;
+            }
+        });
+        match decode(ResourceType::Route, &message).expect("valid").resource {
+            crate::resource::Resource::Route(routes) => match &routes.virtual_hosts[0].routes[0].action {
+                Typed::Forward(forward) => match &forward.cluster {
+                    ClusterSpecifier::Weighted(split) => split.draw.clone(),
+                    other => panic!("it splits: {other:?}"),
+                },
+                other => panic!("it forwards: {other:?}"),
+            },
+            other => panic!("routes come back: {other:?}"),
+        }
+    };
+    let by_hash = |value: bool| Some(RandomValueSpecifier::UseHashPolicy(crate::proto::BoolValue { value }));
+
+    assert_eq!(draw(None), WeightDraw::Random);
+    assert_eq!(draw(by_hash(false)), WeightDraw::Random);
+    assert_eq!(draw(by_hash(true)), WeightDraw::Hash);
+    assert_eq!(draw(Some(RandomValueSpecifier::HeaderName("X-Draw".into()))), WeightDraw::Header(arc("x-draw")));
+}
+
+#[test]
+fn a_mirror_that_takes_back_what_it_gave() {
+    use crate::proto::mutation_rules::{HeaderMutation, header_mutation::Action};
+    let mutations = |actions: Vec<Action>| {
+        move |m: &mut RouteAction| {
+            m.request_mirror_policies[0].request_headers_mutations =
+                actions.into_iter().map(|action| HeaderMutation { action: Some(action) }).collect();
+        }
+    };
+    let at = ".request_mirror_policies[0].request_headers_mutations";
+    let add = || Action::Append(text("X-A", "1"));
+    refused_action(
+        mutations(vec![add(), Action::Remove("x-a".into())]),
+        &format!("{at}[1].remove"),
+        "removed after it was added",
+    );
+    refused_action(
+        mutations(vec![Action::RemoveOnMatch(Default::default())]),
+        &format!("{at}[0].remove_on_match"),
+        "not supported yet",
+    );
+    refused_action(mutations(vec![Action::Remove("Host".into())]), &format!("{at}[0].remove"), "cannot be changed");
+    let (removes_another, at_host) = (mutations(vec![add(), Action::Remove("x-b".into())]), ".host_rewrite_literal");
+    let message = changed(|m| {
+        if let Some(route::route::Action::Route(action)) = &mut m.virtual_hosts[0].routes[0].action {
+            removes_another(action);
+        }
+    });
+    assert!(decode(ResourceType::Route, &message).is_ok());
+    refused_action(
+        |m| m.request_mirror_policies[0].host_rewrite_literal = "a\nb".into(),
+        &format!(".request_mirror_policies[0]{at_host}"),
+        "control character",
+    );
+}
+
+#[test]
+fn a_retry_that_waits_for_no_header() {
+    use route::retry_policy::{RateLimitedRetryBackOff, ResetHeader};
+    refused_retry(
+        |m| m.rate_limited_retry_back_off = Some(RateLimitedRetryBackOff::default()),
+        "rate_limited_retry_back_off.reset_headers",
+        "is required",
+    );
+    let header = |name: &str, format: i32| RateLimitedRetryBackOff {
+        reset_headers: vec![ResetHeader { name: name.into(), format }],
+        max_interval: None,
+    };
+    let at = "rate_limited_retry_back_off.reset_headers[0]";
+    refused_retry(
+        |m| m.rate_limited_retry_back_off = Some(header("a b", 0)),
+        &format!("{at}.name"),
+        "not a header name",
+    );
+    refused_retry(|m| m.rate_limited_retry_back_off = Some(header("a", 2)), &format!("{at}.format"), "2 is not known");
+    refused_retry(|m| m.retriable_headers.push(Default::default()), "retriable_headers[0].name", "is required");
+}
+
+#[test]
+fn a_cookie_attribute_that_begins_another() {
+    use route_action::hash_policy::{Cookie, CookieAttribute, PolicySpecifier};
+    refused_action(
+        |m| {
+            let attributes = vec![CookieAttribute { name: "SameSite".into(), value: "Lax; Secure".into() }];
+            let cookie = Cookie { name: "user".into(), attributes, ..Default::default() };
+            m.hash_policy[0].policy_specifier = Some(PolicySpecifier::Cookie(cookie));
+        },
+        ".hash_policy[0].cookie.attributes[0].value",
+        "semicolon",
+    );
+}
+
+#[test]
+fn a_set_of_requests_without_a_name_or_a_condition() {
+    refused_host(
+        |m| m.virtual_clusters.push(route::VirtualCluster { name: "a".into(), headers: Vec::new() }),
+        "virtual_clusters[0].headers",
+        "is required",
+    );
+    let headers = vec![route::HeaderMatcher { name: ":method".into(), ..Default::default() }];
+    refused_host(
+        |m| m.virtual_clusters.push(route::VirtualCluster { name: String::new(), headers }),
+        "virtual_clusters[0].name",
+        "is required",
+    );
 }

@@ -9,56 +9,30 @@ use crate::resource::cluster::{
     Cluster, Discovery, DnsEndpoint, LoadBalancing, OutlierDetection, Thresholds, UpstreamProtocol,
 };
 use crate::resource::endpoint::{ClusterLoadAssignment, Endpoint, Health, Locality, LocalityEndpoints};
+use crate::resource::filter::{self, FilterConfig, HttpFilter};
 use crate::resource::listener::{
-    Codec, Direction, FilterChain, FilterChainMatch, HttpConnectionManager, HttpFilter, Listener, ListenerKind,
-    NetworkFilter, RouteSource, ServerHeader, SocketListener, TcpProxy,
+    Codec, Direction, FilterChain, FilterChainMatch, HttpConnectionManager, Listener, ListenerKind, NetworkFilter,
+    RouteSource, ServerHeader, SocketListener, TcpProxy,
 };
 use crate::resource::matcher::{Fraction, HeaderCondition, HeaderMatcher, StringMatcher};
 use crate::resource::route::{
-    AppendAction, ClusterSpecifier, DirectResponse, Forward, HashPolicy, HashSource, HeaderAddition, HeaderMutations,
-    HostRewrite, Mirror, PathMatcher, PathRewrite, Redirect, RedirectPath, RetryOn, RetryPolicy, Route, RouteAction,
-    RouteConfiguration, RouteMatch, Upgrade, VirtualHost, WeightedCluster, WeightedClusters,
+    AppendAction, ClusterSpecifier, DirectResponse, Forward, HashPolicy, HashSource, HeaderAddition, Mirror,
+    PathMatcher, Redirect, RedirectPath, RetryOn, RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch,
+    Upgrade, VirtualHost, WeightedCluster, WeightedClusters,
 };
 use crate::resource::secret::{Secret, SecretKind};
 
 pub(super) fn forward(cluster: ClusterSpecifier) -> Forward {
-    Forward {
-        cluster,
-        cluster_not_found_status: 503,
-        path_rewrite: PathRewrite::Keep,
-        host_rewrite: HostRewrite::Keep,
-        append_x_forwarded_host: false,
-        timeout: Some(Duration::from_secs(15)),
-        idle_timeout: None,
-        max_stream_duration: None,
-        grpc_timeout_max: None,
-        upgrades: Vec::new(),
-        retry: None,
-        mirrors: Vec::new(),
-        hash_policy: Vec::new(),
-    }
+    Forward { timeout: Some(Duration::from_secs(15)), ..Forward::to(cluster) }
 }
 
 fn route(name: &str, path: PathMatcher, action: RouteAction) -> Route {
     let matches = RouteMatch { path, headers: Vec::new(), query_parameters: Vec::new(), grpc: false, fraction: None };
-    Route {
-        name: arc(name),
-        matches,
-        action,
-        request_headers: HeaderMutations::default(),
-        response_headers: HeaderMutations::default(),
-        source: None,
-    }
+    Route { name: arc(name), ..Route::new(matches, action) }
 }
 
 fn weighted(name: &str, weight: u32) -> WeightedCluster {
-    WeightedCluster {
-        name: arc(name),
-        weight,
-        request_headers: HeaderMutations::default(),
-        response_headers: HeaderMutations::default(),
-        host_rewrite: None,
-    }
+    WeightedCluster { name: arc(name), weight, ..WeightedCluster::default() }
 }
 
 /// Three routes: a split with everything, a redirect, a direct response.
@@ -75,11 +49,12 @@ pub(super) fn routes() -> RouteConfiguration {
             back_off_max: Duration::from_millis(250),
             avoid_previous_hosts: true,
             host_selection_attempts: 3,
+            ..RetryPolicy::default()
         }),
         mirrors: vec![Mirror {
-            cluster: arc("outbound|9080|v3|reviews"),
             fraction: Fraction { numerator: 1, denominator: 1_000_000 },
             shadow_host_suffix: true,
+            ..Mirror::to(arc("outbound|9080|v3|reviews"))
         }],
         hash_policy: vec![HashPolicy { source: HashSource::SourceIp, terminal: true }],
         upgrades: vec![Upgrade { kind: arc("websocket"), enabled: true }],
@@ -140,12 +115,20 @@ pub(super) fn routes() -> RouteConfiguration {
     }
 }
 
+/// The two that every control plane lists.
+pub(super) fn http_filters() -> Vec<HttpFilter> {
+    vec![
+        HttpFilter { name: arc(filter::FAULT), disabled: false, config: FilterConfig::Fault(Arc::default()) },
+        HttpFilter { name: arc(filter::CORS), disabled: false, config: FilterConfig::Cors(None) },
+    ]
+}
+
 fn manager(routes: RouteSource) -> HttpConnectionManager {
     HttpConnectionManager {
         stat_prefix: arc("outbound_9080"),
         codec: Codec::Auto,
         routes,
-        http_filters: vec![HttpFilter::Fault, HttpFilter::Cors],
+        http_filters: http_filters(),
         upgrades: vec![Upgrade { kind: arc("websocket"), enabled: true }],
         stream_idle_timeout: None,
         idle_timeout: Some(Duration::from_secs(60)),
@@ -193,6 +176,7 @@ pub(super) fn listener() -> Listener {
             detection_timeout: Some(Duration::from_secs(1)),
         })),
         direction: Direction::Outbound,
+        error_header: true,
     }
 }
 
@@ -202,6 +186,7 @@ pub(super) fn api_listener() -> Listener {
         name: arc("reviews:9080"),
         kind: ListenerKind::Api(Box::new(manager(RouteSource::Inline(Arc::new(routes()))))),
         direction: Direction::Unspecified,
+        error_header: true,
     }
 }
 
@@ -211,9 +196,7 @@ fn two() -> NonZeroU32 {
 
 pub(super) fn cluster() -> Cluster {
     Cluster {
-        name: arc("outbound|9080|v1|reviews"),
-        discovery: Discovery::Eds { service_name: arc("reviews-v1") },
-        load_balancing: LoadBalancing::LeastRequest { choices: two() },
+        load_balancing: LoadBalancing::LEAST_REQUEST,
         connect_timeout: Duration::from_millis(250),
         protocol: UpstreamProtocol::Http2,
         idle_timeout: Some(Duration::from_secs(300)),
@@ -226,7 +209,9 @@ pub(super) fn cluster() -> Cluster {
             base_ejection_time: Duration::from_secs(30),
             max_ejection_time: Duration::from_secs(60),
             max_ejection_percent: 50,
+            ..OutlierDetection::default()
         }),
+        ..Cluster::new(arc("outbound|9080|v1|reviews"), Discovery::Eds { service_name: arc("reviews-v1") })
     }
 }
 
@@ -255,7 +240,7 @@ pub(super) fn endpoints() -> ClusterLoadAssignment {
         weight: Some(two()),
         endpoints: vec![endpoint],
     };
-    ClusterLoadAssignment { cluster_name: arc("reviews-v1"), localities: vec![locality] }
+    ClusterLoadAssignment { localities: vec![locality], ..ClusterLoadAssignment::empty(arc("reviews-v1")) }
 }
 
 pub(super) const KEY: &[u8] = b"-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n";

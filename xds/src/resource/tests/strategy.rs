@@ -1,5 +1,10 @@
 //! Strategies for proptest: any resource that the types and their documentation allow.
 
+mod cluster;
+mod filter;
+
+pub(super) use cluster::{cluster, endpoints};
+
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -11,21 +16,18 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use super::sample::{CHAIN, KEY};
-use crate::resource::cluster::{
-    Cluster, Discovery, DnsEndpoint, LoadBalancing, OutlierDetection, Thresholds, UpstreamProtocol,
-};
-use crate::resource::endpoint::{ClusterLoadAssignment, Endpoint, Health, Locality, LocalityEndpoints};
 use crate::resource::listener::{
-    Codec, Direction, FilterChain, FilterChainMatch, HttpConnectionManager, HttpFilter, Listener, ListenerKind,
-    NetworkFilter, RouteSource, ServerHeader, SocketListener, TcpProxy,
+    Codec, Direction, FilterChain, FilterChainMatch, HttpConnectionManager, Listener, ListenerKind, NetworkFilter,
+    RouteSource, ServerHeader, SocketListener, TcpProxy,
 };
 use crate::resource::matcher::{
     Fraction, HeaderCondition, HeaderMatcher, QueryParameterCondition, QueryParameterMatcher, StringMatcher,
 };
 use crate::resource::route::{
     AppendAction, ClusterSpecifier, DirectResponse, Forward, HashPolicy, HashSource, HeaderAddition, HeaderMutations,
-    HostRewrite, Mirror, PathMatcher, PathRewrite, Redirect, RedirectPath, RetryOn, RetryPolicy, Route, RouteAction,
-    RouteConfiguration, RouteMatch, Upgrade, VirtualHost, WeightedCluster, WeightedClusters,
+    HostRewrite, Mirror, PathMatcher, PathRewrite, RateLimitedBackOff, Redirect, RedirectPath, ResetHeader, RetryOn,
+    RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch, Upgrade, VirtualCluster, VirtualHost, WeightDraw,
+    WeightedCluster, WeightedClusters,
 };
 use crate::resource::secret::{Secret, SecretKind};
 
@@ -85,27 +87,32 @@ fn string_matcher() -> impl Strategy<Value = StringMatcher> {
     ]
 }
 
-fn header_matcher() -> impl Strategy<Value = HeaderMatcher> {
+fn header_matcher() -> BoxedStrategy<HeaderMatcher> {
     let name = prop_oneof![header(), select(vec![":method", ":path", ":authority", ":scheme"]).prop_map(Arc::from)];
     let condition = prop_oneof![
         any::<bool>().prop_map(HeaderCondition::Present),
         string_matcher().prop_map(HeaderCondition::Value),
         (-9_i64..9, 10_i64..20).prop_map(|(start, end)| HeaderCondition::Range { start, end }),
     ];
-    (name, condition, any::<bool>(), any::<bool>()).prop_map(|(name, condition, invert, missing_as_empty)| {
-        HeaderMatcher { name, condition, invert, missing_as_empty }
-    })
+    (name, condition, any::<bool>(), any::<bool>())
+        .prop_map(|(name, condition, invert, missing_as_empty)| HeaderMatcher {
+            name,
+            condition,
+            invert,
+            missing_as_empty,
+        })
+        .boxed()
 }
 
-fn query_matcher() -> impl Strategy<Value = QueryParameterMatcher> {
+fn query_matcher() -> BoxedStrategy<QueryParameterMatcher> {
     let condition = prop_oneof![
         any::<bool>().prop_map(QueryParameterCondition::Present),
         string_matcher().prop_map(QueryParameterCondition::Value),
     ];
-    (name(), condition).prop_map(|(name, condition)| QueryParameterMatcher { name, condition })
+    (name(), condition).prop_map(|(name, condition)| QueryParameterMatcher { name, condition }).boxed()
 }
 
-fn mutations() -> impl Strategy<Value = HeaderMutations> {
+fn additions() -> BoxedStrategy<Vec<HeaderAddition>> {
     let append = select(vec![
         AppendAction::AppendIfExistsOrAdd,
         AppendAction::AddIfAbsent,
@@ -114,7 +121,11 @@ fn mutations() -> impl Strategy<Value = HeaderMutations> {
     ]);
     let addition = (text("[A-Z]-[A-Za-z]{0,4}"), value(), append, any::<bool>())
         .prop_map(|(name, value, append, keep_empty)| HeaderAddition { name, value, append, keep_empty });
-    (vec(header(), 0..2), vec(addition, 0..3)).prop_map(|(remove, add)| HeaderMutations { remove, add })
+    vec(addition, 0..3).boxed()
+}
+
+fn mutations() -> BoxedStrategy<HeaderMutations> {
+    (vec(header(), 0..2), additions()).prop_map(|(remove, add)| HeaderMutations { remove, add }).boxed()
 }
 
 fn path_matcher() -> impl Strategy<Value = PathMatcher> {
@@ -129,35 +140,40 @@ fn path_matcher() -> impl Strategy<Value = PathMatcher> {
     ]
 }
 
-fn route_match() -> impl Strategy<Value = RouteMatch> {
-    (path_matcher(), vec(header_matcher(), 0..3), vec(query_matcher(), 0..2), any::<bool>(), of(fraction())).prop_map(
-        |(path, headers, query_parameters, grpc, fraction)| RouteMatch {
+fn route_match() -> BoxedStrategy<RouteMatch> {
+    (path_matcher(), vec(header_matcher(), 0..3), vec(query_matcher(), 0..2), any::<bool>(), of(fraction()))
+        .prop_map(|(path, headers, query_parameters, grpc, fraction)| RouteMatch {
             path,
             headers,
             query_parameters,
             grpc,
             fraction,
-        },
-    )
+        })
+        .boxed()
 }
 
-fn cluster_specifier() -> impl Strategy<Value = ClusterSpecifier> {
-    let member = (name(), 1_u32..1000, mutations(), mutations(), of(name())).prop_map(
-        |(name, weight, request_headers, response_headers, host_rewrite)| WeightedCluster {
+/// Boxed, like others below: a strategy is as large as all its parts, and a thread's stack is not.
+fn cluster_specifier() -> BoxedStrategy<ClusterSpecifier> {
+    let member = (name(), 1_u32..1000, mutations(), mutations(), of(name()), filter::overrides()).prop_map(
+        |(name, weight, request_headers, response_headers, host_rewrite, filters)| WeightedCluster {
             name,
             weight,
             request_headers,
             response_headers,
             host_rewrite,
+            filters,
         },
     );
+    let draw = prop_oneof![Just(WeightDraw::Random), Just(WeightDraw::Hash), header().prop_map(WeightDraw::Header)];
     prop_oneof![
         name().prop_map(ClusterSpecifier::Cluster),
         header().prop_map(ClusterSpecifier::ClusterHeader),
-        vec(member, 1..4).prop_map(|members| {
-            ClusterSpecifier::Weighted(WeightedClusters::new(members).expect("each weight is above zero"))
+        (vec(member, 1..4), draw).prop_map(|(members, draw)| {
+            let clusters = WeightedClusters::new(members).expect("each weight is above zero");
+            ClusterSpecifier::Weighted(WeightedClusters { draw, ..clusters })
         }),
     ]
+    .boxed()
 }
 
 fn rewrites() -> impl Strategy<Value = (PathRewrite, HostRewrite)> {
@@ -180,7 +196,7 @@ fn upgrades() -> impl Strategy<Value = Vec<Upgrade>> {
         .prop_map(|(kinds, enabled)| kinds.into_iter().map(|k| Upgrade { kind: k.into(), enabled }).collect())
 }
 
-fn retry() -> impl Strategy<Value = RetryPolicy> {
+fn retry() -> BoxedStrategy<RetryPolicy> {
     let conditions = vec![
         RetryOn::FiveXx,
         RetryOn::Cancelled,
@@ -194,59 +210,70 @@ fn retry() -> impl Strategy<Value = RetryPolicy> {
         RetryOn::ResetBeforeRequest,
         RetryOn::ResourceExhausted,
         RetryOn::Retriable4xx,
+        RetryOn::RetriableHeaders,
         RetryOn::RetriableStatusCodes,
         RetryOn::Unavailable,
     ];
     let back_off = (positive(), duration());
+    let reset = (header(), any::<bool>()).prop_map(|(name, unix_timestamp)| ResetHeader { name, unix_timestamp });
+    let rate_limited = (vec(reset, 1..3), positive()).prop_map(|(headers, max)| RateLimitedBackOff { headers, max });
+    let headers = (vec(header_matcher(), 0..2), vec(header_matcher(), 0..2));
     (
-        subsequence(conditions, 0..=14),
+        subsequence(conditions, 0..=15),
         0_u32..9,
-        of(positive()),
+        (of(positive()), of(positive())),
         vec(100_u16..600, 0..3),
-        back_off,
+        (back_off, of(rate_limited), headers),
         any::<bool>(),
         1_u32..9,
     )
-        .prop_map(|(retry_on, num_retries, per_try_timeout, status_codes, (base, more), avoid, attempts)| {
-            RetryPolicy {
-                retry_on,
-                num_retries,
-                per_try_timeout,
-                status_codes,
-                back_off_base: base,
-                back_off_max: base + more,
-                avoid_previous_hosts: avoid,
-                host_selection_attempts: attempts,
-            }
+        .prop_map(|(retry_on, num_retries, per_try, status_codes, more, avoid, attempts)| RetryPolicy {
+            retry_on,
+            num_retries,
+            per_try_timeout: per_try.0,
+            per_try_idle_timeout: per_try.1,
+            retriable_headers: more.2.0,
+            retriable_request_headers: more.2.1,
+            rate_limited_back_off: more.1,
+            status_codes,
+            back_off_base: more.0.0,
+            back_off_max: more.0.0 + more.0.1,
+            avoid_previous_hosts: avoid,
+            host_selection_attempts: attempts,
         })
+        .boxed()
 }
 
 fn mirror() -> impl Strategy<Value = Mirror> {
-    (name(), fraction(), any::<bool>()).prop_map(|(cluster, fraction, shadow_host_suffix)| Mirror {
-        cluster,
-        fraction,
-        shadow_host_suffix,
-    })
+    (name(), fraction(), any::<bool>(), mutations(), of(name())).prop_map(
+        |(cluster, fraction, shadow_host_suffix, request_headers, host_rewrite)| Mirror {
+            cluster,
+            fraction,
+            shadow_host_suffix,
+            request_headers,
+            host_rewrite,
+        },
+    )
 }
 
 fn hash_policy() -> impl Strategy<Value = HashPolicy> {
-    let source =
-        prop_oneof![
-            header().prop_map(HashSource::Header),
-            (text("[a-z]{1,5}"), of(duration()), text("[a-z/]{0,5}"))
-                .prop_map(|(name, ttl, path)| HashSource::Cookie { name, ttl, path }),
-            Just(HashSource::SourceIp),
-            name().prop_map(HashSource::QueryParameter),
-        ];
+    let source = prop_oneof![
+        header().prop_map(HashSource::Header),
+        (text("[a-z]{1,5}"), of(duration()), text("[a-z/]{0,5}"), vec((name(), maybe_empty()), 0..3))
+            .prop_map(|(name, ttl, path, attributes)| HashSource::Cookie { name, ttl, path, attributes }),
+        Just(HashSource::SourceIp),
+        name().prop_map(HashSource::QueryParameter),
+    ];
     (source, any::<bool>()).prop_map(|(source, terminal)| HashPolicy { source, terminal })
 }
 
-fn forward() -> impl Strategy<Value = Forward> {
+fn forward() -> BoxedStrategy<Forward> {
     let limits = (of(positive()), of(duration()), of(duration()), of(duration()));
     let lists = (upgrades(), of(retry()), vec(mirror(), 0..2), vec(hash_policy(), 0..2));
+    let limited = (filter::leased_actions(), any::<bool>());
     let status = select(vec![503_u16, 404, 500]);
-    (cluster_specifier(), status, rewrites(), any::<bool>(), limits, lists).prop_map(
-        |(cluster, status, (path_rewrite, host_rewrite), append, limits, lists)| {
+    (cluster_specifier(), status, rewrites(), any::<bool>(), limits, lists, limited)
+        .prop_map(|(cluster, status, (path_rewrite, host_rewrite), append, limits, lists, limited)| {
             let (timeout, idle_timeout, max_stream_duration, grpc_timeout_max) = limits;
             let (upgrades, retry, mirrors, hash_policy) = lists;
             Forward {
@@ -263,12 +290,14 @@ fn forward() -> impl Strategy<Value = Forward> {
                 retry,
                 mirrors,
                 hash_policy,
+                rate_limits: limited.0,
+                include_virtual_host_rate_limits: limited.1,
             }
-        },
-    )
+        })
+        .boxed()
 }
 
-fn redirect() -> impl Strategy<Value = Redirect> {
+fn redirect() -> BoxedStrategy<Redirect> {
     let path = prop_oneof![
         Just(RedirectPath::Keep),
         text("/[a-z?=]{0,6}").prop_map(RedirectPath::Full),
@@ -276,12 +305,19 @@ fn redirect() -> impl Strategy<Value = Redirect> {
         Just(RedirectPath::Regex { pattern: "(a)(b)".into(), substitution: r"\2\1\0".into() }),
     ];
     let scheme = of(select(vec!["http", "https"]).prop_map(Arc::from));
-    (scheme, of(name()), of(1_u16..), path, select(vec![301_u16, 302, 303, 307, 308]), any::<bool>()).prop_map(
-        |(scheme, host, port, path, status, strip_query)| Redirect { scheme, host, port, path, status, strip_query },
-    )
+    (scheme, of(name()), of(1_u16..), path, select(vec![301_u16, 302, 303, 307, 308]), any::<bool>())
+        .prop_map(|(scheme, host, port, path, status, strip_query)| Redirect {
+            scheme,
+            host,
+            port,
+            path,
+            status,
+            strip_query,
+        })
+        .boxed()
 }
 
-fn action() -> impl Strategy<Value = RouteAction> {
+fn action() -> BoxedStrategy<RouteAction> {
     prop_oneof![
         4 => forward().prop_map(|forward| RouteAction::Forward(Box::new(forward))),
         1 => redirect().prop_map(|redirect| RouteAction::Redirect(Box::new(redirect))),
@@ -290,36 +326,48 @@ fn action() -> impl Strategy<Value = RouteAction> {
             RouteAction::DirectResponse(DirectResponse { status, body: body.repeat(times).into() })
         }),
     ]
+    .boxed()
 }
 
-fn route() -> impl Strategy<Value = Route> {
-    (maybe_empty(), route_match(), action(), mutations(), mutations(), of(name())).prop_map(
-        |(name, matches, action, request_headers, response_headers, source)| Route {
+fn route() -> BoxedStrategy<Route> {
+    let ours = (of(name()), filter::policies(), filter::overrides());
+    (maybe_empty(), route_match(), action(), mutations(), mutations(), ours)
+        .prop_map(|(name, matches, action, request_headers, response_headers, (source, policies, filters))| Route {
             name,
             matches,
             action,
             request_headers,
             response_headers,
             source,
-        },
-    )
+            policies,
+            filters,
+        })
+        .boxed()
 }
 
-fn virtual_host() -> impl Strategy<Value = VirtualHost> {
-    (vec(route(), 0..3), mutations(), mutations(), any::<bool>()).prop_map(
-        |(routes, request_headers, response_headers, include_request_attempt_count)| VirtualHost {
+fn virtual_host() -> BoxedStrategy<VirtualHost> {
+    let cluster = (name(), vec(header_matcher(), 1..3)).prop_map(|(name, headers)| VirtualCluster { name, headers });
+    let filters = (filter::overrides(), filter::leased_actions(), vec(cluster, 0..2));
+    (vec(route(), 0..3), mutations(), mutations(), any::<bool>(), filters)
+        .prop_map(|(routes, request_headers, response_headers, include_request_attempt_count, filters)| VirtualHost {
+            // Set by the configuration, where they have to differ.
+            name: "".into(),
+            domains: Vec::new(),
             routes,
             request_headers,
             response_headers,
             include_request_attempt_count,
-            ..VirtualHost::default()
-        },
-    )
+            filters: filters.0,
+            rate_limits: filters.1,
+            virtual_clusters: filters.2,
+        })
+        .boxed()
 }
 
-pub(super) fn routes() -> impl Strategy<Value = RouteConfiguration> {
-    (name(), vec(virtual_host(), 0..3), mutations(), mutations(), any::<bool>(), any::<bool>()).prop_map(
-        |(name, mut virtual_hosts, request_headers, response_headers, ignore_port, specific)| {
+pub(super) fn routes() -> BoxedStrategy<RouteConfiguration> {
+    let flags = (any::<bool>(), any::<bool>());
+    (name(), vec(virtual_host(), 0..3), mutations(), mutations(), flags, filter::overrides())
+        .prop_map(|(name, mut virtual_hosts, request_headers, response_headers, (ignore_port, specific), filters)| {
             for (i, host) in virtual_hosts.iter_mut().enumerate() {
                 host.name = format!("host-{i}").into();
                 let forms = [format!("h{i}"), format!("*.h{i}"), format!("*-x.h{i}"), format!("h{i}.*")];
@@ -335,9 +383,10 @@ pub(super) fn routes() -> impl Strategy<Value = RouteConfiguration> {
                 request_headers,
                 response_headers,
                 most_specific_header_mutations_wins: specific,
+                filters,
             }
-        },
-    )
+        })
+        .boxed()
 }
 
 fn server_header() -> impl Strategy<Value = ServerHeader> {
@@ -348,35 +397,36 @@ fn server_header() -> impl Strategy<Value = ServerHeader> {
     ]
 }
 
-fn manager() -> impl Strategy<Value = HttpConnectionManager> {
+fn manager() -> BoxedStrategy<HttpConnectionManager> {
     let source = prop_oneof![
         name().prop_map(RouteSource::Rds),
         routes().prop_map(|routes| RouteSource::Inline(Arc::new(routes))),
     ];
     let codec = select(vec![Codec::Auto, Codec::Http1, Codec::Http2]);
-    let filters = subsequence(vec![HttpFilter::Cors, HttpFilter::Fault], 0..=2);
     let limits = (of(positive()), of(positive()), of(positive()), of(positive()));
     let flags = (any::<bool>(), any::<bool>(), 0_u32..5);
-    (name(), codec, source, filters, upgrades(), limits, flags, server_header()).prop_map(
-        |(stat_prefix, codec, routes, http_filters, upgrades, limits, flags, server_header)| HttpConnectionManager {
-            stat_prefix,
-            codec,
-            routes,
-            http_filters,
-            upgrades,
-            stream_idle_timeout: limits.0,
-            idle_timeout: limits.1,
-            request_headers_timeout: limits.2,
-            request_timeout: limits.3,
-            use_remote_address: flags.0,
-            xff_num_trusted_hops: flags.2,
-            generate_request_id: flags.1,
-            server_header,
-        },
-    )
+    (name(), codec, source, filter::listed(), upgrades(), limits, flags, server_header())
+        .prop_map(|(stat_prefix, codec, routes, http_filters, upgrades, limits, flags, server_header)| {
+            HttpConnectionManager {
+                stat_prefix,
+                codec,
+                routes,
+                http_filters,
+                upgrades,
+                stream_idle_timeout: limits.0,
+                idle_timeout: limits.1,
+                request_headers_timeout: limits.2,
+                request_timeout: limits.3,
+                use_remote_address: flags.0,
+                xff_num_trusted_hops: flags.2,
+                generate_request_id: flags.1,
+                server_header,
+            }
+        })
+        .boxed()
 }
 
-fn chain() -> impl Strategy<Value = FilterChain> {
+fn chain() -> BoxedStrategy<FilterChain> {
     let range = prop_oneof![
         (any::<std::net::Ipv4Addr>(), 0_u8..=32).prop_map(|(ip, len)| (IpAddr::from(ip), len)),
         (any::<std::net::Ipv6Addr>(), 0_u8..=128).prop_map(|(ip, len)| (IpAddr::from(ip), len)),
@@ -393,21 +443,23 @@ fn chain() -> impl Strategy<Value = FilterChain> {
         manager().prop_map(|manager| NetworkFilter::Http(Box::new(manager))),
         tcp.prop_map(NetworkFilter::Tcp),
     ];
-    (maybe_empty(), matches, filter).prop_map(|(name, (prefix_ranges, server_names, transport, alpn), filter)| {
-        let matches = FilterChainMatch {
-            destination_port: None,
-            prefix_ranges,
-            server_names,
-            transport_protocol: transport,
-            application_protocols: alpn,
-        };
-        FilterChain { name, matches, filter }
-    })
+    (maybe_empty(), matches, filter)
+        .prop_map(|(name, (prefix_ranges, server_names, transport, alpn), filter)| {
+            let matches = FilterChainMatch {
+                destination_port: None,
+                prefix_ranges,
+                server_names,
+                transport_protocol: transport,
+                application_protocols: alpn,
+            };
+            FilterChain { name, matches, filter }
+        })
+        .boxed()
 }
 
-fn socket() -> impl Strategy<Value = SocketListener> {
-    (address(), any::<bool>(), any::<bool>(), vec(chain(), 1..3), of(chain()), of(duration())).prop_map(
-        |(address, bind_to_port, use_original_dst, mut chains, default_filter_chain, detection_timeout)| {
+fn socket() -> BoxedStrategy<SocketListener> {
+    (address(), any::<bool>(), any::<bool>(), vec(chain(), 1..3), of(chain()), of(duration()))
+        .prop_map(|(address, bind_to_port, use_original_dst, mut chains, default_filter_chain, detection_timeout)| {
             for (port, chain) in (1..).zip(&mut chains) {
                 // What makes them different from each other.
                 chain.matches.destination_port = Some(port);
@@ -420,8 +472,8 @@ fn socket() -> impl Strategy<Value = SocketListener> {
                 default_filter_chain,
                 detection_timeout,
             }
-        },
-    )
+        })
+        .boxed()
 }
 
 pub(super) fn listener() -> impl Strategy<Value = Listener> {
@@ -430,85 +482,12 @@ pub(super) fn listener() -> impl Strategy<Value = Listener> {
         1 => manager().prop_map(|manager| ListenerKind::Api(Box::new(manager))),
     ];
     let direction = select(vec![Direction::Unspecified, Direction::Inbound, Direction::Outbound]);
-    (name(), kind, direction).prop_map(|(name, kind, direction)| Listener { name, kind, direction })
-}
-
-fn locality() -> impl Strategy<Value = LocalityEndpoints> {
-    let health = select(vec![Health::Healthy, Health::Degraded, Health::Draining, Health::Unhealthy]);
-    let endpoint = (address(), positive_u32(), health, of(name()), of(name())).prop_map(
-        |(address, weight, health, hostname, workload)| Endpoint { address, weight, health, hostname, workload },
-    );
-    let place = (maybe_empty(), maybe_empty(), maybe_empty()).prop_map(|(region, zone, sub_zone)| Locality {
-        region,
-        zone,
-        sub_zone,
-    });
-    (place, 0_u32..=128, positive_u32(), vec(endpoint, 0..4)).prop_map(|(locality, priority, weight, endpoints)| {
-        // An absent weight is written as 1, so it does not come back; a test of its own shows that.
-        LocalityEndpoints { locality, priority, weight: Some(weight), endpoints }
+    (name(), kind, direction, any::<bool>()).prop_map(|(name, kind, direction, error_header)| Listener {
+        name,
+        kind,
+        direction,
+        error_header,
     })
-}
-
-pub(super) fn endpoints() -> impl Strategy<Value = ClusterLoadAssignment> {
-    (name(), vec(locality(), 0..4))
-        .prop_map(|(cluster_name, localities)| ClusterLoadAssignment { cluster_name, localities })
-}
-
-fn outlier() -> impl Strategy<Value = OutlierDetection> {
-    (of(positive_u32()), of(positive_u32()), positive(), positive(), duration(), 0_u32..=100).prop_map(
-        |(consecutive_5xx, consecutive_gateway_failure, interval, base, more, max_ejection_percent)| OutlierDetection {
-            consecutive_5xx,
-            consecutive_gateway_failure,
-            interval,
-            base_ejection_time: base,
-            max_ejection_time: base + more,
-            max_ejection_percent,
-        },
-    )
-}
-
-fn discovery() -> impl Strategy<Value = Discovery> {
-    let endpoint = (text("[a-z]{1,5}(\\.[a-z]{2,3})?|127\\.0\\.0\\.1|::1"), 1_u16..)
-        .prop_map(|(host, port)| DnsEndpoint { host, port });
-    prop_oneof![
-        name().prop_map(|service_name| Discovery::Eds { service_name }),
-        vec(locality(), 0..3).prop_map(Discovery::Static),
-        vec(endpoint, 0..3).prop_map(|endpoints| Discovery::StrictDns { endpoints }),
-        Just(Discovery::OriginalDestination),
-    ]
-}
-
-pub(super) fn cluster() -> impl Strategy<Value = Cluster> {
-    let balancing = prop_oneof![
-        Just(LoadBalancing::RoundRobin),
-        Just(LoadBalancing::Random),
-        (2_u32..9).prop_filter_map("zero", NonZeroU32::new).prop_map(|choices| LoadBalancing::LeastRequest { choices }),
-    ];
-    let protocol = select(vec![UpstreamProtocol::Http1, UpstreamProtocol::Http2, UpstreamProtocol::SameAsDownstream]);
-    let limits = any::<[u32; 4]>().prop_map(|[connections, pending, requests, retries]| Thresholds {
-        max_connections: connections,
-        max_pending_requests: pending,
-        max_requests: requests,
-        max_retries: retries,
-    });
-    let connection = (positive(), protocol, of(duration()), of(positive_u32()));
-    (name(), discovery(), balancing, connection, limits, of(outlier())).prop_map(
-        |(name, discovery, load_balancing, connection, circuit_breakers, outlier_detection)| Cluster {
-            name,
-            // Where the destination is given there is nothing to balance.
-            load_balancing: match discovery {
-                Discovery::OriginalDestination => LoadBalancing::RoundRobin,
-                _ => load_balancing,
-            },
-            discovery,
-            connect_timeout: connection.0,
-            protocol: connection.1,
-            idle_timeout: connection.2,
-            max_requests_per_connection: connection.3,
-            circuit_breakers,
-            outlier_detection,
-        },
-    )
 }
 
 pub(super) fn secret() -> impl Strategy<Value = Secret> {
