@@ -2,8 +2,9 @@
 //!
 //! # Order
 //! Four levels may each have a word: weighted cluster, route, virtual host, configuration. They are applied in this
-//! order, so that the outermost has the last word, or in the opposite order when the configuration says that the most
-//! specific wins. Within a level removals come first, then what replaces, then what adds.
+//! order, so that the outermost has the last word. When the configuration says that the most specific wins, the last
+//! three are turned round; the weighted cluster stays the first, as in Envoy. Within a level removals come first, then
+//! what replaces, then what adds.
 //!
 //! # Values come from the head as it was received
 //! No value depends on another mutation, whatever the order: `%REQ(X)%` is what the caller sent, even where an earlier
@@ -11,7 +12,7 @@
 
 use std::sync::Arc;
 
-use tidegate_xds::resource::route::{AppendAction, HeaderMutations};
+use tidegate_xds::resource::route::{AppendAction, HeaderAddition, HeaderMutations};
 
 use crate::error::CompileError;
 use crate::format::{Format, Values};
@@ -60,7 +61,8 @@ impl CompiledMutations {
         Ok([Arc::new(Self::compile(request, "request")?), Arc::new(Self::compile(response, "response")?)])
     }
 
-    fn compile(mutations: &HeaderMutations, direction: &str) -> Result<Self, CompileError> {
+    /// `direction` stands in the path of a refusal.
+    pub(crate) fn compile(mutations: &HeaderMutations, direction: &str) -> Result<Self, CompileError> {
         let mut remove = Vec::with_capacity(mutations.remove.len());
         for (i, name) in mutations.remove.iter().enumerate() {
             let at = |reason| CompileError::new(format!("{direction}_headers_to_remove[{i}]"), reason);
@@ -84,11 +86,15 @@ impl CompiledMutations {
         Ok(Self { remove: remove.into(), add: add.into(), conditional })
     }
 
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.remove.is_empty() && self.add.is_empty()
     }
 
-    fn apply<Q: RequestView, S: ResponseView>(&self, values: &Values<'_, Q, S>, editor: &mut impl HeadEditor) {
+    pub(crate) fn apply<Q: RequestView, S: ResponseView>(
+        &self,
+        values: &Values<'_, Q, S>,
+        editor: &mut impl HeadEditor,
+    ) {
         for name in &self.remove {
             editor.remove(name);
         }
@@ -123,6 +129,36 @@ impl CompiledMutations {
     }
 }
 
+/// Header fields that a filter adds, compiled.
+#[derive(Clone, Debug, Default)]
+pub struct Additions(CompiledMutations);
+
+impl Additions {
+    /// `list` is the field's name, for the path of a refusal.
+    pub(crate) fn compile(additions: &[HeaderAddition], list: &str) -> Result<Self, CompileError> {
+        let mutations = HeaderMutations { remove: Vec::new(), add: additions.to_vec() };
+        CompiledMutations::compile(&mutations, "")
+            .map(Self)
+            .map_err(|e| CompileError::new(e.path.replacen("_headers_to_add", list, 1), e.reason))
+    }
+
+    /// Whether nothing is added.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds them to a head. `route` is the route in whose name the filter acts.
+    pub fn apply(
+        &self,
+        route: &CompiledRoute,
+        request: &impl RequestView,
+        context: &Context<'_>,
+        editor: &mut impl HeadEditor,
+    ) {
+        self.0.apply(&request_values(route, request, context), editor);
+    }
+}
+
 /// The name in lower case, if configuration may change the header.
 fn mutable_name(name: &str) -> Result<Box<str>, String> {
     let lower = name.to_ascii_lowercase();
@@ -139,7 +175,6 @@ fn mutable_name(name: &str) -> Result<Box<str>, String> {
 #[derive(Clone, Debug)]
 pub(crate) struct MutationLevels {
     levels: Box<[Arc<CompiledMutations>]>,
-    most_specific_wins: bool,
 }
 
 impl MutationLevels {
@@ -149,7 +184,7 @@ impl MutationLevels {
         if most_specific_wins {
             levels.reverse();
         }
-        Self { levels: levels.into(), most_specific_wins }
+        Self { levels: levels.into() }
     }
 
     fn apply<Q: RequestView, S: ResponseView>(
@@ -158,14 +193,11 @@ impl MutationLevels {
         values: &Values<'_, Q, S>,
         editor: &mut impl HeadEditor,
     ) {
-        if let Some(member) = member.filter(|_| !self.most_specific_wins) {
+        if let Some(member) = member {
             member.apply(values, editor);
         }
         for level in &self.levels {
             level.apply(values, editor);
-        }
-        if let Some(member) = member.filter(|_| self.most_specific_wins) {
-            member.apply(values, editor);
         }
     }
 }
@@ -178,10 +210,17 @@ pub fn apply_request(
     context: &Context<'_>,
     editor: &mut impl HeadEditor,
 ) {
-    let values =
-        Values { request, response: &NoResponse, context, route_name: &route.name, virtual_host: &route.virtual_host };
     let member = chosen.and_then(|c| c.member).map(|m| &*m.request_headers);
-    route.request_headers.apply(member, &values, editor);
+    route.request_headers.apply(member, &request_values(route, request, context), editor);
+}
+
+/// What values are made from while there is no answer yet.
+pub(crate) fn request_values<'a, Q: RequestView>(
+    route: &'a CompiledRoute,
+    request: &'a Q,
+    context: &'a Context<'a>,
+) -> Values<'a, Q, NoResponse> {
+    Values { request, response: &NoResponse, context, route_name: &route.name, virtual_host: &route.virtual_host }
 }
 
 /// Changes the head that is sent downstream, also that of a redirect or a direct response (then nothing was `chosen`).

@@ -4,6 +4,11 @@
 //! A header that is missing does not match, *not even inverted*: "not equal to x" holds for no value, and a missing
 //! header has none. Only `missing_as_empty` gives it an empty value. A presence condition is the exception, it asks of
 //! the header and not of its value.
+//!
+//! # A header that is repeated
+//! A condition holds when it holds for one of the values, each taken as it was sent; inverted, when it holds for none.
+//! Envoy does the same since 1.39. Before, it compared all values joined by commas, so that a caller could slip past a
+//! condition by sending a second value.
 
 use tidegate_xds::resource::matcher::{
     Fraction, HeaderCondition, HeaderMatcher, QueryParameterCondition, QueryParameterMatcher, StringMatcher,
@@ -11,11 +16,7 @@ use tidegate_xds::resource::matcher::{
 
 use crate::error::CompileError;
 use crate::pattern::FullPattern;
-use crate::request::{RequestView, Source};
-
-/// Several values of one header are compared joined by commas. Up to this length they are joined on the stack; longer
-/// ones, which are rare, cost an allocation.
-const JOINED_ON_STACK_BYTES: usize = 256;
+use crate::request::{RequestView, ResponseView, Source};
 
 /// A [`StringMatcher`] ready to be asked.
 #[derive(Clone, Debug)]
@@ -86,6 +87,12 @@ enum Condition {
 }
 
 impl CompiledHeader {
+    /// A list of conditions, with the list's name in the path of a refusal.
+    pub(crate) fn compile_all(matchers: &[HeaderMatcher], list: &str) -> Result<Box<[Self]>, CompileError> {
+        let compiled = matchers.iter().enumerate();
+        compiled.map(|(i, m)| Self::compile(m).map_err(|e| e.under(&format!("{list}[{i}]")))).collect()
+    }
+
     pub(crate) fn compile(matcher: &HeaderMatcher) -> Result<Self, CompileError> {
         let source = Source::parse(&matcher.name).map_err(|reason| CompileError::new("name", reason))?;
         let condition = match &matcher.condition {
@@ -102,66 +109,47 @@ impl CompiledHeader {
         let Source::Field(name) = &self.source else {
             return self.decide(self.source.first(request).as_deref());
         };
-        let mut values = request.header(name);
-        let Some(first) = values.next() else { return self.decide(None) };
-        match values.next() {
-            None => self.decide(Some(first)),
-            Some(second) => Joined::new([first, second].into_iter().chain(values)).with(|v| self.decide(Some(v))),
+        self.decide_all(request.header(name))
+    }
+
+    /// The same of an answer, which has no pseudo-header but `:status`, and that is asked for elsewhere.
+    pub(crate) fn matches_answer(&self, answer: &impl ResponseView) -> bool {
+        match &self.source {
+            Source::Field(name) => self.decide_all(answer.header(name)),
+            Source::Method | Source::Scheme | Source::Authority | Source::Path => self.decide(None),
+        }
+    }
+
+    fn decide_all<'v>(&self, values: impl Iterator<Item = &'v [u8]>) -> bool {
+        let mut values = values.peekable();
+        match &self.condition {
+            _ if values.peek().is_none() => self.decide(None),
+            Condition::Present(want) => *want != self.invert,
+            Condition::Value(_) | Condition::Range { .. } => values.any(|value| self.fits(value)) != self.invert,
         }
     }
 
     fn decide(&self, value: Option<&[u8]>) -> bool {
         let value = value.or(if self.missing_as_empty { Some(b"") } else { None });
-        let holds = match (&self.condition, value) {
-            (Condition::Present(want), value) => value.is_some() == *want,
-            (Condition::Value(_) | Condition::Range { .. }, None) => return false,
-            (Condition::Value(string), Some(value)) => string.matches(value),
-            (Condition::Range { start, end }, Some(value)) => {
-                parse_integer(value).is_some_and(|n| (*start..*end).contains(&n))
-            }
-        };
-        holds != self.invert
+        match (&self.condition, value) {
+            (Condition::Present(want), value) => (value.is_some() == *want) != self.invert,
+            (Condition::Value(_) | Condition::Range { .. }, None) => false,
+            (Condition::Value(_) | Condition::Range { .. }, Some(value)) => self.fits(value) != self.invert,
+        }
+    }
+
+    /// Whether one value is what the condition asks for.
+    fn fits(&self, value: &[u8]) -> bool {
+        match &self.condition {
+            Condition::Present(want) => *want,
+            Condition::Value(string) => string.matches(value),
+            Condition::Range { start, end } => parse_integer(value).is_some_and(|n| (*start..*end).contains(&n)),
+        }
     }
 }
 
 fn parse_integer(value: &[u8]) -> Option<i64> {
     std::str::from_utf8(value).ok()?.trim_ascii().parse().ok()
-}
-
-/// The values of a repeated header as one list value.
-struct Joined {
-    stack: [u8; JOINED_ON_STACK_BYTES],
-    used: usize,
-    heap: Vec<u8>,
-}
-
-impl Joined {
-    fn new<'a>(values: impl Iterator<Item = &'a [u8]>) -> Self {
-        let mut joined = Self { stack: [0; JOINED_ON_STACK_BYTES], used: 0, heap: Vec::new() };
-        for (i, value) in values.enumerate() {
-            if i > 0 {
-                joined.push(b",");
-            }
-            joined.push(value);
-        }
-        joined
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        if self.heap.is_empty() {
-            if let Some(room) = self.stack.get_mut(self.used..self.used + bytes.len()) {
-                room.copy_from_slice(bytes);
-                self.used += bytes.len();
-                return;
-            }
-            self.heap.extend_from_slice(&self.stack[..self.used]);
-        }
-        self.heap.extend_from_slice(bytes);
-    }
-
-    fn with<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R {
-        if self.heap.is_empty() { f(&self.stack[..self.used]) } else { f(&self.heap) }
-    }
 }
 
 /// A [`QueryParameterMatcher`] ready to be asked.
@@ -198,7 +186,7 @@ impl CompiledQuery {
 }
 
 /// The first value of a query parameter, as it is written; empty for a name without `=`.
-fn first_parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+pub(crate) fn first_parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
     query.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (key == name).then_some(value)
@@ -218,6 +206,11 @@ impl Share {
             return Err(CompileError::new("denominator", "zero"));
         }
         Ok(Self { numerator: fraction.numerator.into(), denominator: fraction.denominator.into() })
+    }
+
+    /// The same share, or a smaller one where a caller asked for less: its word never widens what configuration allows.
+    pub(crate) fn capped(self, numerator: u64) -> Self {
+        Self { numerator: self.numerator.min(numerator), ..self }
     }
 
     pub(crate) fn takes(self, random: u64) -> bool {

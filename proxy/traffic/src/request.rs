@@ -97,6 +97,14 @@ impl Source {
         };
         (!text.is_empty()).then_some(Cow::Borrowed(text.as_bytes()))
     }
+
+    /// The value when there is exactly one.
+    pub(crate) fn only<'a>(&'a self, request: &'a impl RequestView) -> Option<Cow<'a, [u8]>> {
+        match self {
+            Self::Field(name) if request.header(name).nth(1).is_some() => None,
+            Self::Method | Self::Scheme | Self::Authority | Self::Path | Self::Field(_) => self.first(request),
+        }
+    }
 }
 
 /// RFC 9110 §5.6.2.

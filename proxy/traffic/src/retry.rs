@@ -1,6 +1,10 @@
-//! What may be tried again without being asked to.
+//! What may be tried again.
 //!
-//! # The rule
+//! # The two rules
+//! This file holds the one that needs nobody's word: what was never sent is sent again. [`policy`] holds what a route
+//! may ask for besides. [`Retrying`] puts them together and is what the proxy asks after every attempt.
+//!
+//! # The rule without a policy
 //! A second attempt must not run a request twice. It may therefore follow only a failure after which the upstream
 //! cannot have acted, or one after which acting twice does no harm, and only while nothing of an answer was seen and
 //! the request can be sent again from its beginning.
@@ -15,8 +19,19 @@
 //! before it closed (RFC 9110 §9.2.2). The pool keeps that window small by looking at a connection before it hands it
 //! out.
 
-/// Endpoints tried for one request, the first included, while they take nothing. Three endpoints that refuse are not bad luck any
-/// more, and every further attempt keeps a caller waiting and adds load to a cluster in trouble.
+mod back_off;
+mod policy;
+mod retrying;
+
+pub use policy::CompiledRetry;
+pub use retrying::{HEADERS, Moment, Next, RETRIES_ASKED_MAX, Retrying, Target};
+
+/// How much of a request's body is kept so that it can be sent again. A request that grew past it is sent once; what a
+/// connection may hold in memory is more important than its second chance. Envoy keeps up to its buffer limit, 1 MiB.
+pub const REPLAY_BYTES_MAX: usize = 64 * 1024;
+
+/// Endpoints tried for one request, the first included, while they take nothing. Three endpoints that refuse are not
+/// bad luck any more, and every further attempt keeps a caller waiting and adds load to a cluster in trouble.
 pub const ENDPOINTS_MAX: u32 = 3;
 
 /// How often an idle connection found dead is replaced for one request. A fresh connection follows, so once is enough.
@@ -27,11 +42,14 @@ pub const FREE_RETRIES_MAX: u32 = 1;
 pub enum Phase {
     /// No connection could be opened: refused, timed out, failed its handshake.
     Connecting,
-    /// There was a connection and nothing was written to it; also a stream that the peer refused unprocessed (HTTP/2
-    /// `REFUSED_STREAM`, or above the last stream of a `GOAWAY`).
+    /// There was a connection and nothing was written to it.
     NotSent,
-    /// Some or all of the request was written.
+    /// The peer refused the stream unprocessed (HTTP/2 `REFUSED_STREAM`, or above the last stream of a `GOAWAY`).
+    Refused,
+    /// Some or all of the request was written, and the connection or stream ended without a usable answer.
     Sent,
+    /// The same, but it was this side that ended it: the limit of one attempt was reached.
+    TimedOut,
 }
 
 /// A failed attempt.
@@ -93,8 +111,14 @@ pub enum Reason {
     MayHaveRun,
     /// It could be tried again, but nobody has asked for that.
     NeedsPolicy,
-    /// The bound on attempts is reached.
+    /// The bound on attempts without a policy is reached.
     AttemptsSpent,
+    /// The answer is not one that the policy tries again.
+    NotRetriable,
+    /// The policy's number of retries is reached: the access log says `URX`.
+    RetriesSpent,
+    /// The cluster has no room for a further retry (`upstream_rq_retry_overflow`).
+    Overflow,
 }
 
 /// Whether and how a request is tried again after a failure.
@@ -106,13 +130,14 @@ pub fn may_retry(failure: Failure, idempotent: bool, attempts: Attempts) -> Verd
         return Verdict::GiveUp(Reason::BodyConsumed);
     }
     match failure.phase {
-        Phase::Sent if !idempotent => Verdict::GiveUp(Reason::MayHaveRun),
+        Phase::Sent | Phase::TimedOut if !idempotent => Verdict::GiveUp(Reason::MayHaveRun),
         // A fresh connection that broke says that the endpoint is in trouble; what to do then is a retry policy's word.
         Phase::Sent if !failure.reused_connection => Verdict::GiveUp(Reason::NeedsPolicy),
-        Phase::Sent | Phase::NotSent if failure.reused_connection => {
+        Phase::TimedOut => Verdict::GiveUp(Reason::NeedsPolicy),
+        Phase::Sent | Phase::NotSent | Phase::Refused if failure.reused_connection => {
             bounded(attempts.free_retries < FREE_RETRIES_MAX, Verdict::FreshConnection)
         }
-        Phase::Sent | Phase::NotSent | Phase::Connecting => {
+        Phase::Sent | Phase::NotSent | Phase::Refused | Phase::Connecting => {
             bounded(attempts.other_endpoints + 1 < ENDPOINTS_MAX, Verdict::OtherEndpoint)
         }
     }

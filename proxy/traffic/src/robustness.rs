@@ -4,17 +4,29 @@
 //! Each module is tested for what it means. Here texts of any kind are put into every field at once and every question
 //! is asked, so that a slice that only one module takes for granted is found.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
-use tidegate_xds::resource::matcher::{HeaderCondition, HeaderMatcher, StringMatcher};
+use tidegate_xds::resource::filter::{
+    FAULT, Fault, FaultAbort, FaultAnswer, FaultBandwidth, FaultDelay, FilterConfig, FilterOverride, HttpFilter,
+    RateLimitAction, RateLimitActions,
+};
+use tidegate_xds::resource::matcher::{Fraction, HeaderCondition, HeaderMatcher, StringMatcher};
 use tidegate_xds::resource::route::{
-    AppendAction, ClusterSpecifier, HeaderAddition, HeaderMutations, HostRewrite, PathMatcher, PathRewrite, Redirect,
-    RedirectPath, Route, RouteAction,
+    AppendAction, ClusterSpecifier, Forward, HeaderAddition, HeaderMutations, HostRewrite, Mirror, PathMatcher,
+    PathRewrite, RateLimitedBackOff, Redirect, RedirectPath, ResetHeader, RetryOn, RetryPolicy, Route, RouteAction,
 };
 
+use crate::fault::Dice;
+use crate::rate_limit::{Facts, Limiters, describe_all};
 use crate::redirect::location;
+use crate::retry::{Failure, Moment, Phase, Retrying};
 use crate::rewrite::{rewritten_authority, rewritten_path_and_query};
 use crate::testing::{Head, Request, configuration, forward_to, prefix, route, virtual_host};
-use crate::{CompiledAction, Context, RequestView, RouteTable, apply_request, apply_response, deadlines};
+use crate::{
+    Chain, CompiledAction, CompiledFilterConfig, CompiledForward, CompiledRoute, Context, RequestView, RouteTable,
+    Scope, apply_request, apply_response, deadlines,
+};
 
 /// Texts with a taste for what parsers trip over.
 fn text() -> impl Strategy<Value = String> {
@@ -67,7 +79,8 @@ fn any_route() -> impl Strategy<Value = Route> {
             route.response_headers = route.request_headers.clone();
         }
         let mut forward = forward_to(ClusterSpecifier::ClusterHeader("a".into()));
-        forward.grpc_timeout_max = Some(std::time::Duration::ZERO);
+        forward.grpc_timeout_max = Some(Duration::ZERO);
+        govern(&mut forward, &mut route, [&a, &c, &d, &e]);
         route.action = match kind {
             0..4 => {
                 forward.path_rewrite = PathRewrite::Prefix(a.as_str().into());
@@ -92,6 +105,39 @@ fn any_route() -> impl Strategy<Value = Route> {
     })
 }
 
+/// Puts texts into retries, mirrors, descriptions and a fault.
+fn govern(forward: &mut Forward, route: &mut Route, [path, name, value, other]: [&str; 4]) {
+    let condition = HeaderCondition::Value(StringMatcher::Contains { value: value.into(), ignore_case: true });
+    let header = HeaderMatcher { name: other.into(), condition, invert: false, missing_as_empty: false };
+    let reset = |unix_timestamp| ResetHeader { name: name.to_ascii_lowercase().into(), unix_timestamp };
+    forward.retry = Some(RetryPolicy {
+        retry_on: vec![RetryOn::FiveXx, RetryOn::RetriableHeaders],
+        retriable_headers: vec![header.clone()],
+        rate_limited_back_off: Some(RateLimitedBackOff {
+            headers: vec![reset(true), reset(false)],
+            max: Duration::from_secs(u64::MAX),
+        }),
+        ..RetryPolicy::default()
+    });
+    forward.mirrors = vec![Mirror { shadow_host_suffix: true, ..Mirror::to(value.into()) }];
+    let actions = vec![
+        RateLimitAction::RequestHeader { header: name.into(), key: value.into(), skip_if_absent: true },
+        RateLimitAction::QueryParameter { parameter: path.into(), key: value.into(), skip_if_absent: true },
+        RateLimitAction::MaskedRemoteAddress { v4_prefix: 0, v6_prefix: 128 },
+    ];
+    forward.rate_limits = vec![RateLimitActions { stage: 0, actions, hits: 1, lease: None }];
+    let percentage = Fraction { numerator: 100, denominator: 100 };
+    let fault = Fault {
+        delay: Some(FaultDelay { fixed: None, percentage }),
+        abort: Some(FaultAbort { with: FaultAnswer::Header, percentage }),
+        bandwidth: Some(FaultBandwidth { kib_per_second: None, percentage }),
+        downstream_nodes: vec![value.into()],
+        ..Fault::default()
+    };
+    let config = Some(FilterConfig::Fault(fault.into()));
+    route.filters = [(FAULT.into(), FilterOverride { disabled: false, config })].into();
+}
+
 fn any_request() -> impl Strategy<Value = Request> {
     ([mostly(NAME), mostly(PATH), mostly(NAME), mostly(VALUE)], prop::option::of(text()), prop::bool::weighted(0.2))
         .prop_map(|([authority, path, name, value], query, connect)| {
@@ -102,6 +148,36 @@ fn any_request() -> impl Strategy<Value = Request> {
         })
 }
 
+/// Asks what is done besides routing.
+fn exercise_governance(
+    route: &CompiledRoute,
+    forward: &CompiledForward,
+    request: &Request,
+) -> Result<(), TestCaseError> {
+    let facts = Facts { remote: Some([127, 0, 0, 1].into()), ..Facts::default() };
+    for description in describe_all(route, request, &facts) {
+        prop_assert!(!description.entries.is_empty());
+    }
+    let fault = HttpFilter { name: FAULT.into(), disabled: true, config: FilterConfig::Fault(Fault::default().into()) };
+    let chain = Chain::compile(&[fault], &Scope::new(&Limiters::default(), "")).unwrap();
+    let overrides = route.filters(None);
+    for filter in chain.iter() {
+        let Some(CompiledFilterConfig::Fault(fault)) = overrides.effective(filter) else { continue };
+        fault.decide(request, "a", Dice { delay: 0, abort: 0, bandwidth: 0 }, 0, 0);
+    }
+    for mirror in &forward.mirrors {
+        let mut head = request.headers.clone();
+        mirror.apply(route, request, &Context::default(), &mut head);
+        prop_assert!(mirror.authority(&request.authority).is_some_and(|host| host.contains("-shadow")));
+    }
+    let mut retrying = Retrying::new(forward.retry.as_ref(), request);
+    let moment = Moment { jitter: u64::MAX, now_unix_s: 7 };
+    let failure = Failure { phase: Phase::Sent, reused_connection: false, answer_seen: true, replayable: true };
+    retrying.after_answer(503, &request.headers, true, moment, || true);
+    retrying.after_failure(failure, moment, || true);
+    Ok(())
+}
+
 /// Asks everything of a route.
 fn exercise(table: &RouteTable, request: &Request) -> Result<(), TestCaseError> {
     let Some(route) = table.find(request, 7) else { return Ok(()) };
@@ -110,6 +186,7 @@ fn exercise(table: &RouteTable, request: &Request) -> Result<(), TestCaseError> 
     match &route.action {
         CompiledAction::Forward(forward) => {
             chosen = forward.choose_cluster(request, 7);
+            exercise_governance(route, forward, request)?;
             let limits = deadlines(forward, request);
             prop_assert!(limits.grpc);
             if let Some(target) = rewritten_path_and_query(forward, request) {

@@ -10,20 +10,24 @@
 //! cluster is made with another draw ([`crate::split`]), because within a route that takes 10 % the same draw would
 //! only ever see the lowest tenth of the weights.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use tidegate_xds::resource::route::{PathMatcher, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost};
+use tidegate_xds::resource::route::{
+    PathMatcher, Policies, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
+};
 
 use crate::error::CompileError;
+use crate::filters::{Level, Overrides, Scope, compile_level};
 use crate::header_mutation::{CompiledMutations, MutationLevels};
 use crate::host::HostTable;
 use crate::matcher::{CompiledHeader, CompiledQuery, Share, equal};
 use crate::path_index::PathIndex;
 use crate::pattern::FullPattern;
+use crate::rate_limit::{CompiledActions, Limiters, Sources};
 use crate::redirect::CompiledRedirect;
 use crate::request::{RequestView, is_grpc};
-use crate::split::CompiledForward;
+use crate::split::{Chosen, CompiledForward};
 
 /// A route configuration, compiled.
 #[derive(Clone, Debug)]
@@ -57,8 +61,14 @@ pub struct CompiledRoute {
     pub source: Option<Arc<str>>,
     /// Write `x-envoy-attempt-count` into the forwarded request.
     pub include_attempt_count: bool,
+    /// Which policies act here, by kind.
+    pub policies: Arc<Policies>,
     /// What it does.
     pub action: CompiledAction,
+    /// What the route, its host and its configuration say to filters.
+    filters: Level,
+    /// How the host describes requests to rate limits.
+    host_rate_limits: Arc<[CompiledActions]>,
     pub(crate) request_headers: MutationLevels,
     pub(crate) response_headers: MutationLevels,
     conditions: Conditions,
@@ -80,12 +90,55 @@ pub enum CompiledAction {
     },
 }
 
+/// The way of a request through the routes of its virtual host.
+#[derive(Clone, Debug)]
+pub struct Walk<'t> {
+    /// The host's position in the configuration.
+    pub virtual_host: usize,
+    /// In the order of the configuration.
+    pub steps: Vec<Step<'t>>,
+}
+
+/// One route on that way.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'t> {
+    /// Its position in its virtual host.
+    pub position: usize,
+    /// The route.
+    pub route: &'t CompiledRoute,
+    /// What fails; `None`: it takes the request, or a share of requests like it.
+    pub unmet: Option<Unmet>,
+}
+
+/// A condition of a route that a request does not meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmet {
+    /// On the path.
+    Path,
+    /// The share of requests; only where a draw is given.
+    Share,
+    /// It is no gRPC call.
+    Grpc,
+    /// The header condition at this position.
+    Header(usize),
+    /// The query condition at this position.
+    Query(usize),
+}
+
 impl RouteTable {
-    /// Compiles a configuration, or says which field cannot be put to work.
+    /// Compiles a configuration, or says which field cannot be put to work. Its rate limits start full.
     pub fn compile(config: &RouteConfiguration) -> Result<Self, CompileError> {
+        Self::compile_in(config, &Limiters::default())
+    }
+
+    /// The same, but rate limits go on with the tokens of the table that was compiled from this configuration before.
+    pub fn compile_in(config: &RouteConfiguration, limiters: &Limiters) -> Result<Self, CompileError> {
+        let scope = Scope::new(limiters, "route table").part(&config.name);
         let request = CompiledMutations::compile_levels(&config.request_headers, &config.response_headers)?;
         let mut compiler = Compiler {
             config,
+            filters: compile_level(&config.filters, &Level::default(), &scope)?,
+            scope,
             config_headers: request,
             hosts: HostTable::new(config.ignore_port_in_host_matching),
             virtual_hosts: Vec::with_capacity(config.virtual_hosts.len()),
@@ -106,9 +159,9 @@ impl RouteTable {
 
     /// The route that serves a request; `None` when no virtual host or no route of it does.
     ///
-    /// `random` decides the shares of routes that take only some requests. Allocates nothing, with two exceptions that a
-    /// condition has to ask for: a header that is repeated with more than 256 bytes of values, and `:path` of a request
-    /// that does not hold its target in one piece ([`RequestView::path_and_query`]).
+    /// `random` decides the shares of routes that take only some requests. Allocates nothing, with one exception that a
+    /// condition has to ask for: `:path` of a request that does not hold its target in one piece
+    /// ([`RequestView::path_and_query`]).
     pub fn find(&self, request: &impl RequestView, random: u64) -> Option<&CompiledRoute> {
         let host = &self.virtual_hosts[self.hosts.find(request.authority())?];
         host.index
@@ -117,14 +170,59 @@ impl RouteTable {
             .find(|route| route.conditions.hold(request, random))
     }
 
+    /// The virtual host of a request, and its routes in their order up to the first that takes every request like it, each
+    /// with the condition that fails. A route that takes only a share of requests is no end: the next one gets the rest.
+    ///
+    /// Slower than [`Self::find`], which leaves out by its index what cannot match; the conditions are the same code.
+    pub fn walk(&self, request: &impl RequestView) -> Option<Walk<'_>> {
+        let virtual_host = self.hosts.find(request.authority())?;
+        let first = self.virtual_hosts[virtual_host].first;
+        let end = self.virtual_hosts.get(virtual_host + 1).map_or(self.routes.len(), |next| next.first);
+        let mut steps = Vec::new();
+        for (position, route) in self.routes[first..end].iter().enumerate() {
+            let unmet = route.conditions.first_unmet(request, |_| true);
+            let share = route.conditions.share.filter(|_| unmet.is_none());
+            steps.push(Step { position, route, unmet });
+            if unmet.is_none() && share.is_none() {
+                break;
+            }
+        }
+        Some(Walk { virtual_host, steps })
+    }
+
     /// All routes, in the order of [`CompiledRoute::index`].
     pub fn routes(&self) -> impl Iterator<Item = &CompiledRoute> {
         self.routes.iter()
     }
 
-    /// Every cluster that a route names, once. Routes that read the name from a header name none.
+    /// Every cluster that a route or its mirrors name, once. Routes that read the name from a header name none.
     pub fn clusters(&self) -> impl Iterator<Item = &Arc<str>> {
         self.clusters.iter()
+    }
+}
+
+impl CompiledRoute {
+    /// What is said here to the listener's filters. `chosen` is the member of a weighted choice, once it is made.
+    pub fn filters<'r>(&'r self, chosen: Option<&Chosen<'r>>) -> Overrides<'r> {
+        let member = chosen.and_then(|chosen| chosen.member);
+        Overrides { member: member.map_or(&[], |member| &member.filters), route: &self.filters }
+    }
+
+    /// How requests are described to rate limits. A redirect or a fixed answer is described by nobody, as in Envoy.
+    pub fn rate_limits(&self) -> Sources<'_> {
+        match &self.action {
+            CompiledAction::Forward(forward) => Sources {
+                route: &forward.rate_limits,
+                host: &self.host_rate_limits,
+                include_host: forward.include_host_rate_limits,
+            },
+            CompiledAction::Redirect(_) | CompiledAction::DirectResponse { .. } => Sources::default(),
+        }
+    }
+
+    /// The policy of a kind (`fault`, `rate_limit`, …) that acts here, and where it was written.
+    pub fn policy(&self, kind: &str) -> Option<&Arc<str>> {
+        self.policies.get(kind)
     }
 }
 
@@ -135,7 +233,7 @@ fn intern_clusters(routes: &mut [CompiledRoute]) -> Vec<Arc<str>> {
     let mut in_order = Vec::new();
     for route in routes {
         let CompiledAction::Forward(forward) = &mut route.action else { continue };
-        for name in forward.clusters_mut() {
+        for name in forward.names_mut() {
             match known.get(name) {
                 Some(first) => *name = Arc::clone(first),
                 None => {
@@ -150,6 +248,9 @@ fn intern_clusters(routes: &mut [CompiledRoute]) -> Vec<Arc<str>> {
 
 struct Compiler<'c> {
     config: &'c RouteConfiguration,
+    scope: Scope<'c>,
+    /// What the configuration itself says to filters.
+    filters: Level,
     /// Of the configuration itself, for requests and answers.
     config_headers: [Arc<CompiledMutations>; 2],
     hosts: HostTable,
@@ -157,16 +258,37 @@ struct Compiler<'c> {
     routes: Vec<CompiledRoute>,
 }
 
+/// What the routes of one virtual host have in common.
+struct HostLevel<'c> {
+    host: &'c VirtualHost,
+    /// For requests and answers.
+    headers: [Arc<CompiledMutations>; 2],
+    filters: Level,
+    rate_limits: Arc<[CompiledActions]>,
+}
+
 impl Compiler<'_> {
     fn add_host(&mut self, position: usize, host: &VirtualHost) -> Result<(), CompileError> {
         for (i, domain) in host.domains.iter().enumerate() {
             self.hosts.insert(domain, position).map_err(|e| e.under(&format!("domains[{i}]")))?;
         }
-        let host_headers = CompiledMutations::compile_levels(&host.request_headers, &host.response_headers)?;
+        let scope = self.scope.part(&host.name);
+        let level = HostLevel {
+            host,
+            headers: CompiledMutations::compile_levels(&host.request_headers, &host.response_headers)?,
+            filters: compile_level(&host.filters, &self.filters, &scope)?,
+            rate_limits: CompiledActions::compile_all(&host.rate_limits, "rate_limits")?.into(),
+        };
         let first = self.routes.len();
         self.routes.reserve(host.routes.len());
+        let mut namesakes: HashMap<&str, usize> = HashMap::new();
         for (i, route) in host.routes.iter().enumerate() {
-            let compiled = self.route(host, &host_headers, route).map_err(|e| e.under(&format!("routes[{i}]")))?;
+            // By name, so that a route keeps its tokens when another is put in front of it, and counted, because names
+            // need not differ.
+            let count = namesakes.entry(&route.name).or_default();
+            *count += 1;
+            let scope = scope.part(&route.name).part(&count.to_string());
+            let compiled = self.route(&level, route, &scope).map_err(|e| e.under(&format!("routes[{i}]")))?;
             self.routes.push(compiled);
         }
         let index = PathIndex::new(host.routes.iter().map(|r| &r.matches.path));
@@ -174,17 +296,13 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    fn route(
-        &self,
-        host: &VirtualHost,
-        host_headers: &[Arc<CompiledMutations>; 2],
-        route: &Route,
-    ) -> Result<CompiledRoute, CompileError> {
+    fn route(&self, level: &HostLevel<'_>, route: &Route, scope: &Scope<'_>) -> Result<CompiledRoute, CompileError> {
+        let host = level.host;
         let [request, response] = CompiledMutations::compile_levels(&route.request_headers, &route.response_headers)?;
         let most_specific_wins = self.config.most_specific_header_mutations_wins;
         let action = match &route.action {
             RouteAction::Forward(forward) => {
-                let compiled = CompiledForward::compile(forward, &route.matches.path);
+                let compiled = CompiledForward::compile(forward, &route.matches.path, scope);
                 CompiledAction::Forward(Box::new(compiled.map_err(|e| e.under("route"))?))
             }
             RouteAction::Redirect(redirect) => {
@@ -196,7 +314,7 @@ impl Compiler<'_> {
             }
         };
         let levels = |own, direction: usize| {
-            let all = [own, &host_headers[direction], &self.config_headers[direction]];
+            let all = [own, &level.headers[direction], &self.config_headers[direction]];
             MutationLevels::new(all, most_specific_wins)
         };
         Ok(CompiledRoute {
@@ -205,7 +323,10 @@ impl Compiler<'_> {
             name: Arc::clone(&route.name),
             source: route.source.clone(),
             include_attempt_count: host.include_request_attempt_count,
+            policies: Arc::new(route.policies.clone()),
             action,
+            filters: compile_level(&route.filters, &level.filters, scope)?,
+            host_rate_limits: Arc::clone(&level.rate_limits),
             request_headers: levels(&request, 0),
             response_headers: levels(&response, 1),
             conditions: Conditions::compile(&route.matches).map_err(|e| e.under("match"))?,
@@ -252,16 +373,12 @@ impl Conditions {
                 FullPattern::compile(pattern).map_err(|reason| CompileError::new("safe_regex", reason))?,
             ),
         };
-        let at = |list: &str, i: usize, e: CompileError| e.under(&format!("{list}[{i}]"));
-        let headers = matches.headers.iter().enumerate();
         let query = matches.query_parameters.iter().enumerate();
         Ok(Self {
             path,
-            headers: headers
-                .map(|(i, m)| CompiledHeader::compile(m).map_err(|e| at("headers", i, e)))
-                .collect::<Result<_, _>>()?,
+            headers: CompiledHeader::compile_all(&matches.headers, "headers")?,
             query: query
-                .map(|(i, m)| CompiledQuery::compile(m).map_err(|e| at("query_parameters", i, e)))
+                .map(|(i, m)| CompiledQuery::compile(m).map_err(|e| e.under(&format!("query_parameters[{i}]"))))
                 .collect::<Result<_, _>>()?,
             grpc: matches.grpc,
             share: matches.fraction.map(Share::compile).transpose().map_err(|e| e.under("runtime_fraction"))?,
@@ -269,11 +386,25 @@ impl Conditions {
     }
 
     fn hold(&self, request: &impl RequestView, random: u64) -> bool {
-        self.path.matches(request)
-            && self.share.is_none_or(|share| share.takes(random))
-            && (!self.grpc || is_grpc(request))
-            && self.headers.iter().all(|header| header.matches(request))
-            && self.query.iter().all(|parameter| parameter.matches(request.query()))
+        self.first_unmet(request, |share| share.takes(random)).is_none()
+    }
+
+    /// The first condition that fails, in the order in which they are asked. The only place that asks them.
+    #[inline]
+    fn first_unmet(&self, request: &impl RequestView, takes: impl Fn(Share) -> bool) -> Option<Unmet> {
+        if !self.path.matches(request) {
+            return Some(Unmet::Path);
+        }
+        if !self.share.is_none_or(takes) {
+            return Some(Unmet::Share);
+        }
+        if self.grpc && !is_grpc(request) {
+            return Some(Unmet::Grpc);
+        }
+        if let Some(position) = self.headers.iter().position(|header| !header.matches(request)) {
+            return Some(Unmet::Header(position));
+        }
+        self.query.iter().position(|parameter| !parameter.matches(request.query())).map(Unmet::Query)
     }
 }
 

@@ -3,18 +3,28 @@
 //! # Intervals
 //! The weights lay half-open intervals end to end, in list order: with 90 and 10, draws of 0 to 89 (modulo 100) are the
 //! first's. A weight of zero is an empty interval, so it is never chosen.
+//!
+//! # What is drawn
+//! Chance, unless the resource wants equal requests to go the same way: then the hash of the route's hash policy, or a
+//! number that a header carries. A request without either is left to chance. While only the last interval grows, at the
+//! cost of the one before it, a caller with a hash moves at most once and never back.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_xds::resource::route::{
-    ClusterSpecifier, Forward, HostRewrite, PathMatcher, Upgrade, WeightedCluster, WeightedClusters,
+    ClusterSpecifier, Forward, HostRewrite, PathMatcher, Upgrade, WeightDraw, WeightedCluster, WeightedClusters,
 };
 
 use crate::error::CompileError;
+use crate::filters::{Level, Scope, compile_level};
+use crate::hash_policy::HashPolicies;
 use crate::header_mutation::CompiledMutations;
+use crate::mirror::CompiledMirror;
+use crate::rate_limit::CompiledActions;
 use crate::request::{RequestView, Source};
+use crate::retry::CompiledRetry;
 use crate::rewrite::{CompiledHostRewrite, PathEdit, check_host};
 
 /// A forwarding action, compiled.
@@ -24,12 +34,20 @@ pub struct CompiledForward {
     pub cluster_not_found_status: u16,
     /// Record the host before a rewrite in `x-forwarded-host`.
     pub append_x_forwarded_host: bool,
+    /// What is tried again besides what was never sent.
+    pub retry: Option<CompiledRetry>,
+    /// Where copies go.
+    pub mirrors: Box<[CompiledMirror]>,
     pub(crate) path_edit: PathEdit,
     pub(crate) host_rewrite: CompiledHostRewrite,
     pub(crate) timeout: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) max_stream_duration: Option<Duration>,
     pub(crate) grpc_timeout_max: Option<Duration>,
+    /// How its requests are described to rate limits.
+    pub(crate) rate_limits: Box<[CompiledActions]>,
+    pub(crate) include_host_rate_limits: bool,
+    hash_policies: HashPolicies,
     upgrades: Box<[Upgrade]>,
     clusters: Names,
     choice: Choice,
@@ -43,7 +61,15 @@ enum Choice {
         /// The exclusive ends of the intervals; the last is the total, which is not zero.
         ends: Box<[u64]>,
         members: Box<[Member]>,
+        draw: Draw,
     },
+}
+
+#[derive(Clone, Debug)]
+enum Draw {
+    Random,
+    Hash,
+    Header(Source),
 }
 
 /// Cluster names in list order.
@@ -55,6 +81,8 @@ pub(crate) struct Member {
     pub(crate) request_headers: Arc<CompiledMutations>,
     pub(crate) response_headers: Arc<CompiledMutations>,
     pub(crate) host_rewrite: Option<Arc<str>>,
+    /// What it alone says to filters.
+    pub(crate) filters: Level,
 }
 
 /// The cluster that a request goes to.
@@ -68,16 +96,8 @@ pub struct Chosen<'r> {
 }
 
 impl CompiledForward {
-    pub(crate) fn compile(forward: &Forward, path: &PathMatcher) -> Result<Self, CompileError> {
-        if !forward.mirrors.is_empty() {
-            return Err(CompileError::new("request_mirror_policies", "mirroring is not supported yet"));
-        }
-        if forward.retry.is_some() {
-            let reason = "a retry policy is not supported yet; without one, what was never sent is tried again";
-            return Err(CompileError::new("retry_policy", reason));
-        }
-        // `hash_policy` is accepted: it has no effect on round robin, least request and random, and other ways of load
-        // balancing do not pass the decoder.
+    /// `scope` is the route's.
+    pub(crate) fn compile(forward: &Forward, path: &PathMatcher, scope: &Scope<'_>) -> Result<Self, CompileError> {
         let (clusters, choice) = match &forward.cluster {
             ClusterSpecifier::Cluster(name) => (Box::from([Arc::clone(name)]), Choice::Single),
             ClusterSpecifier::ClusterHeader(name) => {
@@ -85,10 +105,19 @@ impl CompiledForward {
                 (Box::default(), Choice::Header(source))
             }
             ClusterSpecifier::Weighted(weighted) => {
-                compile_weighted(weighted).map_err(|e| e.under("weighted_clusters"))?
+                compile_weighted(weighted, scope).map_err(|e| e.under("weighted_clusters"))?
             }
         };
+        let mirrors = forward.mirrors.iter().enumerate().map(|(i, mirror)| {
+            CompiledMirror::compile(mirror).map_err(|e| e.under(&format!("request_mirror_policies[{i}]")))
+        });
+        let retry = forward.retry.as_ref().map(CompiledRetry::compile).transpose();
         Ok(Self {
+            retry: retry.map_err(|e| e.under("retry_policy"))?,
+            mirrors: mirrors.collect::<Result<_, _>>()?,
+            rate_limits: CompiledActions::compile_all(&forward.rate_limits, "rate_limits")?,
+            include_host_rate_limits: forward.include_virtual_host_rate_limits,
+            hash_policies: HashPolicies::compile(&forward.hash_policy)?,
             cluster_not_found_status: forward.cluster_not_found_status,
             append_x_forwarded_host: forward.append_x_forwarded_host,
             path_edit: PathEdit::from_rewrite(&forward.path_rewrite, path)?,
@@ -108,8 +137,14 @@ impl CompiledForward {
         &self.clusters
     }
 
-    pub(crate) fn clusters_mut(&mut self) -> &mut [Arc<str>] {
-        &mut self.clusters
+    /// Every cluster that is named, mirrors' included.
+    pub(crate) fn names_mut(&mut self) -> impl Iterator<Item = &mut Arc<str>> {
+        self.clusters.iter_mut().chain(self.mirrors.iter_mut().map(|mirror| &mut mirror.cluster))
+    }
+
+    /// What a hash of a request is computed from: for [`Self::choose`], and for the choice of an endpoint.
+    pub fn hash_policies(&self) -> &HashPolicies {
+        &self.hash_policies
     }
 
     /// What the route says about an upgrade (`websocket`, …); `None` leaves it to the connection manager.
@@ -117,15 +152,21 @@ impl CompiledForward {
         self.upgrades.iter().find(|u| u.kind.eq_ignore_ascii_case(kind)).map(|u| u.enabled)
     }
 
+    /// [`Self::choose`] for a request whose hash nobody has computed.
+    pub fn choose_cluster<'r>(&'r self, request: &impl RequestView, random: u64) -> Option<Chosen<'r>> {
+        self.choose(request, random, None)
+    }
+
     /// The cluster for a request. `None` only when a request header should name it and does not: answered with
     /// [`Self::cluster_not_found_status`], as an unknown cluster is.
     ///
-    /// `random` must not be the draw that [`crate::RouteTable::find`] was given.
-    pub fn choose_cluster<'r>(&'r self, request: &impl RequestView, random: u64) -> Option<Chosen<'r>> {
+    /// `random` must not be the draw that [`crate::RouteTable::find`] was given. `hash` is that of the hash policy,
+    /// where there is one and the request has what it asks for.
+    pub fn choose<'r>(&'r self, request: &impl RequestView, random: u64, hash: Option<u64>) -> Option<Chosen<'r>> {
         let (index, member) = match &self.choice {
             Choice::Single => (0, None),
-            Choice::Weighted { ends, members } => {
-                let drawn = random % ends.last()?;
+            Choice::Weighted { ends, members, draw } => {
+                let drawn = draw.value(request, random, hash) % ends.last()?;
                 let index = ends.partition_point(|end| *end <= drawn);
                 (index, members.get(index))
             }
@@ -139,30 +180,62 @@ impl CompiledForward {
     }
 }
 
+impl Draw {
+    fn compile(draw: &WeightDraw) -> Result<Self, CompileError> {
+        Ok(match draw {
+            WeightDraw::Random => Self::Random,
+            WeightDraw::Hash => Self::Hash,
+            WeightDraw::Header(name) => {
+                Self::Header(Source::parse(name).map_err(|reason| CompileError::new("header_name", reason))?)
+            }
+        })
+    }
+
+    fn value(&self, request: &impl RequestView, random: u64, hash: Option<u64>) -> u64 {
+        match self {
+            Self::Random => random,
+            Self::Hash => hash.unwrap_or(random),
+            Self::Header(source) => source.only(request).and_then(parse_number).unwrap_or(random),
+        }
+    }
+}
+
+fn parse_number(value: Cow<'_, [u8]>) -> Option<u64> {
+    std::str::from_utf8(&value).ok()?.parse().ok()
+}
+
 /// The names of a weighted choice stand beside it, so that every kind of choice lists its clusters alike.
-fn compile_weighted(weighted: &WeightedClusters) -> Result<(Names, Choice), CompileError> {
+fn compile_weighted(weighted: &WeightedClusters, scope: &Scope<'_>) -> Result<(Names, Choice), CompileError> {
     let mut ends = Vec::with_capacity(weighted.clusters.len());
     let mut members = Vec::with_capacity(weighted.clusters.len());
     let mut end = 0_u64;
     for (i, cluster) in weighted.clusters.iter().enumerate() {
         end = end.saturating_add(cluster.weight.into());
         ends.push(end);
-        members.push(compile_member(cluster).map_err(|e| e.under(&format!("clusters[{i}]")))?);
+        // By name, so that a member keeps its tokens when another is put in front of it.
+        let scope = scope.part(&cluster.name);
+        members.push(compile_member(cluster, &scope).map_err(|e| e.under(&format!("clusters[{i}]")))?);
     }
     if end == 0 {
         return Err(CompileError::new("", "weights are all zero"));
     }
     let names = weighted.clusters.iter().map(|c| Arc::clone(&c.name)).collect();
-    Ok((names, Choice::Weighted { ends: ends.into(), members: members.into() }))
+    let draw = Draw::compile(&weighted.draw)?;
+    Ok((names, Choice::Weighted { ends: ends.into(), members: members.into(), draw }))
 }
 
-fn compile_member(cluster: &WeightedCluster) -> Result<Member, CompileError> {
+fn compile_member(cluster: &WeightedCluster, scope: &Scope<'_>) -> Result<Member, CompileError> {
     let [request_headers, response_headers] =
         CompiledMutations::compile_levels(&cluster.request_headers, &cluster.response_headers)?;
     if let Some(host) = &cluster.host_rewrite {
         check_host(host).map_err(|reason| CompileError::new("host_rewrite_literal", reason))?;
     }
-    Ok(Member { request_headers, response_headers, host_rewrite: cluster.host_rewrite.clone() })
+    Ok(Member {
+        request_headers,
+        response_headers,
+        host_rewrite: cluster.host_rewrite.clone(),
+        filters: compile_level(&cluster.filters, &Level::default(), scope)?,
+    })
 }
 
 fn compile_host_rewrite(rewrite: &HostRewrite) -> Result<CompiledHostRewrite, CompileError> {

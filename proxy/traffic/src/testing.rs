@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use tidegate_xds::resource::endpoint::{Endpoint, Health, Locality, LocalityEndpoints};
 use tidegate_xds::resource::route::{
-    ClusterSpecifier, Forward, HeaderMutations, HostRewrite, PathMatcher, PathRewrite, Route, RouteAction,
-    RouteConfiguration, RouteMatch, VirtualHost,
+    ClusterSpecifier, Forward, PathMatcher, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
 };
 
+use crate::error::CompileError;
+use crate::filters::Scope;
 use crate::header_mutation::HeadEditor;
+use crate::rate_limit::Limiters;
 use crate::request::{RequestView, ResponseView};
+use crate::split::CompiledForward;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
@@ -115,21 +118,12 @@ impl HeadEditor for Head {
 }
 
 pub(crate) fn forward_to(cluster: ClusterSpecifier) -> Forward {
-    Forward {
-        cluster,
-        cluster_not_found_status: 503,
-        path_rewrite: PathRewrite::Keep,
-        host_rewrite: HostRewrite::Keep,
-        append_x_forwarded_host: false,
-        timeout: None,
-        idle_timeout: None,
-        max_stream_duration: None,
-        grpc_timeout_max: None,
-        upgrades: Vec::new(),
-        retry: None,
-        mirrors: Vec::new(),
-        hash_policy: Vec::new(),
-    }
+    Forward::to(cluster)
+}
+
+/// A forwarding action compiled on its own.
+pub(crate) fn compile_forward(forward: &Forward, path: &PathMatcher) -> Result<CompiledForward, CompileError> {
+    CompiledForward::compile(forward, path, &Scope::new(&Limiters::default(), "test"))
 }
 
 pub(crate) fn exact(path: &str) -> PathMatcher {
@@ -146,14 +140,9 @@ pub(crate) fn separated(prefix: &str) -> PathMatcher {
 
 /// A route to a cluster of the route's own name, by path alone.
 pub(crate) fn route(name: &str, path: PathMatcher) -> Route {
-    Route {
-        name: name.into(),
-        matches: RouteMatch { path, headers: Vec::new(), query_parameters: Vec::new(), grpc: false, fraction: None },
-        action: RouteAction::Forward(Box::new(forward_to(ClusterSpecifier::Cluster(name.into())))),
-        request_headers: HeaderMutations::default(),
-        response_headers: HeaderMutations::default(),
-        source: None,
-    }
+    let matches = RouteMatch { path, headers: Vec::new(), query_parameters: Vec::new(), grpc: false, fraction: None };
+    let action = RouteAction::Forward(Box::new(forward_to(ClusterSpecifier::Cluster(name.into()))));
+    Route { name: name.into(), ..Route::new(matches, action) }
 }
 
 pub(crate) fn virtual_host(name: &str, domains: &[&str], routes: Vec<Route>) -> VirtualHost {

@@ -8,6 +8,8 @@
 //!   stream's duration holds for it as for anyone.
 //! - `x-envoy-upstream-rq-timeout-ms` may shorten the route's timeout. Envoy lets it lengthen it too; here a caller may
 //!   always give up sooner, but how long the mesh works for it stays the operator's word.
+//! - The retry policy's limit of one attempt, which `x-envoy-upstream-rq-per-try-timeout-ms` may shorten likewise,
+//!   holds only while it is shorter than the total: one that is not could never be reached, as in Envoy.
 
 use std::time::Duration;
 
@@ -16,6 +18,9 @@ use crate::split::CompiledForward;
 
 /// A caller's wish in milliseconds. Read by [`deadlines`]; the proxy removes it from what it forwards.
 pub const TIMEOUT_HEADER: &str = "x-envoy-upstream-rq-timeout-ms";
+
+/// The same for one attempt.
+pub const PER_TRY_TIMEOUT_HEADER: &str = "x-envoy-upstream-rq-per-try-timeout-ms";
 
 /// The gRPC wire format allows eight digits.
 const GRPC_TIMEOUT_DIGITS_MAX: usize = 8;
@@ -27,8 +32,10 @@ pub struct Deadlines {
     pub total: Option<Duration>,
     /// From the moment the request's head has been received. `None` is no limit.
     pub stream: Option<Duration>,
-    /// For one attempt. `None`: the total alone limits it, which is so until retry policies are supported.
+    /// For one attempt, from the moment it has the whole request to its answer's head. Always shorter than `total`.
     pub per_try: Option<Duration>,
+    /// For one attempt, without a byte from the upstream.
+    pub per_try_idle: Option<Duration>,
     /// Without a byte in either direction.
     pub idle: IdleLimit,
     /// Whether a gRPC answer (`grpc-status: 4`) is due when a limit is reached.
@@ -59,14 +66,15 @@ pub fn deadlines(forward: &CompiledForward, request: &impl RequestView) -> Deadl
         (None, Some(_)) => (caller.or_else(|| limit(bound)), None),
         (Some(duration), _) => (None, caller.or_else(|| limit(Some(duration)))),
     };
-    let total = match wanted(request) {
-        Some(wanted) => Some(total.map_or(wanted, |total| total.min(wanted))),
-        None => total,
-    };
+    let total = shorter(total, wanted(request, TIMEOUT_HEADER));
+    let retry = forward.retry.as_ref();
+    let per_try = retry.and_then(|retry| limit(retry.per_try_timeout));
+    let per_try = shorter(per_try, wanted(request, PER_TRY_TIMEOUT_HEADER));
     Deadlines {
         total,
         stream,
-        per_try: None,
+        per_try: per_try.filter(|one| total.is_none_or(|all| *one < all)),
+        per_try_idle: retry.and_then(|retry| limit(retry.per_try_idle_timeout)),
         idle: match forward.idle_timeout {
             None => IdleLimit::Inherit,
             Some(Duration::ZERO) => IdleLimit::Off,
@@ -81,9 +89,13 @@ fn limit(configured: Option<Duration>) -> Option<Duration> {
     configured.filter(|d| !d.is_zero())
 }
 
-/// What [`TIMEOUT_HEADER`] asks for. Zero would lengthen, so it asks for nothing.
-fn wanted(request: &impl RequestView) -> Option<Duration> {
-    let text = std::str::from_utf8(request.header(TIMEOUT_HEADER).next()?).ok()?;
+fn shorter(configured: Option<Duration>, wanted: Option<Duration>) -> Option<Duration> {
+    [configured, wanted].into_iter().flatten().min()
+}
+
+/// What a caller asks for in milliseconds. Zero would lengthen, so it asks for nothing.
+fn wanted(request: &impl RequestView, header: &str) -> Option<Duration> {
+    let text = std::str::from_utf8(request.header(header).next()?).ok()?;
     let millis: u64 = text.trim_ascii().parse().ok()?;
     (millis > 0).then(|| Duration::from_millis(millis))
 }

@@ -37,7 +37,7 @@ fn levels(
         weight: 1,
         request_headers: member_request,
         response_headers: member_response,
-        host_rewrite: None,
+        ..WeightedCluster::default()
     };
     let mut route = route("r", prefix("/"));
     let split = WeightedClusters::new(vec![member]).unwrap();
@@ -91,10 +91,10 @@ fn the_outermost_level_has_the_last_word() {
 }
 
 #[test]
-fn the_most_specific_level_has_the_last_word_when_asked() {
+fn the_route_has_the_last_word_when_asked_and_the_weighted_cluster_never() {
     let config = levels(true, of_each_level(|level| set("x", level)), none());
 
-    assert_eq!(request_head(&config, &Request::get("/")), Head::of(&[("x", "cluster")]));
+    assert_eq!(request_head(&config, &Request::get("/")), Head::of(&[("x", "route")]));
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn levels_append_in_their_order() {
     assert_eq!(request_head(&outermost_last, &Request::get("/")), expected);
 
     let specific_last = levels(true, of_each_level(|level| append("x", level)), none());
-    let expected = Head::of(&[("x", "config"), ("x", "host"), ("x", "route"), ("x", "cluster")]);
+    let expected = Head::of(&[("x", "cluster"), ("x", "config"), ("x", "host"), ("x", "route")]);
     assert_eq!(request_head(&specific_last, &Request::get("/")), expected);
 }
 
@@ -207,7 +207,7 @@ fn a_name_is_written_as_configured() {
 
 #[test]
 fn answers_are_changed_by_the_same_levels_and_read_both_heads() {
-    for (most_specific_wins, winner) in [(false, "config"), (true, "cluster")] {
+    for (most_specific_wins, winner) in [(false, "config"), (true, "route")] {
         let mut response = of_each_level(|level| set("x", level));
         response[1].add.push(append("y", "%REQ(a)%-%RESP(b)%-%RESPONSE_CODE%"));
         let config = levels(most_specific_wins, none(), response);

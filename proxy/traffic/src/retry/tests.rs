@@ -60,7 +60,7 @@ fn a_fresh_connection_that_broke_is_left_to_a_policy() {
 
 #[test]
 fn no_request_is_tried_for_ever() {
-    for phase in [Phase::Connecting, Phase::NotSent, Phase::Sent] {
+    for phase in [Phase::Connecting, Phase::NotSent, Phase::Refused, Phase::Sent, Phase::TimedOut] {
         for reused_connection in [false, true] {
             let mut attempts = Attempts::default();
             let failed = Failure { reused_connection, ..failure(phase) };
@@ -79,7 +79,7 @@ fn no_request_is_tried_for_ever() {
 
 #[test]
 fn nothing_is_retried_once_an_answer_began_or_the_body_is_gone() {
-    for phase in [Phase::Connecting, Phase::NotSent, Phase::Sent] {
+    for phase in [Phase::Connecting, Phase::NotSent, Phase::Refused, Phase::Sent, Phase::TimedOut] {
         let begun = Failure { answer_seen: true, reused_connection: true, ..failure(phase) };
         assert_eq!(may_retry(begun, true, after(0, 0)), Verdict::GiveUp(Reason::AnswerBegun));
         let gone = Failure { replayable: false, reused_connection: true, ..failure(phase) };

@@ -1,12 +1,10 @@
 //! Paths and hosts as the upstream sees them.
 
 use proptest::prelude::*;
-use tidegate_xds::resource::route::{
-    ClusterSpecifier, Forward, HeaderMutations, HostRewrite, WeightedCluster, WeightedClusters,
-};
+use tidegate_xds::resource::route::{ClusterSpecifier, Forward, HostRewrite, WeightedCluster, WeightedClusters};
 
 use super::*;
-use crate::testing::{Request, exact, forward_to, prefix, separated};
+use crate::testing::{Request, compile_forward, exact, forward_to, prefix, separated};
 
 fn forward(change: impl FnOnce(&mut Forward)) -> Forward {
     let mut forward = forward_to(ClusterSpecifier::Cluster("c".into()));
@@ -15,7 +13,7 @@ fn forward(change: impl FnOnce(&mut Forward)) -> Forward {
 }
 
 fn rewritten(path: &PathMatcher, rewrite: PathRewrite, target: &str) -> Option<String> {
-    let forward = CompiledForward::compile(&forward(|f| f.path_rewrite = rewrite), path).unwrap();
+    let forward = compile_forward(&forward(|f| f.path_rewrite = rewrite), path).unwrap();
     rewritten_path_and_query(&forward, &Request::get(target))
 }
 
@@ -91,11 +89,11 @@ fn a_pattern_rewrites_the_path_without_the_query() {
 fn replacements_that_would_change_more_than_the_path_are_refused() {
     for text in ["/a?b", "/a#b", "/a b", "/a\r\n"] {
         let bad = forward(|f| f.path_rewrite = to(text));
-        assert_eq!(CompiledForward::compile(&bad, &prefix("/")).unwrap_err().path, "prefix_rewrite", "{text:?}");
+        assert_eq!(compile_forward(&bad, &prefix("/")).unwrap_err().path, "prefix_rewrite", "{text:?}");
         let bad = forward(|f| {
             f.path_rewrite = PathRewrite::Regex { pattern: "a".into(), substitution: text.into() };
         });
-        let error = CompiledForward::compile(&bad, &prefix("/")).unwrap_err();
+        let error = compile_forward(&bad, &prefix("/")).unwrap_err();
         assert_eq!(error.path, "regex_rewrite.substitution", "{text:?}");
     }
 }
@@ -104,11 +102,11 @@ fn replacements_that_would_change_more_than_the_path_are_refused() {
 fn a_connect_request_has_no_path_to_rewrite() {
     let bad = forward(|f| f.path_rewrite = to("/a"));
 
-    assert_eq!(CompiledForward::compile(&bad, &PathMatcher::Connect).unwrap_err().path, "prefix_rewrite");
+    assert_eq!(compile_forward(&bad, &PathMatcher::Connect).unwrap_err().path, "prefix_rewrite");
 }
 
 fn authority(forward: &Forward, request: &Request, hostname: Option<&str>) -> Option<String> {
-    let forward = CompiledForward::compile(forward, &prefix("/")).unwrap();
+    let forward = compile_forward(forward, &prefix("/")).unwrap();
     let chosen = forward.choose_cluster(request, 0).unwrap();
     rewritten_authority(&forward, &chosen, request, hostname).map(Cow::into_owned)
 }
@@ -142,9 +140,8 @@ fn a_weighted_clusters_host_holds_unless_the_route_has_one_of_its_own() {
         let member = WeightedCluster {
             name: "c".into(),
             weight: 1,
-            request_headers: HeaderMutations::default(),
-            response_headers: HeaderMutations::default(),
             host_rewrite: Some("member".into()),
+            ..WeightedCluster::default()
         };
         forward(|f| {
             f.cluster = ClusterSpecifier::Weighted(WeightedClusters::new(vec![member]).unwrap());

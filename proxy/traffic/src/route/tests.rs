@@ -1,6 +1,7 @@
 //! Which route wins, and that the index never changes the answer.
 
 use proptest::prelude::*;
+use tidegate_xds::resource::filter::{RateLimitAction, RateLimitActions};
 use tidegate_xds::resource::matcher::{
     Fraction, HeaderCondition, HeaderMatcher, QueryParameterCondition, QueryParameterMatcher, StringMatcher,
 };
@@ -370,4 +371,30 @@ fn a_catch_all_at_the_end_of_ten_thousand_routes_is_the_only_one_evaluated() {
 
     assert_eq!(evaluated(&table, &Request::get("/elsewhere")), 1);
     assert_eq!(evaluated(&table, &Request::get("/9999")), 1);
+}
+
+#[test]
+fn a_route_knows_its_policies_and_how_requests_are_described() {
+    let list = |value: &str| RateLimitActions {
+        stage: 0,
+        actions: vec![RateLimitAction::GenericKey { key: "generic_key".into(), value: value.into() }],
+        hits: 1,
+        lease: None,
+    };
+    let mut own = route("r", prefix("/r"));
+    own.policies = Policies::from([("retry".into(), "shop/again a.yaml:3".into())]);
+    let mut fixed = route("fixed", prefix("/fixed"));
+    fixed.action = RouteAction::DirectResponse(DirectResponse { status: 200, body: Arc::new([]) });
+    let mut config = routes(vec![own, fixed]);
+    config.virtual_hosts[0].rate_limits = vec![list("host")];
+    let table = RouteTable::compile(&config).unwrap();
+
+    let found = table.find(&Request::get("/r"), 0).unwrap();
+    let sources = found.rate_limits();
+    let fixed = table.find(&Request::get("/fixed"), 0).unwrap();
+
+    assert_eq!(found.policy("retry").map(AsRef::as_ref), Some("shop/again a.yaml:3"));
+    assert_eq!(found.policy("fault"), None);
+    assert_eq!((sources.route.len(), sources.host.len()), (0, 1));
+    assert!(fixed.rate_limits().host.is_empty());
 }

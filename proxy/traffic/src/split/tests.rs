@@ -1,21 +1,15 @@
 //! Intervals, headers that name clusters, and what is refused.
 
 use proptest::prelude::*;
-use tidegate_xds::resource::matcher::Fraction;
-use tidegate_xds::resource::route::{HashPolicy, HashSource, HeaderMutations, Mirror, RetryPolicy, RouteAction};
+use tidegate_xds::resource::matcher::{Fraction, HeaderCondition, HeaderMatcher};
+use tidegate_xds::resource::route::{HashPolicy, HashSource, Mirror, RetryPolicy, RouteAction};
 
 use super::*;
 use crate::route::RouteTable;
-use crate::testing::{Request, forward_to, prefix, route, routes};
+use crate::testing::{Request, compile_forward, forward_to, prefix, route, routes};
 
 fn member(name: &str, weight: u32) -> WeightedCluster {
-    WeightedCluster {
-        name: name.into(),
-        weight,
-        request_headers: HeaderMutations::default(),
-        response_headers: HeaderMutations::default(),
-        host_rewrite: None,
-    }
+    WeightedCluster { name: name.into(), weight, ..WeightedCluster::default() }
 }
 
 fn weighted(weights: &[u32]) -> Forward {
@@ -24,7 +18,7 @@ fn weighted(weights: &[u32]) -> Forward {
 }
 
 fn compile(forward: &Forward) -> CompiledForward {
-    CompiledForward::compile(forward, &prefix("/")).unwrap()
+    compile_forward(forward, &prefix("/")).unwrap()
 }
 
 fn index(forward: &CompiledForward, random: u64) -> Option<usize> {
@@ -64,7 +58,7 @@ fn weights_that_are_all_zero_are_refused() {
         weighted.clusters.iter_mut().for_each(|c| c.weight = 0);
     }
 
-    let error = CompiledForward::compile(&forward, &prefix("/")).unwrap_err();
+    let error = compile_forward(&forward, &prefix("/")).unwrap_err();
 
     assert_eq!(error.to_string(), "weighted_clusters: weights are all zero");
 }
@@ -110,30 +104,83 @@ fn refusal(change: impl FnOnce(&mut Forward)) -> Option<String> {
 }
 
 #[test]
-fn what_is_not_supported_is_refused_with_its_path() {
-    let fraction = Fraction { numerator: 1, denominator: 100 };
-    let mirror = Mirror { cluster: "m".into(), fraction, shadow_host_suffix: true };
-    let retry = RetryPolicy {
-        retry_on: Vec::new(),
-        num_retries: 1,
-        per_try_timeout: None,
-        status_codes: Vec::new(),
-        back_off_base: Duration::from_millis(25),
-        back_off_max: Duration::from_millis(250),
-        avoid_previous_hosts: false,
-        host_selection_attempts: 1,
+fn a_mirror_or_retry_policy_that_cannot_work_is_refused_with_its_path() {
+    let nobody = Fraction { numerator: 1, denominator: 0 };
+    let mirror = |change: fn(&mut Mirror)| {
+        let mut mirror = Mirror::to("m".into());
+        change(&mut mirror);
+        refusal(|f| f.mirrors = vec![Mirror::to("ok".into()), mirror])
     };
+    let condition = HeaderMatcher {
+        name: "a b".into(),
+        condition: HeaderCondition::Present(true),
+        invert: false,
+        missing_as_empty: false,
+    };
+    let retry = RetryPolicy { retriable_headers: vec![condition], ..RetryPolicy::default() };
     let route = "virtual_hosts[0].routes[1].route";
+    let second = format!("{route}.request_mirror_policies[1]");
 
-    assert_eq!(refusal(|f| f.mirrors = vec![mirror]), Some(format!("{route}.request_mirror_policies")));
-    assert_eq!(refusal(|f| f.retry = Some(retry)), Some(format!("{route}.retry_policy")));
+    assert_eq!(mirror(|m| m.cluster = "n".into()), None);
+    assert_eq!(mirror(|m| m.host_rewrite = Some("a/b".into())), Some(format!("{second}.host_rewrite_literal")));
+    assert!(refusal(|f| f.mirrors = vec![Mirror { fraction: nobody, ..Mirror::to("m".into()) }]).is_some());
+    assert_eq!(refusal(|f| f.retry = Some(retry)), Some(format!("{route}.retry_policy.retriable_headers[0].name")));
 }
 
 #[test]
-fn a_hash_policy_is_accepted_because_no_balancer_reads_it() {
-    let policy = HashPolicy { source: HashSource::SourceIp, terminal: false };
+fn a_routes_hash_policy_gives_the_hash_that_draws() {
+    let policy = HashPolicy { source: HashSource::Header("x-user".into()), terminal: false };
+    let mut forward = weighted(&[50, 50]);
+    forward.hash_policy = vec![policy];
+    if let ClusterSpecifier::Weighted(weighted) = &mut forward.cluster {
+        weighted.draw = WeightDraw::Hash;
+    }
+    let forward = compile(&forward);
+    let index = |user: &str, random| {
+        let request = Request::get("/").with("x-user", user);
+        let hashed = forward.hash_policies().hash(&request, None, &mut || panic!("no cookie is made"));
+        forward.choose(&request, random, hashed.hash).and_then(|chosen| chosen.index).unwrap()
+    };
 
-    assert_eq!(refusal(|f| f.hash_policy = vec![policy]), None);
+    let seen: Vec<_> = (0..100).map(|user| index(&user.to_string(), 0)).collect();
+
+    assert!((0..100).all(|user| index(&user.to_string(), 77) == seen[user]), "chance has no say");
+    assert!(seen.contains(&0) && seen.contains(&1));
+}
+
+fn drawn_by(draw: WeightDraw) -> CompiledForward {
+    let mut forward = weighted(&[90, 10]);
+    if let ClusterSpecifier::Weighted(weighted) = &mut forward.cluster {
+        weighted.draw = draw;
+    }
+    compile(&forward)
+}
+
+#[test]
+fn a_hash_decides_instead_of_chance_and_chance_where_there_is_none() {
+    let (random, by_hash) = (compile(&weighted(&[90, 10])), drawn_by(WeightDraw::Hash));
+    let index = |forward: &CompiledForward, random, hash| {
+        forward.choose(&Request::get("/"), random, hash).and_then(|chosen| chosen.index)
+    };
+
+    assert_eq!(index(&by_hash, 0, Some(95)), Some(1));
+    assert_eq!(index(&by_hash, 95, Some(0)), Some(0));
+    assert_eq!(index(&by_hash, 95, None), Some(1));
+    assert_eq!(index(&random, 0, Some(95)), Some(0));
+}
+
+#[test]
+fn a_header_decides_only_with_one_number() {
+    let forward = drawn_by(WeightDraw::Header("x-draw".into()));
+    let index = |request: &Request| forward.choose(request, 0, Some(95)).and_then(|chosen| chosen.index);
+
+    assert_eq!(index(&Request::get("/").with("x-draw", "95")), Some(1));
+    assert_eq!(index(&Request::get("/").with("x-draw", "195")), Some(1));
+    for bad in ["", "x", "-5", "95,95", "99999999999999999999999"] {
+        assert_eq!(index(&Request::get("/").with("x-draw", bad)), Some(0), "{bad:?}");
+    }
+    assert_eq!(index(&Request::get("/").with("x-draw", "95").with("x-draw", "95")), Some(0));
+    assert_eq!(index(&Request::get("/")), Some(0));
 }
 
 #[test]
@@ -165,5 +212,25 @@ proptest! {
         }
 
         prop_assert_eq!(counts, weights);
+    }
+
+    #[test]
+    fn while_the_last_share_grows_no_caller_with_a_hash_moves_back(
+        shares in prop::collection::vec(0_u32..=100, 2..8),
+        hash in any::<u64>(),
+    ) {
+        let mut shares = shares;
+        shares.sort_unstable();
+        let by_hash = |share: u32| {
+            let mut forward = weighted(&[100 - share, share]);
+            if let ClusterSpecifier::Weighted(weighted) = &mut forward.cluster {
+                weighted.draw = WeightDraw::Hash;
+            }
+            compile(&forward).choose(&Request::get("/"), 0, Some(hash)).and_then(|chosen| chosen.index).unwrap()
+        };
+
+        let seen: Vec<_> = shares.into_iter().map(by_hash).collect();
+
+        prop_assert!(seen.is_sorted(), "{:?}", seen);
     }
 }

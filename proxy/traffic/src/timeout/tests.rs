@@ -1,16 +1,16 @@
 //! Which limit holds for which request.
 
-use tidegate_xds::resource::route::{ClusterSpecifier, Forward};
+use tidegate_xds::resource::route::{ClusterSpecifier, Forward, RetryPolicy};
 
 use super::*;
-use crate::testing::{Request, forward_to, prefix};
+use crate::testing::{Request, compile_forward, forward_to, prefix};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn limits(change: impl FnOnce(&mut Forward), request: &Request) -> Deadlines {
     let mut forward = forward_to(ClusterSpecifier::Cluster("c".into()));
     change(&mut forward);
-    deadlines(&CompiledForward::compile(&forward, &prefix("/")).unwrap(), request)
+    deadlines(&compile_forward(&forward, &prefix("/")).unwrap(), request)
 }
 
 fn grpc(timeout: &str) -> Request {
@@ -152,4 +152,43 @@ fn an_idle_timeout_is_inherited_off_or_set() {
 fn the_form_of_a_late_answer_follows_the_caller() {
     assert!(limits(|_| (), &grpc("1S")).grpc);
     assert!(!limits(|_| (), &Request::get("/")).grpc);
+}
+
+fn per_try(total: Option<u64>, one: Option<u64>, request: &Request) -> Option<Duration> {
+    let change = |f: &mut Forward| {
+        f.timeout = total.map(Duration::from_secs);
+        f.retry = Some(RetryPolicy { per_try_timeout: one.map(Duration::from_secs), ..RetryPolicy::default() });
+    };
+    limits(change, request).per_try
+}
+
+#[test]
+fn an_attempts_limit_holds_only_below_the_total() {
+    let plain = Request::get("/");
+
+    assert_eq!(per_try(Some(15), Some(2), &plain), Some(2 * SECOND));
+    assert_eq!(per_try(None, Some(2), &plain), Some(2 * SECOND));
+    assert_eq!(per_try(Some(2), Some(2), &plain), None);
+    assert_eq!(per_try(Some(1), Some(2), &plain), None);
+    assert_eq!(per_try(Some(15), Some(0), &plain), None);
+    let hurried = Request::get("/").with(TIMEOUT_HEADER, "1500");
+    assert_eq!(per_try(Some(15), Some(2), &hurried), None);
+}
+
+#[test]
+fn a_caller_may_shorten_an_attempts_limit() {
+    let wish = |text: &str| Request::get("/").with(PER_TRY_TIMEOUT_HEADER, text);
+
+    assert_eq!(per_try(Some(15), Some(2), &wish("500")), Some(SECOND / 2));
+    assert_eq!(per_try(Some(15), Some(2), &wish("5000")), Some(2 * SECOND));
+    assert_eq!(per_try(Some(15), None, &wish("500")), Some(SECOND / 2));
+    assert_eq!(per_try(Some(15), Some(2), &wish("0")), Some(2 * SECOND));
+}
+
+#[test]
+fn an_attempts_idle_limit_is_the_policys() {
+    let policy = RetryPolicy { per_try_idle_timeout: Some(3 * SECOND), ..RetryPolicy::default() };
+
+    assert_eq!(limits(|f| f.retry = Some(policy), &Request::get("/")).per_try_idle, Some(3 * SECOND));
+    assert_eq!(limits(|_| {}, &Request::get("/")).per_try_idle, None);
 }
