@@ -117,6 +117,18 @@ impl Finding {
         self
     }
 
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+
+    pub(crate) fn span(&self) -> Span {
+        self.span
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     fn finish(self, map: &SourceMap<'_>) -> Diagnostic {
         let mut labels = vec![map.label(self.span, self.text, true)];
         labels.extend(self.others.into_iter().map(|(span, text)| map.label(span, text, false)));
@@ -150,6 +162,11 @@ impl Report {
         self.findings.push(finding);
         let last = self.findings.len() - 1;
         &mut self.findings[last]
+    }
+
+    /// Those that will be shown.
+    pub(crate) fn findings(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter()
     }
 
     pub(crate) fn finish(self, map: &SourceMap<'_>) -> Vec<Diagnostic> {

@@ -4,10 +4,13 @@
 //! What can be said from one object alone is said here: fields, types, ranges, contradictions within a rule, patterns. What
 //! needs other objects (does the service exist, which route wins) is left to [`crate::merge`].
 
+use std::sync::Arc;
+use std::time::SystemTime;
+
 use crate::diagnostic::{Code, Report};
 use crate::head::{Head, Kind};
-use crate::ir::Origin;
 use crate::ir::world::{EndpointSlice, Service, Workload};
+use crate::ir::{ObjectName, Origin, Stated};
 use crate::pattern::Patterns;
 use crate::source::{SourceMap, Span, Spanned};
 use crate::tree::Node;
@@ -22,6 +25,10 @@ pub(crate) struct Context<'a> {
     pub(crate) map: &'a SourceMap<'a>,
     pub(crate) report: Report,
     pub(crate) patterns: Patterns,
+    /// The time for which the set is compiled, when the caller has one.
+    pub(crate) now: Option<SystemTime>,
+    /// Every object whose head could be read, in the order of files and lines.
+    pub(crate) written: Vec<Written>,
     /// Route entries that may still be made; `None` once that was too few.
     pub(crate) entries_left: Option<usize>,
 }
@@ -55,6 +62,22 @@ impl Context<'_> {
             line: self.map.line(span),
         }
     }
+
+    /// A part of an object with the place where it was written.
+    pub(crate) fn stated<T: Clone>(&self, head: &Head, part: &Spanned<T>) -> Stated<T> {
+        Stated { origin: Arc::new(self.origin(head, part.span)), value: Arc::new(part.value.clone()) }
+    }
+}
+
+/// An object that was written, whether or not it could be read.
+#[derive(Clone, Debug)]
+pub(crate) struct Written {
+    pub(crate) kind: Kind,
+    pub(crate) name: ObjectName,
+    /// Where the name stands.
+    pub(crate) span: Span,
+    /// All of it.
+    pub(crate) extent: Span,
 }
 
 /// An object with its head.
@@ -74,11 +97,21 @@ pub(crate) struct Objects {
     pub(crate) virtual_services: Vec<Object<istio::virtual_service::VirtualService>>,
     pub(crate) destination_rules: Vec<Object<istio::destination_rule::DestinationRule>>,
     pub(crate) gateways: Vec<Object<gateway_api::gateway::GatewayShape>>,
+    pub(crate) listener_sets: Vec<Object<gateway_api::listener_set::ListenerSet>>,
+    /// Those of gRPC too: see [`gateway_api::grpc_route`].
     pub(crate) http_routes: Vec<Object<gateway_api::http_route::HttpRoute>>,
+    pub(crate) tcp_routes: Vec<Object<gateway_api::tcp_route::TcpRoute>>,
+    pub(crate) backend_traffic_policies: Vec<Object<gateway_api::backend_traffic_policy::BackendTrafficPolicy>>,
     pub(crate) reference_grants: Vec<Object<gateway_api::reference_grant::ReferenceGrant>>,
+    /// Ours, of every kind.
+    pub(crate) policies: Vec<Object<tidegate::Policy>>,
 }
 
 impl Objects {
+    fn policy(&mut self, spec: Option<tidegate::Policy>, head: Head) {
+        self.policies.extend(spec.map(|spec| Object { head, spec }));
+    }
+
     /// The heads of everything that is in a namespace.
     pub(crate) fn heads(&self) -> impl Iterator<Item = &Head> {
         let services = self.services.iter().map(|object| &object.head);
@@ -87,16 +120,25 @@ impl Objects {
         let virtual_services = self.virtual_services.iter().map(|object| &object.head);
         let destination_rules = self.destination_rules.iter().map(|object| &object.head);
         let gateways = self.gateways.iter().map(|object| &object.head);
+        let sets = self.listener_sets.iter().map(|object| &object.head);
         let http_routes = self.http_routes.iter().map(|object| &object.head);
+        let tcp_routes = self.tcp_routes.iter().map(|object| &object.head);
+        let traffic_policies = self.backend_traffic_policies.iter().map(|object| &object.head);
         let grants = self.reference_grants.iter().map(|object| &object.head);
+        let policies = self.policies.iter().map(|object| &object.head);
+        let policies = policies.filter(|head| !head.kind.is_cluster_wide());
         services
             .chain(workloads)
             .chain(slices)
             .chain(virtual_services)
             .chain(destination_rules)
             .chain(gateways)
+            .chain(sets)
             .chain(http_routes)
+            .chain(tcp_routes)
+            .chain(traffic_policies)
             .chain(grants)
+            .chain(policies)
     }
 }
 
@@ -153,6 +195,11 @@ pub(crate) fn read(head: Head, document: &Node, objects: &mut Objects, cx: &mut 
                 objects.destination_rules.push(Object { head, spec });
             }
         }
+        Kind::BackendPolicy => objects.policy(tidegate::backend_policy(document, cx), head),
+        Kind::CircuitBreaker => objects.policy(tidegate::circuit_breaker(document, cx), head),
+        Kind::Fault => objects.policy(tidegate::fault(document, cx), head),
+        Kind::MeshDefaults => objects.policy(tidegate::mesh_defaults(&head, document, cx), head),
+        Kind::RateLimit => objects.policy(tidegate::rate_limit(&head, document, cx), head),
         Kind::GatewayClass => gateway_api::gateway::class(document, cx),
         Kind::Gateway => {
             if let Some(spec) = gateway_api::gateway::read(document, cx) {
@@ -162,6 +209,26 @@ pub(crate) fn read(head: Head, document: &Node, objects: &mut Objects, cx: &mut 
         Kind::HttpRoute => {
             if let Some(spec) = gateway_api::http_route::read(document, cx) {
                 objects.http_routes.push(Object { head, spec });
+            }
+        }
+        Kind::GrpcRoute => {
+            if let Some(spec) = gateway_api::grpc_route::read(document, cx) {
+                objects.http_routes.push(Object { head, spec });
+            }
+        }
+        Kind::TcpRoute => {
+            if let Some(spec) = gateway_api::tcp_route::read(document, cx) {
+                objects.tcp_routes.push(Object { head, spec });
+            }
+        }
+        Kind::ListenerSet => {
+            if let Some(spec) = gateway_api::listener_set::read(document, cx) {
+                objects.listener_sets.push(Object { head, spec });
+            }
+        }
+        Kind::BackendTrafficPolicy => {
+            if let Some(spec) = gateway_api::backend_traffic_policy::read(document, cx) {
+                objects.backend_traffic_policies.push(Object { head, spec });
             }
         }
         Kind::ReferenceGrant => {

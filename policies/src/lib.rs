@@ -22,12 +22,13 @@ mod spelling;
 mod tree;
 
 use std::collections::HashMap;
+use std::time::SystemTime;
 
 pub use diagnostic::{Code, Diagnostic, Label, Severity, explain};
 pub use source::{FILE_BYTES_MAX, OBJECTS_MAX, Source};
 
 use diagnostic::Report;
-use dialect::{Context, Objects};
+use dialect::{Context, Objects, Written};
 use head::{Head, Kind, Reading};
 use ir::{ObjectName, PolicySet};
 use pattern::Patterns;
@@ -37,7 +38,7 @@ use tree::Node;
 /// What became of the sources.
 #[derive(Clone, Debug, Default)]
 pub struct Compilation {
-    /// Meaningful only when there are no errors.
+    /// Meaningful only when there are no errors, but for its statuses, which say what became of each object in any case.
     pub set: PolicySet,
     /// In the order of files and lines.
     pub diagnostics: Vec<Diagnostic>,
@@ -57,11 +58,22 @@ impl Compilation {
 
 /// Compiles files into one set. The order of the files decides nothing.
 pub fn compile(sources: &[Source]) -> Compilation {
+    compile_for(sources, None)
+}
+
+/// As [`compile`], for a time: what has expired by then is reported. The set is the same at any time.
+pub fn compile_at(sources: &[Source], now: SystemTime) -> Compilation {
+    compile_for(sources, Some(now))
+}
+
+fn compile_for(sources: &[Source], now: Option<SystemTime>) -> Compilation {
     let map = SourceMap::new(sources);
     let mut cx = Context {
         map: &map,
         report: Report::default(),
         patterns: Patterns::default(),
+        now,
+        written: Vec::new(),
         entries_left: Some(dialect::ROUTE_ENTRIES_MAX),
     };
     let mut objects = Objects::default();
@@ -73,7 +85,8 @@ pub fn compile(sources: &[Source]) -> Compilation {
             object(&document, &mut seen, &mut objects, &mut cx);
         }
     }
-    let set = merge::merge(objects, &mut cx);
+    let mut set = merge::merge(objects, &mut cx);
+    set.statuses = merge::statuses(sources, &cx);
     let diagnostics = cx.report.finish(&map);
     Compilation { set, diagnostics }
 }
@@ -88,6 +101,8 @@ struct Seen {
 fn object(document: &Node, seen: &mut Seen, objects: &mut Objects, cx: &mut Context<'_>) {
     match head::read(document, &mut cx.report) {
         Reading::Object(head, node) => {
+            let extent = node.extent();
+            cx.written.push(Written { kind: head.kind, name: head.name.clone(), span: head.span, extent });
             if seen.admits(&head, &mut cx.report) {
                 dialect::read(head, node, objects, cx);
             }

@@ -6,10 +6,14 @@
 //! `null` counts as absent, as in Kubernetes.
 
 mod leaf;
+mod number;
+mod quantity;
 
 use std::sync::Arc;
 
 pub(crate) use leaf::*;
+pub(crate) use number::*;
+pub(crate) use quantity::*;
 
 use crate::diagnostic::{Code, Report};
 use crate::source::{Span, Spanned};
@@ -135,6 +139,11 @@ impl<'n> Fields<'n> {
                 not_supported(entry.key_span, &format!("`{name}` of {}", self.what), cure, report);
             }
         }
+    }
+
+    /// How many fields were written.
+    pub(crate) fn written(&self) -> usize {
+        self.entries.len()
     }
 
     /// Reports what nobody asked for.

@@ -29,7 +29,7 @@ pub struct Source {
 }
 
 /// A place: bytes `start..end` of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Span {
     pub(crate) file: u32,
     pub(crate) start: u32,
@@ -90,6 +90,19 @@ impl<'a> SourceMap<'a> {
 
     pub(crate) fn line(&self, span: Span) -> u32 {
         self.position(span.file, span.start).0
+    }
+
+    /// What is written in a line, for a place that is known by its line alone.
+    pub(crate) fn line_span(&self, path: &str, line: u32) -> Option<Span> {
+        let (index, file) = self.files.iter().enumerate().find(|(_, file)| &*file.path == path)?;
+        let at = usize::try_from(line).ok()?.checked_sub(1)?;
+        let start = *file.line_starts.get(at)? as usize;
+        let end = file.line_starts.get(at + 1).map_or(file.bytes.len(), |next| *next as usize);
+        let text = file.bytes.get(start..end)?;
+        let indent = text.iter().take_while(|b| b.is_ascii_whitespace()).count();
+        let length = text.trim_ascii().len();
+        let start = u32::try_from(start + indent).ok()?;
+        Some(Span { file: u32::try_from(index).ok()?, start, end: start + u32::try_from(length).ok()? })
     }
 
     pub(crate) fn label(&self, span: Span, text: String, primary: bool) -> Label {

@@ -45,6 +45,25 @@ impl Node {
         matches!(self.content, Content::Null)
     }
 
+    /// From its first character to the last of what is in it.
+    pub(crate) fn extent(&self) -> Span {
+        let mut extent = self.span;
+        let mut last = Some(self);
+        // Values are written one after the other, so the end is that of the last value in the last value.
+        while let Some(node) = last {
+            extent.end = extent.end.max(node.span.end);
+            last = match &node.content {
+                Content::Null | Content::Scalar(_) => None,
+                Content::List(items) => items.last(),
+                Content::Map(entries) => entries.last().map(|entry| {
+                    extent.end = extent.end.max(entry.key_span.end);
+                    &entry.value
+                }),
+            };
+        }
+        extent
+    }
+
     /// What it is, for "found ...".
     pub(crate) fn describe(&self) -> String {
         match &self.content {

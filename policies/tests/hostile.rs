@@ -11,7 +11,13 @@ const SAMPLES: &[&str] = &[
     include_str!("../examples/gateway.yaml"),
     include_str!("../examples/external.yaml"),
     include_str!("../examples/database.yaml"),
+    include_str!("../examples/resilience.yaml"),
+    include_str!("../examples/routes.yaml"),
+    include_str!("../examples/governance.yaml"),
 ];
+
+/// Cutting a sample at every byte takes time with the square of its length.
+const EXHAUSTIVE_BYTES_MAX: usize = 2_100;
 
 /// A build without optimisation on a busy machine is some thirty times slower than what ships, for which the promise of
 /// 100 ms per hostile MiB is made. What an unbounded stage would take is minutes.
@@ -50,7 +56,9 @@ fn refused_with(compilation: &Compilation, code: Code) {
 #[test]
 fn a_policy_cut_off_within_a_line_is_never_applied() {
     for sample in SAMPLES {
-        for at in 1..sample.len() {
+        // Every byte of the short ones; of the long ones every third, which is at another column in each line.
+        let step = if sample.len() > EXHAUSTIVE_BYTES_MAX { 3 } else { 1 };
+        for at in (1..sample.len()).step_by(step) {
             if !sample.is_char_boundary(at) || sample[..at].ends_with('\n') {
                 continue;
             }
@@ -63,6 +71,24 @@ fn a_policy_cut_off_within_a_line_is_never_applied() {
             assert!(run(&sample[..at]).has_errors(), "accepted:\n{}", &sample[..at]);
         }
     }
+}
+
+#[test]
+fn listener_sets_add_a_thousand_listeners_to_a_gateway_and_no_more() {
+    let mut text = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: g}\nspec: {gatewayClassName: t, allowedListeners: {namespaces: {from: All}}, listeners: [{name: a, port: 1, protocol: HTTP}]}\n".to_owned();
+    for set in 0..20 {
+        text.push_str(&format!("---\napiVersion: gateway.networking.k8s.io/v1\nkind: ListenerSet\nmetadata: {{name: s{set}}}\nspec:\n  parentRef: {{name: g}}\n  listeners:\n"));
+        for listener in 0..64 {
+            let port = 2 + set * 64 + listener;
+            text.push_str(&format!("  - {{name: l{listener}, port: {port}, protocol: HTTP}}\n"));
+        }
+    }
+
+    let compilation = run_quickly(text);
+
+    assert!(compilation.diagnostics.iter().any(|diagnostic| diagnostic.code == Code::ListenerNotTaken));
+    let listeners: Vec<usize> = compilation.set.gateways.values().map(|gateway| gateway.listeners.len()).collect();
+    assert_eq!(listeners, [1_000]);
 }
 
 #[test]
@@ -261,4 +287,59 @@ fn lists_longer_than_the_api_server_takes_are_refused() {
 
     refused_with(&run_quickly(route(&"a.example, ".repeat(17))), Code::BadValue);
     assert!(!run_quickly(route(&"a.example, ".repeat(16))).has_errors());
+}
+
+#[test]
+fn limits_that_multiply_with_services_meet_the_budget() {
+    let mut text = String::new();
+    for index in 0..1_000 {
+        text.push_str(&format!("---\n{{apiVersion: v1, kind: Service, metadata: {{name: s{index}}}, spec: {{ports: [{{name: http, port: 80}}]}}}}\n"));
+    }
+    let rules: String = (0..60)
+        .map(|rule| format!("{{name: r{rule}, key: [{{header: h{rule}}}], limit: {{requests: 1, per: 1s}}}}, "))
+        .collect();
+    for index in 0..20 {
+        text.push_str(&format!("---\n{{apiVersion: tidegate.io/v1alpha1, kind: RateLimit, metadata: {{name: l{index}}}, spec: {{targetRefs: [{{kind: Namespace, name: default}}], rules: [{rules}]}}}}\n"));
+    }
+
+    refused_with(&run_quickly(text), Code::TooComplex);
+}
+
+#[test]
+fn thousands_of_policies_for_one_service_are_answered_soon() {
+    let mut text = "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {selector: {app: a}, ports: [{name: http, port: 80}]}}\n".to_owned();
+    for index in 0..5_000 {
+        text.push_str(&format!("---\n{{apiVersion: tidegate.io/v1alpha1, kind: CircuitBreaker, metadata: {{name: c{index}}}, spec: {{targetRefs: [{{kind: Service, name: a}}], limits: {{maxRequests: 0}}, outlier: {{}}}}}}\n"));
+        text.push_str(&format!("---\n{{apiVersion: tidegate.io/v1alpha1, kind: Workload, metadata: {{name: w{index}, labels: {{app: a}}}}, spec: {{address: 127.{}.{}.1}}}}\n", index / 200, index % 200));
+    }
+
+    run_quickly(text);
+}
+
+#[test]
+fn values_that_are_too_large_in_governance_are_refused_with_a_place() {
+    for value in ["99999999999999999999", "-1", "1e308", "0x7fffffffffffffff", ".inf", "[[[[]]]]", "{a: {b: c}}"] {
+        let text = format!(
+            "apiVersion: tidegate.io/v1alpha1\nkind: CircuitBreaker\nmetadata: {{name: a}}\nspec:\n  targetRefs: {value}\n  limits: {{maxRequests: {value}, retryBudget: {{percent: {value}}}}}\n  outlier: {{codes: [{value}], maxEjectionPercent: {value}, failurePercentage: {{threshold: {value}}}}}\n---\napiVersion: tidegate.io/v1alpha1\nkind: Fault\nmetadata: {{name: a}}\nspec:\n  targetRefs: [{value}]\n  expiresAt: {value}\n  delay: {{value: {value}, percent: {value}}}\n  abort: {{grpcStatus: {value}, percent: {value}}}\n  bandwidth: {{limit: {value}, percent: {value}}}\n---\napiVersion: tidegate.io/v1alpha1\nkind: BackendPolicy\nmetadata: {{name: a}}\nspec:\n  targetRefs: [{{kind: Service, name: a}}]\n  loadBalancer: {{consistentHash: {{header: a, maglev: {{tableSize: {value}}}}}}}\n  retry: {{attempts: {value}, perTry: {value}}}\n  timeouts: {{request: {value}}}\n"
+        );
+
+        assert!(run_quickly(text).has_errors(), "{value}");
+    }
+}
+
+#[test]
+fn governance_with_any_line_left_out_compiles_without_panic() {
+    let cases = [
+        include_str!("../testdata/policy_targets.in.yaml"),
+        include_str!("../testdata/policies_without_effect.in.yaml"),
+        include_str!("../testdata/policy_targets_of_istio.in.yaml"),
+    ];
+    for case in cases {
+        let lines: Vec<&str> = case.lines().collect();
+        for out in 0..lines.len() {
+            let kept: Vec<&str> =
+                lines.iter().enumerate().filter(|(at, _)| *at != out).map(|(_, line)| *line).collect();
+            run(kept.join("\n") + "\n");
+        }
+    }
 }

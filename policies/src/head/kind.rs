@@ -10,15 +10,24 @@ use crate::tree::shortened;
 /// A kind that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Kind {
+    BackendPolicy,
+    BackendTrafficPolicy,
+    CircuitBreaker,
     DestinationRule,
     EndpointSlice,
+    Fault,
     Gateway,
     GatewayClass,
+    GrpcRoute,
     HttpRoute,
+    ListenerSet,
+    MeshDefaults,
     Namespace,
+    RateLimit,
     ReferenceGrant,
     Service,
     ServiceEntry,
+    TcpRoute,
     VirtualService,
     Workload,
     WorkloadEntry,
@@ -28,24 +37,60 @@ impl Kind {
     /// As written.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
+            Kind::BackendPolicy => "BackendPolicy",
+            Kind::BackendTrafficPolicy => "XBackendTrafficPolicy",
+            Kind::CircuitBreaker => "CircuitBreaker",
             Kind::DestinationRule => "DestinationRule",
             Kind::EndpointSlice => "EndpointSlice",
+            Kind::Fault => "Fault",
             Kind::Gateway => "Gateway",
             Kind::GatewayClass => "GatewayClass",
+            Kind::GrpcRoute => "GRPCRoute",
             Kind::HttpRoute => "HTTPRoute",
+            Kind::ListenerSet => "ListenerSet",
+            Kind::MeshDefaults => "MeshDefaults",
             Kind::Namespace => "Namespace",
+            Kind::RateLimit => "RateLimit",
             Kind::ReferenceGrant => "ReferenceGrant",
             Kind::Service => "Service",
             Kind::ServiceEntry => "ServiceEntry",
+            Kind::TcpRoute => "TCPRoute",
             Kind::VirtualService => "VirtualService",
             Kind::Workload => "Workload",
             Kind::WorkloadEntry => "WorkloadEntry",
         }
     }
 
+    /// Whether what became of its objects is told: what routes and governs, as opposed to what exists.
+    pub(crate) fn has_status(self) -> bool {
+        match self {
+            Kind::BackendPolicy
+            | Kind::BackendTrafficPolicy
+            | Kind::CircuitBreaker
+            | Kind::DestinationRule
+            | Kind::Fault
+            | Kind::Gateway
+            | Kind::GrpcRoute
+            | Kind::HttpRoute
+            | Kind::ListenerSet
+            | Kind::MeshDefaults
+            | Kind::RateLimit
+            | Kind::TcpRoute
+            | Kind::VirtualService => true,
+            Kind::EndpointSlice
+            | Kind::GatewayClass
+            | Kind::Namespace
+            | Kind::ReferenceGrant
+            | Kind::Service
+            | Kind::ServiceEntry
+            | Kind::Workload
+            | Kind::WorkloadEntry => false,
+        }
+    }
+
     /// Whether its objects are in no namespace.
     pub(crate) fn is_cluster_wide(self) -> bool {
-        matches!(self, Kind::Namespace | Kind::GatewayClass)
+        matches!(self, Kind::Namespace | Kind::GatewayClass | Kind::MeshDefaults)
     }
 }
 
@@ -68,7 +113,6 @@ struct Group {
 
 const LATER: &str = "remove it; it would not be enforced";
 const ISTIO_GATEWAY: &str = "use a Gateway API Gateway (gateway.networking.k8s.io/v1) with HTTPRoutes";
-const LIMITS: &str = "remove it; limits of connections and requests can be set in a DestinationRule's `connectionPool`";
 
 use Standing::{NoBearing, Read, Refused};
 
@@ -104,11 +148,11 @@ const GROUPS: &[Group] = &[
         versions: &["v1alpha1"],
         kinds: &[
             ("Workload", Read(Kind::Workload)),
-            ("BackendPolicy", Refused("use a DestinationRule for load balancing and connection settings")),
-            ("CircuitBreaker", Refused(LIMITS)),
-            ("Fault", Refused(LATER)),
-            ("MeshDefaults", Refused(LATER)),
-            ("RateLimit", Refused(LATER)),
+            ("BackendPolicy", Read(Kind::BackendPolicy)),
+            ("CircuitBreaker", Read(Kind::CircuitBreaker)),
+            ("Fault", Read(Kind::Fault)),
+            ("MeshDefaults", Read(Kind::MeshDefaults)),
+            ("RateLimit", Read(Kind::RateLimit)),
             ("Rollout", Refused("shift the weights of a VirtualService or HTTPRoute by hand")),
         ],
     },
@@ -151,12 +195,12 @@ const GROUPS: &[Group] = &[
         kinds: &[
             ("Gateway", Read(Kind::Gateway)),
             ("GatewayClass", Read(Kind::GatewayClass)),
+            ("GRPCRoute", Read(Kind::GrpcRoute)),
             ("HTTPRoute", Read(Kind::HttpRoute)),
+            ("ListenerSet", Read(Kind::ListenerSet)),
             ("ReferenceGrant", Read(Kind::ReferenceGrant)),
+            ("TCPRoute", Read(Kind::TcpRoute)),
             ("BackendTLSPolicy", Refused(LATER)),
-            ("GRPCRoute", Refused("an HTTPRoute routes gRPC as well: the path is /package.Service/Method")),
-            ("ListenerSet", Refused("write the listeners into the Gateway")),
-            ("TCPRoute", Refused("inside the mesh, a VirtualService's `tcp` splits connections")),
             ("TLSRoute", Refused(LATER)),
             ("UDPRoute", Refused(LATER)),
         ],
@@ -166,8 +210,8 @@ const GROUPS: &[Group] = &[
         versions: &["v1alpha1"],
         kinds: &[
             ("XBackend", Refused(LATER)),
-            ("XBackendTrafficPolicy", Refused(LATER)),
-            ("XListenerSet", Refused("write the listeners into the Gateway")),
+            ("XBackendTrafficPolicy", Read(Kind::BackendTrafficPolicy)),
+            ("XListenerSet", Refused("write it as ListenerSet, apiVersion: gateway.networking.k8s.io/v1")),
             ("XMesh", Refused(LATER)),
         ],
     },

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::route::RouteEntry;
+use super::tcp::TcpRule;
 use super::{ObjectName, Origin};
 
 /// A Gateway API gateway.
@@ -31,6 +32,8 @@ pub struct GatewayListener {
     pub hosts: Vec<GatewayHost>,
     /// The hostname of the listener itself, if it is limited to one.
     pub hostname: Option<Arc<str>>,
+    /// A TCP listener's rule; such a listener has no hosts.
+    pub tcp: Option<TcpRule>,
 }
 
 /// The rules for one host name at one listener.

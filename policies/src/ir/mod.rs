@@ -5,10 +5,22 @@
 //! in which they are tried. What remains for the control plane is to say the same in xDS. Nothing here knows about
 //! proxies, and nothing after here knows about YAML dialects.
 
+pub mod circuit_breaker;
+pub mod cors;
+pub mod fault;
 pub mod gateway;
+pub mod health_check;
 pub mod load_balancing;
+pub mod locality;
+pub mod mirror;
+pub mod rate_limit;
+pub mod retry;
 pub mod route;
+pub mod session;
+pub mod share;
 pub mod split;
+pub mod status;
+pub mod tcp;
 pub mod timeout;
 pub mod world;
 
@@ -18,8 +30,10 @@ use std::sync::Arc;
 
 use gateway::Gateway;
 use load_balancing::BackendSettings;
+use rate_limit::RateLimit;
 use route::RouteEntry;
-use world::{EndpointSlice, Namespace, Service, Workload};
+use status::ObjectStatus;
+use world::{EndpointSlice, Labels, Namespace, Service, Workload};
 
 /// `namespace/name` of an object; for a service, its identity in the mesh.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,6 +46,10 @@ pub struct ObjectName {
 
 impl fmt::Display for ObjectName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            // What is in no namespace has no slash to show.
+            return f.write_str(&self.name);
+        }
         write!(f, "{}/{}", self.namespace, self.name)
     }
 }
@@ -47,6 +65,15 @@ pub struct Origin {
     pub file: Arc<str>,
     /// 1-based line of the rule or object.
     pub line: u32,
+}
+
+/// Something with the place where it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stated<T> {
+    /// Where.
+    pub origin: Arc<Origin>,
+    /// What.
+    pub value: Arc<T>,
 }
 
 /// Everything the mesh is told, checked and merged.
@@ -67,6 +94,37 @@ pub struct PolicySet {
     pub mesh_routes: BTreeMap<ObjectName, Vec<MeshRoutes>>,
     /// How a service is called: subsets, balancing, connection settings.
     pub backends: BTreeMap<ObjectName, BackendSettings>,
+    /// Limits of requests that arrive at workloads chosen by label, whatever service they are called as.
+    pub workload_limits: Vec<WorkloadLimits>,
+    /// What holds for the whole mesh.
+    pub mesh: MeshSettings,
+    /// What became of each object, in the order of files and lines.
+    pub statuses: Vec<ObjectStatus>,
+}
+
+/// Limits of requests for workloads (a RateLimit with a `selector`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkloadLimits {
+    /// The workloads of this namespace
+    pub namespace: Arc<str>,
+    /// with all these labels.
+    pub labels: Labels,
+    /// Asked besides those of the services that the workloads belong to.
+    pub limits: Vec<Stated<RateLimit>>,
+}
+
+/// What holds for the whole mesh (`MeshDefaults`). Retries, outlier detection and so on are in every service's
+/// [`BackendSettings`] already.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeshSettings {
+    /// Answers made by a proxy say why in `x-mesh-error`.
+    pub error_header: bool,
+}
+
+impl Default for MeshSettings {
+    fn default() -> Self {
+        Self { error_header: true }
+    }
 }
 
 /// Rules for calls inside the mesh to one service.

@@ -2,10 +2,16 @@
 
 use std::sync::Arc;
 
+use super::cors::Cors;
+use super::fault::Fault;
+use super::mirror::Mirror;
+use super::rate_limit::RateLimit;
+use super::retry::Retry;
+use super::session::SessionPersistence;
 use super::split::Split;
 use super::timeout::Timeouts;
 use super::world::Labels;
-use super::{ObjectName, Origin};
+use super::{ObjectName, Origin, Stated};
 
 /// One match with its rule; a rule with several matches appears once for each, in final order.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +41,30 @@ pub struct RouteRule {
     pub host_rewrite: Option<Arc<str>>,
     /// Limits in time.
     pub timeouts: Timeouts,
+    /// What acts on its requests besides routing.
+    pub policies: RulePolicies,
+}
+
+/// What acts on a rule's requests besides routing: what the rule says itself, and what our kinds say that are attached
+/// to it, to its route, or to the gateway it belongs to. What is attached to a service is in its
+/// [`super::load_balancing::BackendSettings`] and holds where a rule says nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RulePolicies {
+    /// A fault.
+    pub fault: Option<Stated<Fault>>,
+    /// Limits; all are asked.
+    pub rate_limits: Vec<Stated<RateLimit>>,
+    /// Retries.
+    pub retry: Option<Stated<Retry>>,
+    /// Copies.
+    pub mirrors: Vec<Stated<Mirror>>,
+    /// Cross-origin requests.
+    pub cors: Option<Stated<Cors>>,
+    /// Sessions.
+    pub session: Option<Stated<SessionPersistence>>,
+    /// Where [`RouteRule::timeouts`] were written, when that is not the rule. They were then meant, even when they say
+    /// that nothing is limited.
+    pub timeouts_from: Option<Arc<Origin>>,
 }
 
 /// What a rule does with a request.
@@ -67,6 +97,8 @@ pub struct RequestMatch {
     pub port: Option<u16>,
     /// Only for these clients.
     pub client: ClientMatch,
+    /// Only gRPC calls (a GRPCRoute).
+    pub grpc: bool,
 }
 
 /// Which clients a rule is for.

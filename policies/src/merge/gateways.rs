@@ -9,19 +9,23 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::http_routes::{Lowering, origin};
+use super::listeners::{Listener, Listeners, admits};
 use super::order::{self, Placed};
 use super::routes::report_unreachable;
 use crate::diagnostic::Code;
-use crate::dialect::gateway_api::gateway::{GatewayShape, ListenerShape, Namespaces};
+use crate::dialect::gateway_api::gateway::{GatewayShape, ListenerProtocol, ListenerShape};
 use crate::dialect::gateway_api::http_route::{HttpRoute, Parent, ParentKind};
+use crate::dialect::gateway_api::tcp_route::TcpRoute;
 use crate::dialect::{Context, Object};
-use crate::head::Head;
+use crate::head::{Head, Kind};
 use crate::ir::gateway::{Gateway, GatewayHost, GatewayListener};
-use crate::ir::world::{Labels, Namespace};
+use crate::ir::tcp::TcpRule;
+use crate::ir::world::Namespace;
 use crate::ir::{ObjectName, PolicySet};
+use crate::source::Span;
 
 /// The rules of a listener's hosts, a list for each route, the oldest first.
-type Hosts = BTreeMap<Arc<str>, Vec<(ObjectName, Vec<Placed>)>>;
+type Hosts = BTreeMap<Arc<str>, Vec<(Kind, ObjectName, Vec<Placed>)>>;
 
 /// A listener, by its index, with the hosts of a route there.
 type ListenerHosts = (usize, Vec<Arc<str>>);
@@ -30,50 +34,29 @@ type ListenerHosts = (usize, Vec<Arc<str>>);
 #[derive(Default)]
 pub(super) struct Attached {
     listeners: HashMap<(ObjectName, usize), Hosts>,
+    /// For connections: the route that came first.
+    tcp: HashMap<(ObjectName, usize), (Span, TcpRule)>,
 }
 
 /// `routes` are given from the oldest to the newest.
 pub(super) fn attach(
     routes: &[&Object<HttpRoute>],
-    gateways: &[Object<GatewayShape>],
+    all: &Listeners<'_>,
     lowering: &mut Lowering<'_, '_, '_>,
 ) -> Attached {
-    let by_name: HashMap<&ObjectName, &GatewayShape> =
-        gateways.iter().map(|gateway| (&gateway.head.name, &gateway.spec)).collect();
     let mut attached = Attached::default();
     for Object { head, spec } in routes {
-        for parent in spec.parents.iter().filter(|parent| parent.kind == ParentKind::Gateway) {
-            let namespace = parent.namespace.as_ref().unwrap_or(&head.name.namespace);
-            let name = ObjectName { namespace: Arc::clone(namespace), name: Arc::clone(&parent.name.value) };
-            let Some(gateway) = by_name.get(&name) else {
-                let finding = lowering.cx.report.add(
-                    Code::UnknownParent,
-                    parent.name.span,
-                    format!("there is no gateway {name}"),
-                );
-                finding.say("the route has no effect here").help("add the Gateway, or correct name and namespace");
-                continue;
-            };
-            let found = listeners(head, spec, parent, &name, gateway, &lowering.set.namespaces);
-            if let Err(why) = &found {
-                lowering
-                    .cx
-                    .report
-                    .add(
-                        Code::NotAttached,
-                        parent.name.span,
-                        format!("the route does not attach to gateway {name}: {why}"),
-                    )
-                    .say("no effect here");
-            }
+        for parent in &spec.parents {
+            let Some((gateway, candidates)) = candidates(head, parent, all, lowering) else { continue };
+            let with_hosts = candidates.and_then(|candidates| with_hosts(candidates, spec));
             let rules = lowering.route(head, spec, &head.name.namespace);
-            for (index, hosts) in found.unwrap_or_default() {
-                let listener = attached.listeners.entry((name.clone(), index)).or_default();
+            for (index, hosts) in attachable(with_hosts, &gateway, parent, lowering) {
+                let listener = attached.listeners.entry((gateway.clone(), index)).or_default();
                 for host in hosts {
                     let lists = listener.entry(host).or_default();
-                    let known = lists.iter().any(|(known, _)| *known == head.name);
+                    let known = lists.iter().any(|(kind, name, _)| *kind == head.kind && *name == head.name);
                     if !known && lowering.cx.admits_entries(rules.len(), parent.name.span) {
-                        lists.push((head.name.clone(), rules.clone()));
+                        lists.push((head.kind, head.name.clone(), rules.clone()));
                     }
                 }
             }
@@ -82,57 +65,137 @@ pub(super) fn attach(
     attached
 }
 
-/// The listeners that the route attaches to, each with the hosts; or why there is none.
-fn listeners(
-    head: &Head,
-    route: &HttpRoute,
-    parent: &Parent,
-    gateway: &ObjectName,
-    shape: &GatewayShape,
-    namespaces: &BTreeMap<Arc<str>, Namespace>,
-) -> Result<Vec<ListenerHosts>, String> {
-    let named =
-        |listener: &ListenerShape| parent.section.as_ref().is_none_or(|section| section.value == listener.name.value);
-    let ported = |listener: &ListenerShape| parent.port.is_none_or(|port| port.value == listener.port.value);
-    let candidates: Vec<(usize, &ListenerShape)> =
-        shape.listeners.iter().enumerate().filter(|(_, listener)| named(listener)).collect();
-    if let (true, Some(section)) = (candidates.is_empty(), &parent.section) {
-        return Err(format!("it has no listener `{}`", section.value));
+/// As [`attach`], for connections: a listener has one rule, so the oldest route has it.
+pub(super) fn attach_tcp(
+    routes: &[&Object<TcpRoute>],
+    all: &Listeners<'_>,
+    lowering: &mut Lowering<'_, '_, '_>,
+    attached: &mut Attached,
+) {
+    for Object { head, spec } in routes {
+        for parent in &spec.parents {
+            let Some((gateway, candidates)) = candidates(head, parent, all, lowering) else { continue };
+            for (index, _) in attachable(candidates, &gateway, parent, lowering) {
+                let Some(rule) = &spec.rule else { continue };
+                let Some(split) = lowering.split(head, &rule.backends, &head.name.namespace) else { continue };
+                let rule = TcpRule { origin: lowering.cx.origin(head, rule.span), split };
+                let span = parent.name.span;
+                match attached.tcp.entry((gateway.clone(), index)) {
+                    std::collections::hash_map::Entry::Vacant(entry) => {
+                        entry.insert((span, rule));
+                    }
+                    std::collections::hash_map::Entry::Occupied(entry) if entry.get().1.origin.object == head.name => {}
+                    std::collections::hash_map::Entry::Occupied(entry) => {
+                        lowering
+                            .cx
+                            .report
+                            .add(
+                                Code::NotAttached,
+                                span,
+                                format!("an older TCPRoute has this listener of gateway {gateway} already"),
+                            )
+                            .say("no effect here")
+                            .also(entry.get().0, "this one counts")
+                            .help("put the backends of both into one route, or open another port");
+                    }
+                }
+            }
+        }
     }
-    let candidates: Vec<_> = candidates.into_iter().filter(|(_, listener)| ported(listener)).collect();
+}
+
+/// The listeners that were found; when there is none, the reason is reported.
+fn attachable<T>(
+    found: Result<Vec<T>, String>,
+    gateway: &ObjectName,
+    parent: &Parent,
+    lowering: &mut Lowering<'_, '_, '_>,
+) -> Vec<T> {
+    match found {
+        Ok(found) => found,
+        Err(why) => {
+            let message = format!("the route does not attach to gateway {gateway}: {why}");
+            lowering.cx.report.add(Code::NotAttached, parent.name.span, message).say("no effect here");
+            Vec::new()
+        }
+    }
+}
+
+type Candidates<'a> = Result<Vec<(usize, Listener<'a>)>, String>;
+
+/// The gateway that a parent means and its listeners that take the route, or why there is none. `None`: the parent is no
+/// gateway, or is not there, which is reported.
+fn candidates<'a>(
+    head: &Head,
+    parent: &Parent,
+    all: &Listeners<'a>,
+    lowering: &mut Lowering<'_, '_, '_>,
+) -> Option<(ObjectName, Candidates<'a>)> {
+    let namespace = parent.namespace.as_ref().unwrap_or(&head.name.namespace);
+    let name = ObjectName { namespace: Arc::clone(namespace), name: Arc::clone(&parent.name.value) };
+    let (gateway, set, what) = match parent.kind {
+        ParentKind::Service => return None,
+        ParentKind::Gateway => (Some(&name), None, "Gateway"),
+        ParentKind::ListenerSet => (all.gateway_of(&name), Some(&name), "ListenerSet"),
+    };
+    let found = gateway.and_then(|gateway| Some((gateway, all.of(gateway)?)));
+    let Some((gateway, listeners)) = found else {
+        let kind = if set.is_some() { "listener set" } else { "gateway" };
+        let finding =
+            lowering.cx.report.add(Code::UnknownParent, parent.name.span, format!("there is no {kind} {name}"));
+        finding.say("the route has no effect here").help(format!("add the {what}, or correct name and namespace"));
+        return None;
+    };
+    let listeners: Vec<(usize, Listener<'a>)> =
+        listeners.iter().copied().enumerate().filter(|(_, listener)| listener.set == set).collect();
+    Some((gateway.clone(), taking(head, parent, listeners, &lowering.set.namespaces)))
+}
+
+/// Those of the listeners that the route may attach to.
+fn taking<'a>(
+    head: &Head,
+    parent: &Parent,
+    listeners: Vec<(usize, Listener<'a>)>,
+    namespaces: &BTreeMap<Arc<str>, Namespace>,
+) -> Candidates<'a> {
+    let kind = head.kind.as_str();
+    let mut candidates = listeners;
+    if let Some(section) = &parent.section {
+        candidates.retain(|(_, listener)| section.value == listener.shape.name.value);
+        if candidates.is_empty() {
+            return Err(format!("it has no listener `{}`", section.value));
+        }
+    }
+    candidates.retain(|(_, listener)| parent.port.is_none_or(|port| port.value == listener.shape.port.value));
     if candidates.is_empty() {
         return Err("no listener has that port".to_owned());
     }
-    let candidates: Vec<_> = candidates.into_iter().filter(|(_, listener)| listener.takes_http_routes).collect();
+    candidates.retain(|(_, listener)| listener.shape.takes(kind));
     if candidates.is_empty() {
-        return Err("its `allowedRoutes.kinds` do not admit HTTPRoute".to_owned());
+        return Err(format!("its protocol or `allowedRoutes.kinds` do not admit {kind}"));
     }
     let labels = namespaces.get(&head.name.namespace).map(|namespace| &namespace.labels);
-    let candidates: Vec<_> = candidates
-        .into_iter()
-        .filter(|(_, listener)| admits(&listener.namespaces, &head.name.namespace, labels, gateway))
-        .collect();
+    candidates
+        .retain(|(_, listener)| admits(&listener.shape.namespaces, &head.name.namespace, labels, listener.namespace));
     if candidates.is_empty() {
         return Err(format!("its `allowedRoutes.namespaces` do not admit namespace {}", head.name.namespace));
     }
+    Ok(candidates)
+}
+
+/// The listeners with the hosts that the route has there.
+fn with_hosts(candidates: Vec<(usize, Listener<'_>)>, route: &HttpRoute) -> Result<Vec<ListenerHosts>, String> {
     let with_hosts: Vec<ListenerHosts> = candidates
         .into_iter()
-        .map(|(index, listener)| (index, hosts(listener.hostname.as_ref().map(|hostname| &*hostname.value), route)))
+        .map(|(index, listener)| {
+            (index, hosts(listener.shape.hostname.as_ref().map(|hostname| &*hostname.value), route))
+        })
         .filter(|(_, hosts)| !hosts.is_empty())
         .collect();
     if with_hosts.is_empty() {
         Err("none of its hostnames fits a listener's hostname".to_owned())
     } else {
         Ok(with_hosts)
-    }
-}
-
-fn admits(allowed: &Namespaces, namespace: &str, labels: Option<&Labels>, gateway: &ObjectName) -> bool {
-    match allowed {
-        Namespaces::All => true,
-        Namespaces::Nobody => false,
-        Namespaces::Same => *gateway.namespace == *namespace,
-        Namespaces::Selected(selector) => selector.selects(namespace, labels.unwrap_or(&Labels::new())),
     }
 }
 
@@ -170,34 +233,38 @@ fn covers(outer: &str, inner: &str) -> bool {
 /// Turns shapes and what is attached to them into gateways.
 pub(super) fn finish(
     gateways: &[Object<GatewayShape>],
+    all: &Listeners<'_>,
     mut attached: Attached,
     set: &mut PolicySet,
     cx: &mut Context<'_>,
 ) {
     let mut unreachable = std::collections::BTreeSet::new();
     for Object { head, spec } in gateways {
+        let of_gateway = all.of(&head.name).unwrap_or_default();
         let mut listeners = Vec::new();
-        for (index, shape) in spec.listeners.iter().enumerate().filter(|(_, shape)| shape.served) {
-            let mut hosts = attached.listeners.remove(&(head.name.clone(), index)).unwrap_or_default();
-            hosts.retain(|host, _| !taken_by_another(host, shape, &spec.listeners));
+        for (index, listener) in of_gateway.iter().enumerate().filter(|(_, listener)| listener.shape.served()) {
+            let shape = listener.shape;
+            let key = (head.name.clone(), index);
+            let tcp = attached.tcp.remove(&key).map(|(_, rule)| rule);
+            // Nobody takes what would arrive there, so it is not opened.
+            if shape.protocol == ListenerProtocol::Tcp && tcp.is_none() {
+                continue;
+            }
+            let mut hosts = attached.listeners.remove(&key).unwrap_or_default();
+            hosts.retain(|host, _| !taken_by_another(host, shape, of_gateway));
             if let Some(hostname) = &shape.hostname {
                 hosts.entry(Arc::clone(&hostname.value)).or_default();
             }
             let hosts = hosts
                 .into_iter()
                 .map(|(host, lists)| {
-                    let placed = order::merge(lists.into_iter().map(|(_, rules)| rules).collect());
+                    let placed = order::merge(lists.into_iter().map(|(_, _, rules)| rules).collect());
                     report_unreachable(&placed, &mut unreachable, cx);
                     GatewayHost { host, rules: placed.into_iter().map(|placed| placed.entry).collect() }
                 })
                 .collect();
             let hostname = shape.hostname.as_ref().map(|hostname| Arc::clone(&hostname.value));
-            listeners.push(GatewayListener {
-                name: Arc::clone(&shape.name.value),
-                port: shape.port.value,
-                hosts,
-                hostname,
-            });
+            listeners.push(GatewayListener { name: listener.name(), port: shape.port.value, hosts, hostname, tcp });
         }
         let gateway =
             Gateway { name: head.name.clone(), origin: origin(head, cx), addresses: spec.addresses.clone(), listeners };
@@ -206,9 +273,10 @@ pub(super) fn finish(
 }
 
 /// Whether a more specific listener of the same port covers the host.
-fn taken_by_another(host: &str, shape: &ListenerShape, all: &[ListenerShape]) -> bool {
+fn taken_by_another(host: &str, shape: &ListenerShape, all: &[Listener<'_>]) -> bool {
     let own = shape.hostname.as_ref().map_or("*", |hostname| &*hostname.value);
-    all.iter().filter(|other| other.served && other.port.value == shape.port.value).any(|other| {
+    let others = all.iter().map(|listener| listener.shape);
+    others.filter(|other| other.served() && other.port.value == shape.port.value).any(|other| {
         let Some(hostname) = &other.hostname else { return false };
         *hostname.value != *own && covers(own, &hostname.value) && covers(&hostname.value, host)
     })

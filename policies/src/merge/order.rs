@@ -36,6 +36,7 @@ impl Specificity {
         let others = usize::from(matches.authority.is_some())
             + usize::from(matches.scheme.is_some())
             + usize::from(matches.port.is_some())
+            + usize::from(matches.grpc)
             + usize::from(client.namespace.is_some())
             + client.labels.len();
         Self {

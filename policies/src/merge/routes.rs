@@ -6,15 +6,21 @@ use std::sync::Arc;
 use super::order::{self, Placed};
 use super::world::{World, speaks_http, unknown_port};
 use crate::diagnostic::Code;
-use crate::dialect::istio::virtual_service::{Action, HttpRule, TcpRule, VirtualService, WeightedDestination};
+use crate::dialect::istio::Headers;
+use crate::dialect::istio::virtual_service::{
+    Action, HttpRule, MirrorShape, TcpRule, VirtualService, WeightedDestination,
+};
 use crate::dialect::{Context, Object};
 use crate::head::{Head, Kind};
-use crate::ir::route::{Backend, HeaderChanges, PathRewrite, RequestMatch, RouteEntry, RouteRule, RuleAction};
+use crate::ir::mirror::Mirror;
+use crate::ir::route::{
+    Backend, HeaderChanges, PathRewrite, RequestMatch, RouteEntry, RouteRule, RuleAction, RulePolicies,
+};
 use crate::ir::split::{Destination, Split};
 use crate::ir::timeout::Timeouts;
 use crate::ir::world::{Protocol, Service};
-use crate::ir::{MeshRoutes, ObjectName, PolicySet};
-use crate::source::Span;
+use crate::ir::{MeshRoutes, ObjectName, PolicySet, Stated};
+use crate::source::{Span, Spanned};
 use crate::spelling;
 
 /// The rules of one object for one service.
@@ -42,7 +48,8 @@ pub(super) fn virtual_services(
     for Object { head, spec } in objects {
         let mut lowering = Lowering { head, world, set, cx };
         let http: Vec<Placed> = spec.http.iter().flat_map(|rule| lowering.http(rule)).collect();
-        let tcp: Vec<Placed> = spec.tcp.iter().filter_map(|rule| lowering.tcp(rule)).collect();
+        let tcp: Vec<(&TcpRule, Placed)> =
+            spec.tcp.iter().filter_map(|rule| Some((rule, lowering.tcp(rule)?))).collect();
         let mut seen = BTreeSet::new();
         for host in &spec.hosts {
             let Some(service) = world.service(host, &head.name.namespace, &set.services, &mut cx.report) else {
@@ -60,13 +67,35 @@ pub(super) fn virtual_services(
                 }
                 list.push(attachment(None, http.clone()));
             }
-            if !spec.tcp.is_empty() {
-                for port in service.ports.iter().filter(|port| port.protocol == Protocol::Tcp) {
-                    if cx.admits_entries(tcp.len(), host.span) {
-                        list.push(attachment(Some(port.port), tcp.clone()));
-                    }
+            for port in service.ports.iter().filter(|port| port.protocol == Protocol::Tcp) {
+                let fits =
+                    |rule: &TcpRule| rule.ports.is_empty() || rule.ports.iter().any(|wanted| wanted.value == port.port);
+                let rules: Vec<Placed> = tcp
+                    .iter()
+                    .filter(|(rule, _)| fits(rule))
+                    .map(|(rule, placed)| {
+                        let mut placed = placed.clone();
+                        placed.entry.matches.port = (!rule.ports.is_empty()).then_some(port.port);
+                        placed
+                    })
+                    .collect();
+                if !rules.is_empty() && cx.admits_entries(rules.len(), host.span) {
+                    list.push(attachment(Some(port.port), rules));
                 }
             }
+            warn_of_other_ports(&spec.tcp, service, cx);
+        }
+    }
+}
+
+/// Ports that carry no plain connections, at which a rule for connections waits in vain.
+fn warn_of_other_ports(rules: &[TcpRule], service: &Service, cx: &mut Context<'_>) {
+    for port in rules.iter().flat_map(|rule| &rule.ports) {
+        if !service.ports.iter().any(|known| known.port == port.value && known.protocol == Protocol::Tcp) {
+            let message = format!("no port {} of service {} carries plain connections", port.value, service.name);
+            cx.report
+                .add(Code::FieldWithoutEffect, port.span, message)
+                .help("name a port of the service; one whose name begins with `tcp` is plain");
         }
     }
 }
@@ -97,6 +126,7 @@ impl Lowering<'_, '_, '_> {
                 RuleAction::DirectResponse { status: *status, body: Arc::clone(body) }
             }
         };
+        let policies = self.policies(rule);
         let matches = if rule.matches.is_empty() { vec![RequestMatch::default()] } else { rule.matches.clone() };
         let mut lowered: Option<Arc<RouteRule>> = None;
         let mut entries = Vec::new();
@@ -114,12 +144,34 @@ impl Lowering<'_, '_, '_> {
                     path_rewrite,
                     host_rewrite: rule.rewrite_authority.clone().or_else(|| rule.headers.host.clone()),
                     timeouts: rule.timeouts,
+                    policies: policies.clone(),
                 })
             });
             lowered = Some(Arc::clone(&shared));
             entries.push(Placed { entry: RouteEntry { matches: condition, rule: shared }, span: rule.span });
         }
         entries
+    }
+
+    /// What the rule says besides routing, each stanza with its own place.
+    fn policies(&mut self, rule: &HttpRule) -> RulePolicies {
+        let mirrors = rule.mirrors.iter().filter_map(|mirror| self.mirror(mirror)).collect();
+        RulePolicies {
+            fault: rule.fault.as_ref().map(|fault| self.cx.stated(self.head, fault)),
+            retry: rule.retry.as_ref().map(|retry| self.cx.stated(self.head, retry)),
+            mirrors,
+            cors: rule.cors.as_ref().map(|cors| self.cx.stated(self.head, cors)),
+            ..RulePolicies::default()
+        }
+    }
+
+    fn mirror(&mut self, shape: &MirrorShape) -> Option<Stated<Mirror>> {
+        let (host, subset, port) = shape.target.clone();
+        let target = WeightedDestination { host, subset, port, weight: 1, headers: Headers::default() };
+        let backend = self.destination(&target, true)?.backend;
+        let mirror =
+            Mirror { backend, share: shape.share, request_headers: HeaderChanges::default(), host_rewrite: None };
+        Some(self.cx.stated(self.head, &Spanned { value: mirror, span: shape.span }))
     }
 
     fn tcp(&mut self, rule: &TcpRule) -> Option<Placed> {
@@ -133,6 +185,7 @@ impl Lowering<'_, '_, '_> {
             path_rewrite: PathRewrite::Keep,
             host_rewrite: None,
             timeouts: Timeouts::default(),
+            policies: RulePolicies::default(),
         };
         Some(Placed {
             entry: RouteEntry { matches: RequestMatch::default(), rule: Arc::new(rule_ir) },
@@ -275,8 +328,9 @@ fn report_merge(service: &ObjectName, attachments: &[&Attachment], cx: &mut Cont
         }
     }
     let [first, rest @ ..] = &heads[..] else { return };
-    // Two HTTPRoutes of one parent are the ordinary case in Gateway API.
-    if rest.is_empty() || heads.iter().all(|attachment| attachment.head.kind == Kind::HttpRoute) {
+    // Two routes of one parent are the ordinary case in Gateway API.
+    let route = |kind| matches!(kind, Kind::HttpRoute | Kind::GrpcRoute | Kind::TcpRoute);
+    if rest.is_empty() || heads.iter().all(|attachment| route(attachment.head.kind)) {
         return;
     }
     let finding = cx.report.add(

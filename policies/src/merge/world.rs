@@ -193,6 +193,11 @@ impl World {
         self.used.entry((service.clone(), subset.cloned())).or_insert(span);
     }
 
+    /// Whether requests are sent there.
+    pub(super) fn is_used(&self, service: &ObjectName, subset: Option<&Arc<str>>) -> bool {
+        self.used.contains_key(&(service.clone(), subset.cloned()))
+    }
+
     /// Services and subsets that get requests and have nothing to serve them.
     pub(super) fn warn_of_missing_endpoints(&self, set: &PolicySet, cx: &mut Context<'_>) {
         let index = Index::new(set);

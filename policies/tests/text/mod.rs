@@ -1,11 +1,17 @@
 //! A compiled set as lines of text: one for each thing, so that a difference shows what changed.
 
-use std::fmt::Write;
+pub(crate) mod status;
+
+use std::collections::BTreeMap;
+use std::fmt::{Debug, Write};
 
 use tidegate_policies::ir::load_balancing::TrafficSettings;
-use tidegate_policies::ir::route::{Backend, HeaderChanges, PathRewrite, RequestMatch, RouteEntry, RuleAction};
+use tidegate_policies::ir::route::{
+    Backend, HeaderChanges, PathRewrite, RequestMatch, RouteEntry, RuleAction, RulePolicies,
+};
+use tidegate_policies::ir::split::Split;
 use tidegate_policies::ir::world::{External, Labels, Service, Workload};
-use tidegate_policies::ir::{Origin, PolicySet};
+use tidegate_policies::ir::{Origin, PolicySet, Stated};
 
 pub(crate) fn describe(set: &PolicySet) -> String {
     let mut out = String::new();
@@ -41,18 +47,28 @@ pub(crate) fn describe(set: &PolicySet) -> String {
     slices.sort();
     out.extend(slices);
     for (service, backend) in &set.backends {
-        writeln!(out, "backend {service}{} from {}", traffic(&backend.traffic), origin(&backend.origin))
+        writeln!(out, "backend {service} from {}{}", origin(&backend.origin), traffic(&backend.traffic))
             .expect("a string takes everything");
+        ports(&mut out, &backend.ports);
         for (name, subset) in &backend.subsets {
             writeln!(
                 out,
-                "  subset {name} {}{} from {}",
+                "  subset {name} {} from {}{}",
                 labels(&subset.labels),
-                traffic(&subset.traffic),
-                origin(&subset.origin)
+                origin(&subset.origin),
+                traffic(&subset.traffic)
             )
             .expect("a string takes everything");
+            ports(&mut out, &subset.ports);
         }
+    }
+    if !set.mesh.error_header {
+        out.push_str("mesh without error header\n");
+    }
+    for limits in &set.workload_limits {
+        let mut text = format!("workloads of {} {}", limits.namespace, labels(&limits.labels));
+        limits.limits.iter().for_each(|limit| stated(&mut text, limit));
+        writeln!(out, "{text}").expect("a string takes everything");
     }
     for (service, routes) in &set.mesh_routes {
         for routes in routes {
@@ -70,6 +86,10 @@ pub(crate) fn describe(set: &PolicySet) -> String {
         for listener in &gateway.listeners {
             writeln!(out, " listener {} port {} hostname {:?}", listener.name, listener.port, listener.hostname)
                 .expect("a string takes everything");
+            if let Some(tcp) = &listener.tcp {
+                writeln!(out, "  connections from {}", origin(&tcp.origin)).expect("a string takes everything");
+                split(&mut out, &tcp.split);
+            }
             for host in &listener.hosts {
                 writeln!(out, " host {}", host.host).expect("a string takes everything");
                 rules(&mut out, &host.rules);
@@ -136,13 +156,68 @@ fn workload(out: &mut String, what: &str, workload: &Workload) {
 
 fn traffic(traffic: &TrafficSettings) -> String {
     let mut text = String::new();
-    if let Some(balancing) = traffic.load_balancing {
-        write!(text, " {balancing:?}").expect("a string takes everything");
+    stanza(&mut text, &traffic.load_balancing);
+    stanza(&mut text, &traffic.connection);
+    stanza(&mut text, &traffic.limits);
+    stanza(&mut text, &traffic.outlier);
+    stanza(&mut text, &traffic.health_check);
+    stanza(&mut text, &traffic.locality);
+    stanza(&mut text, &traffic.session);
+    stanza(&mut text, &traffic.retry);
+    stanza(&mut text, &traffic.timeouts);
+    stanza(&mut text, &traffic.fault);
+    traffic.rate_limits.iter().for_each(|limit| stated(&mut text, limit));
+    text
+}
+
+fn ports(out: &mut String, ports: &BTreeMap<u16, TrafficSettings>) {
+    for (port, settings) in ports {
+        writeln!(out, "  port {port}{}", traffic(settings)).expect("a string takes everything");
     }
-    if let Some(connection) = traffic.connection {
-        write!(text, " {connection:?}").expect("a string takes everything");
+}
+
+fn stanza<T: Debug>(text: &mut String, stanza: &Option<Stated<T>>) {
+    if let Some(stanza) = stanza {
+        stated(text, stanza);
+    }
+}
+
+/// A stanza on a line of its own, with the place it came from.
+fn stated<T: Debug>(text: &mut String, stanza: &Stated<T>) {
+    write!(text, "\n    {:?} at {}", stanza.value, origin(&stanza.origin)).expect("a string takes everything");
+}
+
+fn policies(policies: &RulePolicies) -> String {
+    let mut text = String::new();
+    stanza(&mut text, &policies.fault);
+    policies.rate_limits.iter().for_each(|limit| stated(&mut text, limit));
+    stanza(&mut text, &policies.retry);
+    policies.mirrors.iter().for_each(|mirror| stated(&mut text, mirror));
+    stanza(&mut text, &policies.cors);
+    stanza(&mut text, &policies.session);
+    if let Some(from) = &policies.timeouts_from {
+        write!(text, "\n    timeouts at {}", origin(from)).expect("a string takes everything");
     }
     text
+}
+
+fn backend(backend: &Backend) -> String {
+    match backend {
+        Backend::Service { service, port, subset } => {
+            format!("{service}:{port}{}", subset.as_ref().map_or(String::new(), |subset| format!(" {subset}")))
+        }
+        Backend::Invalid(why) => format!("500 ({why})"),
+    }
+}
+
+fn split(out: &mut String, split: &Split) {
+    for destination in &split.destinations {
+        let host = destination.host_rewrite.as_ref().map_or(String::new(), |host| format!(" host {host}"));
+        let changes =
+            headers("request", &destination.request_headers) + &headers("response", &destination.response_headers);
+        writeln!(out, "      {} {}{host}{changes}", destination.weight, backend(&destination.backend))
+            .expect("a string takes everything");
+    }
 }
 
 fn rules(out: &mut String, rules: &[RouteEntry]) {
@@ -163,27 +238,13 @@ fn rules(out: &mut String, rules: &[RouteEntry]) {
             write!(extra, " timeouts {:?}/{:?}", rule.timeouts.request, rule.timeouts.backend_request)
                 .expect("a string takes everything");
         }
+        let extra = format!("{extra} from {}{}", origin(&rule.origin), policies(&rule.policies));
         match &rule.action {
             RuleAction::Split(split) => {
-                writeln!(out, "    split{name}{extra} from {}", origin(&rule.origin))
-                    .expect("a string takes everything");
-                for destination in &split.destinations {
-                    let backend = match &destination.backend {
-                        Backend::Service { service, port, subset } => format!(
-                            "{service}:{port}{}",
-                            subset.as_ref().map_or(String::new(), |subset| format!(" {subset}"))
-                        ),
-                        Backend::Invalid(why) => format!("500 ({why})"),
-                    };
-                    let host = destination.host_rewrite.as_ref().map_or(String::new(), |host| format!(" host {host}"));
-                    let changes = headers("request", &destination.request_headers)
-                        + &headers("response", &destination.response_headers);
-                    writeln!(out, "      {} {backend}{host}{changes}", destination.weight)
-                        .expect("a string takes everything");
-                }
+                writeln!(out, "    split{name}{extra}").expect("a string takes everything");
+                self::split(out, split);
             }
-            other => writeln!(out, "    {other:?}{name}{extra} from {}", origin(&rule.origin))
-                .expect("a string takes everything"),
+            other => writeln!(out, "    {other:?}{name}{extra}").expect("a string takes everything"),
         }
     }
 }
@@ -202,6 +263,9 @@ fn matches(matches: &RequestMatch) -> String {
     }
     for (name, condition) in &matches.query_parameters {
         write!(text, " query {name} {condition:?}").expect("a string takes everything");
+    }
+    if matches.grpc {
+        text.push_str(" grpc");
     }
     if let Some(port) = matches.port {
         write!(text, " port {port}").expect("a string takes everything");

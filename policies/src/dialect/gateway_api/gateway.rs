@@ -16,6 +16,8 @@ use crate::tree::{Node, shortened};
 pub(crate) struct GatewayShape {
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) listeners: Vec<ListenerShape>,
+    /// Namespaces whose ListenerSets may add to them.
+    pub(crate) sets: Namespaces,
 }
 
 /// A listener as written.
@@ -24,10 +26,59 @@ pub(crate) struct ListenerShape {
     pub(crate) name: Spanned<Arc<str>>,
     pub(crate) hostname: Option<Spanned<Arc<str>>>,
     pub(crate) port: Spanned<u16>,
-    /// HTTP; others are known, so that routes can name them, but not opened.
-    pub(crate) served: bool,
+    pub(crate) protocol: ListenerProtocol,
     pub(crate) namespaces: Namespaces,
-    pub(crate) takes_http_routes: bool,
+    /// Kinds of routes that may attach; empty: all that the protocol has.
+    kinds: Vec<Arc<str>>,
+}
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ListenerProtocol {
+    Http,
+    Tcp,
+    /// HTTPS: routes may name it, but it is not opened.
+    Https,
+    /// TLS or UDP: not opened.
+    Other,
+}
+
+impl ListenerShape {
+    /// Whether it is opened.
+    pub(crate) fn served(&self) -> bool {
+        matches!(self.protocol, ListenerProtocol::Http | ListenerProtocol::Tcp)
+    }
+
+    /// Whether routes of a kind may attach.
+    pub(crate) fn takes(&self, kind: &str) -> bool {
+        let spoken = match self.protocol {
+            ListenerProtocol::Http | ListenerProtocol::Https => matches!(kind, "HTTPRoute" | "GRPCRoute"),
+            ListenerProtocol::Tcp => kind == "TCPRoute",
+            ListenerProtocol::Other => false,
+        };
+        spoken && (self.kinds.is_empty() || self.kinds.iter().any(|known| **known == *kind))
+    }
+
+    /// Why it cannot stand beside another listener of the same gateway.
+    pub(crate) fn conflict_with(&self, other: &Self) -> Option<Conflict> {
+        if self.port.value != other.port.value {
+            return None;
+        }
+        let host = |listener: &Self| listener.hostname.as_ref().map(|hostname| Arc::clone(&hostname.value));
+        if self.protocol == other.protocol {
+            return (host(self) == host(other)).then_some(Conflict::Same);
+        }
+        (self.served() && other.served()).then_some(Conflict::Protocol)
+    }
+}
+
+/// Why two listeners cannot stand beside each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Conflict {
+    /// They have the same port, protocol and hostname, which the API server refuses within one object.
+    Same,
+    /// The port of both would have to speak HTTP and carry plain connections, which is found out later: the first counts.
+    Protocol,
 }
 
 /// Namespaces whose routes may attach.
@@ -81,8 +132,7 @@ pub(crate) fn read(document: &Node, cx: &mut Context<'_>) -> Option<GatewayShape
     let mut fields = spec(document, "a Gateway", cx)?;
     let report = &mut cx.report;
     fields.require("gatewayClassName", report, word);
-    let written =
-        fields.require("listeners", report, |node, report| Some(list_up_to(64, node, "listeners", report, listener)));
+    let written = fields.require("listeners", report, |node, report| listeners(node, "Gateway", report));
     let addresses = fields.list_up_to(16, "addresses", report, address);
     if let Some(entry) = fields.entry("infrastructure") {
         report.add(
@@ -91,31 +141,51 @@ pub(crate) fn read(document: &Node, cx: &mut Context<'_>) -> Option<GatewayShape
             "`infrastructure` has no effect: nothing is created for a gateway",
         );
     }
-    fields.unsupported(&["allowedListeners"], "write the listeners into the Gateway", report);
+    let sets = fields.read("allowedListeners", report, |node, report| {
+        let mut fields = Fields::open(node, "allowedListeners", report)?;
+        let sets = fields.read("namespaces", report, |node, report| namespaces(node, Namespaces::Nobody, report));
+        fields.finish(report);
+        sets
+    });
     fields.unsupported(&["defaultScope", "tls"], "", report);
     fields.finish(report);
+    Some(GatewayShape { addresses, listeners: written?, sets: sets.unwrap_or(Namespaces::Nobody) })
+}
+
+/// The listeners of a Gateway or ListenerSet; those that contradict an earlier one are reported and left out.
+pub(super) fn listeners(node: &Node, owner: &str, report: &mut Report) -> Option<Vec<ListenerShape>> {
     let mut listeners: Vec<ListenerShape> = Vec::new();
-    for listener in written? {
+    for listener in list_up_to(64, node, "listeners", report, listener) {
         if let Some(first) = listeners.iter().find(|other| other.name.value == listener.name.value) {
-            conflict(&listener.name, first, "Listener name must be unique within the Gateway", report);
+            let message = format!("Listener name must be unique within the {owner}");
+            conflict(&listener.name, first, &message, report);
             continue;
         }
-        let host = |listener: &ListenerShape| listener.hostname.as_ref().map(|hostname| Arc::clone(&hostname.value));
-        let same = |other: &&ListenerShape| {
-            other.port.value == listener.port.value && other.served == listener.served && host(other) == host(&listener)
-        };
-        if let Some(first) = listeners.iter().find(same) {
-            conflict(
-                &listener.name,
-                first,
-                "Combination of port, protocol and hostname must be unique for each listener",
-                report,
-            );
-            continue;
+        let contradicted =
+            listeners.iter().find_map(|other| listener.conflict_with(other).map(|conflict| (other, conflict)));
+        match contradicted {
+            None => {}
+            Some((first, Conflict::Same)) => {
+                let message = "Combination of port, protocol and hostname must be unique for each listener";
+                conflict(&listener.name, first, message, report);
+                continue;
+            }
+            Some((first, Conflict::Protocol)) => {
+                report
+                    .add(
+                        Code::ListenerNotTaken,
+                        listener.name.span,
+                        "a port cannot speak HTTP and carry plain connections too",
+                    )
+                    .say("has no effect")
+                    .also(first.name.span, "this one counts")
+                    .help("give it another port");
+                continue;
+            }
         }
         listeners.push(listener);
     }
-    Some(GatewayShape { addresses, listeners })
+    Some(listeners)
 }
 
 fn conflict(name: &Spanned<Arc<str>>, first: &ListenerShape, message: &str, report: &mut Report) {
@@ -125,10 +195,11 @@ fn conflict(name: &Spanned<Arc<str>>, first: &ListenerShape, message: &str, repo
         .help("give one of them another name, port or hostname");
 }
 
+/// Without a value, any: that of the proxy.
 fn address(node: &Node, report: &mut Report) -> Option<IpAddr> {
     let mut fields = Fields::open(node, "the address", report)?;
     let kind = fields.read("type", report, text);
-    let value = fields.require("value", report, word);
+    let value = fields.read("value", report, word);
     fields.finish(report);
     if let Some(kind) = kind.filter(|kind| &*kind.value != "IPAddress") {
         not_supported(
@@ -158,7 +229,12 @@ fn listener(node: &Node, report: &mut Report) -> Option<ListenerShape> {
     let allowed = fields.read("allowedRoutes", report, allowed_routes);
     fields.finish(report);
     let (name, number, protocol) = (name?, number?, protocol?);
-    let served = &*protocol.value == "HTTP";
+    let spoken = match &*protocol.value {
+        "HTTP" => ListenerProtocol::Http,
+        "TCP" => ListenerProtocol::Tcp,
+        "HTTPS" => ListenerProtocol::Https,
+        _ => ListenerProtocol::Other,
+    };
     match &*protocol.value {
         "HTTP" | "TCP" | "UDP" => {
             if let Some(tls) = tls {
@@ -188,42 +264,49 @@ fn listener(node: &Node, report: &mut Report) -> Option<ListenerShape> {
             .add(Code::InvalidRule, entry.key_span, "hostname must not be specified for protocols ['TCP', 'UDP']")
             .help("remove `hostname`");
     }
-    if !served {
+    if matches!(spoken, ListenerProtocol::Https | ListenerProtocol::Other) {
         report
             .add(
                 Code::ListenerNotServed,
                 protocol.span,
                 format!("listener `{}` is not opened: {} is not yet served", name.value, protocol.value),
             )
-            .help("HTTP is served");
+            .help("HTTP and TCP are served");
     }
-    let (namespaces, takes_http_routes) = allowed.unwrap_or((Namespaces::Same, true));
-    Some(ListenerShape { name, hostname, port: number, served, namespaces, takes_http_routes })
+    let (namespaces, kinds) = allowed.unwrap_or((Namespaces::Same, Vec::new()));
+    Some(ListenerShape { name, hostname, port: number, protocol: spoken, namespaces, kinds })
 }
 
-fn allowed_routes(node: &Node, report: &mut Report) -> Option<(Namespaces, bool)> {
+fn allowed_routes(node: &Node, report: &mut Report) -> Option<(Namespaces, Vec<Arc<str>>)> {
     let mut fields = Fields::open(node, "allowedRoutes", report)?;
-    let namespaces = fields.read("namespaces", report, namespaces).unwrap_or(Namespaces::Same);
+    let namespaces = fields
+        .read("namespaces", report, |node, report| namespaces(node, Namespaces::Same, report))
+        .unwrap_or(Namespaces::Same);
     let kinds = fields.read("kinds", report, |node, report| Some(list(node, "kinds", report, route_kind)));
     fields.finish(report);
-    Some((namespaces, kinds.is_none_or(|kinds| kinds.is_empty() || kinds.contains(&true))))
+    Some((namespaces, kinds.unwrap_or_default()))
 }
 
-/// Whether it is HTTPRoute.
-fn route_kind(node: &Node, report: &mut Report) -> Option<bool> {
+/// A kind of route; one of another group is nobody's here.
+fn route_kind(node: &Node, report: &mut Report) -> Option<Arc<str>> {
     let mut fields = Fields::open(node, "the kind", report)?;
     let group = fields.read("group", report, text);
     let kind = fields.require("kind", report, word);
     fields.finish(report);
-    Some(group.is_none_or(|group| &*group.value == GROUP) && &*kind?.value == "HTTPRoute")
+    let kind = kind?.value;
+    match group.filter(|group| &*group.value != GROUP) {
+        Some(group) => Some(Arc::from(format!("{}/{kind}", group.value))),
+        None => Some(kind),
+    }
 }
 
-fn namespaces(node: &Node, report: &mut Report) -> Option<Namespaces> {
+fn namespaces(node: &Node, unsaid: Namespaces, report: &mut Report) -> Option<Namespaces> {
     let mut fields = Fields::open(node, "namespaces", report)?;
     let from = fields.read("from", report, |node, report| choice(node, &["All", "Selector", "Same", "None"], report));
     let selector = fields.read("selector", report, selector);
     let namespaces = match from.map(|from| from.value) {
-        None | Some("Same") => Namespaces::Same,
+        None => unsaid,
+        Some("Same") => Namespaces::Same,
         Some("All") => Namespaces::All,
         Some("None") => Namespaces::Nobody,
         Some(_) => match selector {

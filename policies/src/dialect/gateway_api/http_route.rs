@@ -5,17 +5,25 @@ use std::sync::Arc;
 use super::{GROUP, hostname};
 use crate::diagnostic::{Code, Report};
 use crate::dialect::{Context, spec};
+use crate::ir::retry::Retry;
 use crate::ir::route::{PathMatch, PathRewrite, RequestMatch};
+use crate::ir::session::SessionPersistence;
 use crate::ir::timeout::Timeouts;
 use crate::pattern::Patterns;
 use crate::schema::{Fields, duration, integer, list_up_to, not_supported, port, text, word};
 use crate::source::{Span, Spanned};
-use crate::tree::{Content, Node};
+use crate::tree::{Content, Entry, Node};
 
-mod condition;
-mod filter;
+pub(crate) mod condition;
+mod cors;
+pub(super) mod filter;
+mod mirror;
+mod resilience;
 
+pub(super) use condition::grpc_headers;
 pub(crate) use filter::Filters;
+pub(crate) use mirror::MirrorRef;
+pub(crate) use resilience::session;
 
 /// Most matches of a route, as the API server has it.
 const MATCHES_MAX: usize = 128;
@@ -42,6 +50,7 @@ pub(crate) struct Parent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ParentKind {
     Gateway,
+    ListenerSet,
     Service,
 }
 
@@ -55,6 +64,8 @@ pub(crate) struct Rule {
     pub(crate) filters: Filters,
     pub(crate) backends: Vec<BackendRef>,
     pub(crate) timeouts: Timeouts,
+    pub(crate) retry: Option<Spanned<Retry>>,
+    pub(crate) session: Option<Spanned<SessionPersistence>>,
 }
 
 /// A backend with its share.
@@ -80,16 +91,15 @@ pub(crate) fn read(document: &Node, cx: &mut Context<'_>) -> Option<HttpRoute> {
     let rules = match rules_at {
         Some(entry) => list_up_to(16, &entry.value, "rules", report, |node, report| rule(node, patterns, report)),
         // As the API server fills it in: everything, to no backend.
-        None => vec![Rule {
-            span,
-            name: Arc::from(""),
-            matches: vec![RequestMatch::default()],
-            filters: Filters::default(),
-            backends: Vec::new(),
-            timeouts: Timeouts::default(),
-        }],
+        None => vec![Rule::answering_nothing(span, RequestMatch::default())],
     };
     fields.finish(report);
+    check(&parents, &rules, span, report);
+    Some(HttpRoute { parents, hostnames, rules })
+}
+
+/// What all kinds of routes are checked for.
+pub(super) fn check(parents: &[Parent], rules: &[Rule], span: Span, report: &mut Report) {
     if parents.is_empty() {
         report
             .add(Code::FieldWithoutEffect, span, "the route has no parent, so it has no effect")
@@ -101,9 +111,8 @@ pub(crate) fn read(document: &Node, cx: &mut Context<'_>) -> Option<HttpRoute> {
             .add(Code::InvalidRule, span, "total number of matches across all rules in a route must be less than 128")
             .help("split the route");
     }
-    check_names(&rules, report);
-    check_parents(&parents, report);
-    Some(HttpRoute { parents, hostnames, rules })
+    check_names(rules, report);
+    check_parents(parents, report);
 }
 
 fn check_names(rules: &[Rule], report: &mut Report) {
@@ -140,7 +149,7 @@ fn check_parents(parents: &[Parent], report: &mut Report) {
     }
 }
 
-fn parent(node: &Node, report: &mut Report) -> Option<Parent> {
+pub(super) fn parent(node: &Node, report: &mut Report) -> Option<Parent> {
     let mut fields = Fields::open(node, "the parent", report)?;
     let group = fields.read("group", report, text);
     let kind = fields.read("kind", report, word);
@@ -155,8 +164,10 @@ fn parent(node: &Node, report: &mut Report) -> Option<Parent> {
     let kind = match (group_name, kind_name) {
         (GROUP, "Gateway") => ParentKind::Gateway,
         ("", "Service") => ParentKind::Service,
-        (GROUP, "ListenerSet" | "XListenerSet") | ("gateway.networking.x-k8s.io", _) => {
-            not_supported(name.span, &format!("a parent of kind `{kind_name}`"), "attach to the Gateway", report);
+        (GROUP, "ListenerSet") => ParentKind::ListenerSet,
+        ("gateway.networking.x-k8s.io", _) => {
+            let cure = "attach to a Gateway or a ListenerSet";
+            not_supported(name.span, &format!("a parent of kind `{kind_name}`"), cure, report);
             return None;
         }
         (GROUP, "Service") => {
@@ -176,7 +187,7 @@ fn parent(node: &Node, report: &mut Report) -> Option<Parent> {
                         crate::tree::shortened(group)
                     ),
                 )
-                .help("parents are Gateways and Services");
+                .help("parents are Gateways, ListenerSets and Services");
             return None;
         }
     };
@@ -193,7 +204,8 @@ fn rule(node: &Node, patterns: &mut Patterns, report: &mut Report) -> Option<Rul
     let mut backends =
         backends_at.map_or_else(Vec::new, |entry| list_up_to(16, &entry.value, "backendRefs", report, backend));
     let timeouts = fields.read("timeouts", report, timeouts).unwrap_or_default();
-    fields.unsupported(&["retry", "sessionPersistence"], "", report);
+    let retry = fields.entry("retry").and_then(|entry| at(entry, resilience::retry(&entry.value, report)));
+    let session = session_of(&mut fields, report);
     fields.finish(report);
     if matches.is_empty() {
         matches.push(RequestMatch::default());
@@ -205,6 +217,28 @@ fn rule(node: &Node, patterns: &mut Patterns, report: &mut Report) -> Option<Rul
             .help("remove one of the two");
     }
     filters.check_prefix(&matches, "", report);
+    check_weights(backends_at, &backends, report);
+    hoist(&mut filters, &mut backends, &matches, report);
+    if filters.redirect.is_some() {
+        let mirror = filters.mirrors.first().map(|mirror| ("RequestMirror", mirror.span));
+        let retry = retry.as_ref().map(|retry| ("retry", retry.span));
+        let session = session.as_ref().map(|session| ("sessionPersistence", session.span));
+        for (name, span) in [mirror, retry, session].into_iter().flatten() {
+            report
+                .add(Code::FieldWithoutEffect, span, format!("`{name}` has no effect in a rule that redirects"))
+                .help("remove it");
+        }
+    }
+    Some(Rule { span, name, matches, filters, backends, timeouts, retry, session })
+}
+
+pub(super) fn session_of(fields: &mut Fields<'_>, report: &mut Report) -> Option<Spanned<SessionPersistence>> {
+    fields.entry("sessionPersistence").and_then(|entry| at(entry, session(&entry.value, report)))
+}
+
+/// Weights that are all zero.
+pub(super) fn check_weights(backends_at: Option<&Entry>, backends: &[BackendRef], report: &mut Report) {
+    // A backend that could not be read may carry the weight that is missing.
     if let Some(entry) = backends_at
         && matches!(&entry.value.content, Content::List(items) if items.len() == backends.len())
         && !backends.is_empty()
@@ -214,18 +248,32 @@ fn rule(node: &Node, patterns: &mut Patterns, report: &mut Report) -> Option<Rul
             .add(Code::WeightsZero, entry.key_span, "the weights of all backends are zero")
             .help("give at least one backend a weight above 0");
     }
-    hoist(&mut filters, &mut backends, &matches, report);
-    Some(Rule { span, name, matches, filters, backends, timeouts })
 }
 
-/// Redirects and path rewrites of a backend are the rule's when it is the only backend; a split cannot carry them.
-fn hoist(filters: &mut Filters, backends: &mut [BackendRef], matches: &[RequestMatch], report: &mut Report) {
+/// A stanza with the place of its name.
+fn at<T>(entry: &Entry, value: Option<T>) -> Option<Spanned<T>> {
+    Some(Spanned { value: value?, span: entry.key_span })
+}
+
+/// Redirects, path rewrites, copies and CORS of a backend are the rule's when it is the only backend; a split cannot carry
+/// them.
+pub(super) fn hoist(filters: &mut Filters, backends: &mut [BackendRef], matches: &[RequestMatch], report: &mut Report) {
     let alone = backends.len() == 1;
     for backend in backends {
         backend.filters.check_prefix(matches, "Within backendRefs, ", report);
         let redirect = backend.filters.redirect.take();
         let path = std::mem::take(&mut backend.filters.path_rewrite);
+        let mirrors = std::mem::take(&mut backend.filters.mirrors);
+        let cors = backend.filters.cors.take();
         if alone {
+            filters.mirrors.extend(mirrors);
+            if let (Some(first), Some(second)) = (&filters.cors, &cors) {
+                report
+                    .add(Code::InvalidRule, second.span, "CORS is written twice, for the rule and for its backend")
+                    .also(first.span, "for the rule")
+                    .help("keep one");
+            }
+            filters.cors = filters.cors.take().or(cors);
             filters.redirect = filters.redirect.take().or(redirect);
             if let Some((rewrite, span)) = path {
                 if filters.path_rewrite.is_some() {
@@ -235,10 +283,15 @@ fn hoist(filters: &mut Filters, backends: &mut [BackendRef], matches: &[RequestM
                 }
                 filters.path_rewrite = Some((rewrite, span));
             }
-        } else if let Some(span) = redirect.map(|(_, span)| span).or_else(|| path.map(|(_, span)| span)) {
+        } else if let Some(span) = redirect
+            .map(|(_, span)| span)
+            .or_else(|| path.map(|(_, span)| span))
+            .or_else(|| mirrors.first().map(|mirror| mirror.span))
+            .or_else(|| cors.map(|cors| cors.span))
+        {
             not_supported(
                 span,
-                "a redirect or path rewrite for one of several backends",
+                "a redirect, path rewrite, mirror or CORS for one of several backends",
                 "write a rule of its own for it",
                 report,
             );
@@ -267,25 +320,68 @@ fn timeouts(node: &Node, report: &mut Report) -> Option<Timeouts> {
 }
 
 fn backend(node: &Node, report: &mut Report) -> Option<BackendRef> {
+    weighted(node, Some(filter::read), report)
+}
+
+/// A backend of a GRPCRoute.
+pub(super) fn grpc_backend(node: &Node, report: &mut Report) -> Option<BackendRef> {
+    weighted(node, Some(filter::read_grpc), report)
+}
+
+/// A backend of a TCPRoute, which has no filters.
+pub(super) fn plain_backend(node: &Node, report: &mut Report) -> Option<BackendRef> {
+    weighted(node, None, report)
+}
+
+type ReadFilters = fn(&Node, &mut Report) -> Option<Filters>;
+
+fn weighted(node: &Node, filters: Option<ReadFilters>, report: &mut Report) -> Option<BackendRef> {
     let mut fields = Fields::open(node, "the backend", report)?;
+    let found = reference(&mut fields, report);
+    let weight = fields.take("weight").map(|node| integer(node, 0, 1_000_000, report));
+    let filters = filters.and_then(|read| fields.read("filters", report, read)).unwrap_or_default();
+    fields.finish(report);
+    let weight = match weight {
+        None => 1,
+        Some(weight) => u32::try_from(weight?.value).ok()?,
+    };
+    Some(BackendRef { weight, filters, ..found? })
+}
+
+/// The fields that name a backend.
+fn reference(fields: &mut Fields<'_>, report: &mut Report) -> Option<BackendRef> {
     let group = fields.read("group", report, text).map_or_else(|| Arc::from(""), |group| group.value);
     let kind = fields.read("kind", report, word).map_or_else(|| Arc::from("Service"), |kind| kind.value);
     let name = fields.require("name", report, word);
     let namespace = fields.read("namespace", report, word).map(|namespace| namespace.value);
     let number = fields.read("port", report, port);
-    let weight = fields.take("weight").map(|node| integer(node, 0, 1_000_000, report));
-    let filters = fields.read("filters", report, filter::read).unwrap_or_default();
-    fields.finish(report);
     let name = name?;
     if group.is_empty() && &*kind == "Service" && number.is_none() {
         report.add(Code::InvalidRule, name.span, "Must have port for Service reference").help("add `port: N`");
         return None;
     }
-    let weight = match weight {
-        None => 1,
-        Some(weight) => u32::try_from(weight?.value).ok()?,
-    };
-    Some(BackendRef { group, kind, name, namespace, port: number, weight, filters })
+    Some(BackendRef { group, kind, name, namespace, port: number, weight: 1, filters: Filters::default() })
+}
+
+impl Rule {
+    /// As the API server fills it in where there are no rules: everything, to no backend.
+    pub(super) fn answering_nothing(span: Span, matches: RequestMatch) -> Self {
+        Self {
+            span,
+            name: Arc::from(""),
+            matches: vec![matches],
+            filters: Filters::default(),
+            backends: Vec::new(),
+            timeouts: Timeouts::default(),
+            retry: None,
+            session: None,
+        }
+    }
+
+    /// Where its requests and their copies go.
+    pub(crate) fn all_backends(&self) -> impl Iterator<Item = &BackendRef> {
+        self.backends.iter().chain(self.filters.mirrors.iter().map(|mirror| &mirror.backend))
+    }
 }
 
 impl Filters {

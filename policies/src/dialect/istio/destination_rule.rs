@@ -1,23 +1,32 @@
 //! DestinationRule: subsets, balancing and connections of a host.
 //!
-//! Limits are kept as written: an explicit zero is zero, where Istio takes it for unset.
+//! # Inheritance, as in Istio
+//! A version's stanza replaces the host's of the same name, whole. The settings of a port replace all of the host's stanzas,
+//! also those that they do not mention; that is seldom meant, so it is reported.
 
 use std::sync::Arc;
 
 use super::{Host, export_to};
 use crate::diagnostic::{Code, Report};
 use crate::dialect::{Context, spec};
-use crate::ir::load_balancing::{ConnectionSettings, LoadBalancing, TrafficSettings};
+use crate::ir::circuit_breaker::{BreakerLimits, Outlier, RetryBudget};
+use crate::ir::load_balancing::{ConnectionSettings, LoadBalancing};
+use crate::ir::locality::LocalitySettings;
 use crate::ir::world::Labels;
-use crate::schema::{Fields, choice, count, duration, labels, not_supported, text, word};
+use crate::schema::{Fields, choice, enumerate, labels, list, not_supported, port, text, word};
 use crate::source::{Span, Spanned};
-use crate::tree::Node;
+use crate::tree::{Content, Entry, Node};
+
+mod connection_pool;
+mod load_balancer;
+mod locality;
+mod outlier;
 
 /// A DestinationRule, its host not yet looked up.
 #[derive(Clone, Debug)]
 pub(crate) struct DestinationRule {
     pub(crate) host: Host,
-    pub(crate) traffic: Option<Spanned<TrafficSettings>>,
+    pub(crate) traffic: Option<Spanned<TrafficShape>>,
     pub(crate) subsets: Vec<SubsetShape>,
 }
 
@@ -26,7 +35,26 @@ pub(crate) struct DestinationRule {
 pub(crate) struct SubsetShape {
     pub(crate) name: Spanned<Arc<str>>,
     pub(crate) labels: Labels,
-    pub(crate) traffic: TrafficSettings,
+    pub(crate) traffic: TrafficShape,
+}
+
+/// A traffic policy as written: each stanza with its place.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TrafficShape {
+    pub(crate) load_balancing: Option<Spanned<LoadBalancing>>,
+    pub(crate) locality: Option<Spanned<LocalitySettings>>,
+    pub(crate) connection: Option<Spanned<ConnectionSettings>>,
+    pub(crate) limits: Option<Spanned<BreakerLimits>>,
+    pub(crate) outlier: Option<Spanned<Outlier>>,
+    pub(crate) retry_budget: Option<Spanned<RetryBudget>>,
+    pub(crate) ports: Vec<PortShape>,
+}
+
+/// What holds for one port, in place of everything else.
+#[derive(Clone, Debug)]
+pub(crate) struct PortShape {
+    pub(crate) port: Spanned<u16>,
+    pub(crate) traffic: TrafficShape,
 }
 
 pub(crate) fn read(document: &Node, cx: &mut Context<'_>) -> Option<DestinationRule> {
@@ -93,31 +121,129 @@ fn subset(node: &Node, report: &mut Report) -> Option<SubsetShape> {
     Some(SubsetShape { name, labels, traffic })
 }
 
-fn traffic_policy(node: &Node, report: &mut Report) -> Option<TrafficSettings> {
+fn traffic_policy(node: &Node, report: &mut Report) -> Option<TrafficShape> {
     let mut fields = Fields::open(node, "the traffic policy", report)?;
     let span = fields.span();
-    let balancer = fields.entry("loadBalancer");
-    let pool = fields.entry("connectionPool");
-    let tls = fields.entry("tls");
-    fields.unsupported(
-        &["outlierDetection", "portLevelSettings", "proxyProtocol", "retryBudget", "tunnel"],
-        "",
-        report,
-    );
-    let empty = matches!(&node.content, crate::tree::Content::Map(entries) if entries.is_empty());
+    let mut traffic = stanzas(&mut fields, report);
+    let budget = fields.entry("retryBudget");
+    traffic.retry_budget = budget.and_then(|entry| at(entry, connection_pool::retry_budget(&entry.value, report)));
+    let ports_at = fields.entry("portLevelSettings");
+    let ports = ports_at.map_or_else(Vec::new, |entry| list(&entry.value, "portLevelSettings", report, port_settings));
+    let tunnel = fields.entry("tunnel");
+    let proxy = fields.entry("proxyProtocol");
+    let empty = matches!(&node.content, Content::Map(entries) if entries.is_empty());
     fields.finish(report);
     if empty {
         report
             .add(Code::InvalidRule, span, "traffic policy must have at least one field")
             .help("remove it, or say what it sets");
     }
-    if let Some(tls) = tls {
+    not_tunnelled(tunnel, proxy, report);
+    for settings in ports {
+        match traffic.ports.iter().find(|known| known.port.value == settings.port.value) {
+            Some(first) => {
+                report
+                    .add(Code::InvalidRule, settings.port.span, "the settings of this port are written twice")
+                    .also(first.port.span, "first here")
+                    .help("keep one");
+            }
+            None => traffic.ports.push(settings),
+        }
+    }
+    warn_of_dropped(&traffic, report);
+    Some(traffic)
+}
+
+/// What a traffic policy and the settings of a port have in common.
+fn stanzas(fields: &mut Fields<'_>, report: &mut Report) -> TrafficShape {
+    let balancer_at = fields.entry("loadBalancer");
+    let pool_at = fields.entry("connectionPool");
+    let outlier_at = fields.entry("outlierDetection");
+    if let Some(tls) = fields.entry("tls") {
         self::tls(&tls.value, report);
     }
-    Some(TrafficSettings {
-        load_balancing: balancer.and_then(|entry| load_balancer(&entry.value, report)),
-        connection: pool.and_then(|entry| connection_pool(&entry.value, report)),
-    })
+    let balancer = balancer_at.and_then(|entry| load_balancer::read(&entry.value, report)).unwrap_or_default();
+    let load_balancing = balancer_at.and_then(|entry| at(entry, balancer.choice));
+    let (connection, limits) = pool_at
+        .and_then(|entry| {
+            let (connection, limits) = connection_pool::read(&entry.value, report)?;
+            let span = entry.key_span;
+            Some((Spanned { value: connection, span }, Spanned { value: limits, span }))
+        })
+        .unzip();
+    let outlier = outlier_at.and_then(|entry| at(entry, outlier::read(&entry.value, report)));
+    TrafficShape {
+        load_balancing,
+        locality: balancer.locality,
+        connection,
+        limits,
+        outlier,
+        retry_budget: None,
+        ports: Vec::new(),
+    }
+}
+
+/// A stanza with the place of its name.
+fn at<T>(entry: &Entry, value: Option<T>) -> Option<Spanned<T>> {
+    Some(Spanned { value: value?, span: entry.key_span })
+}
+
+fn not_tunnelled(tunnel: Option<&Entry>, proxy: Option<&Entry>, report: &mut Report) {
+    if let (Some(tunnel), Some(proxy)) = (tunnel, proxy) {
+        report
+            .add(Code::InvalidRule, proxy.key_span, "tunnel and proxyProtocol must not be set together")
+            .also(tunnel.key_span, "the tunnel")
+            .help("remove both; they would not be enforced");
+        return;
+    }
+    for entry in [tunnel, proxy].into_iter().flatten() {
+        not_supported(entry.key_span, &format!("`{}` of the traffic policy", entry.key), "", report);
+    }
+}
+
+fn port_settings(node: &Node, report: &mut Report) -> Option<PortShape> {
+    let mut fields = Fields::open(node, "the entry of the port", report)?;
+    let number = fields.require("port", report, |node, report| {
+        let mut fields = Fields::open(node, "the port", report)?;
+        let number = fields.require("number", report, port);
+        fields.finish(report);
+        number
+    });
+    let traffic = stanzas(&mut fields, report);
+    fields.finish(report);
+    Some(PortShape { port: number?, traffic })
+}
+
+/// Settings of a port replace all the others, also those that they do not mention.
+fn warn_of_dropped(traffic: &TrafficShape, report: &mut Report) {
+    let named = |traffic: &TrafficShape| {
+        [
+            ("loadBalancer", traffic.load_balancing.as_ref().map(|stanza| stanza.span)),
+            ("connectionPool", traffic.connection.as_ref().map(|stanza| stanza.span)),
+            ("outlierDetection", traffic.outlier.as_ref().map(|stanza| stanza.span)),
+        ]
+    };
+    for port in &traffic.ports {
+        let dropped: Vec<(&str, Span)> = named(traffic)
+            .into_iter()
+            .zip(named(&port.traffic))
+            .filter(|(_, (_, own))| own.is_none())
+            .filter_map(|((name, whole), _)| whole.map(|span| (name, span)))
+            .collect();
+        if dropped.is_empty() {
+            continue;
+        }
+        let names: Vec<&str> = dropped.iter().map(|(name, _)| *name).collect();
+        let finding = report.add(
+            Code::NotInherited,
+            port.port.span,
+            format!("port {} does not inherit {}", port.port.value, enumerate(&names)),
+        );
+        for (_, span) in &dropped {
+            finding.also(*span, "does not hold for that port");
+        }
+        finding.help("write it again below the port, if it should hold there too");
+    }
 }
 
 fn tls(node: &Node, report: &mut Report) {
@@ -138,84 +264,5 @@ fn tls(node: &Node, report: &mut Report) {
     if mode.is_none_or(|mode| mode.value != "DISABLE") {
         let span = mode.map_or(node.span, |mode| mode.span);
         not_supported(span, "TLS to a backend", "remove `tls`, or write mode: DISABLE", report);
-    }
-}
-
-fn load_balancer(node: &Node, report: &mut Report) -> Option<LoadBalancing> {
-    let mut fields = Fields::open(node, "the load balancer", report)?;
-    let simple = fields.read("simple", report, |node, report| {
-        choice(node, &["UNSPECIFIED", "LEAST_CONN", "RANDOM", "PASSTHROUGH", "ROUND_ROBIN", "LEAST_REQUEST"], report)
-    });
-    fields.unsupported(
-        &["consistentHash", "localityLbSetting", "warmup", "warmupDurationSecs", "zoneAwareLbSetting"],
-        "",
-        report,
-    );
-    fields.finish(report);
-    let simple = simple?;
-    match simple.value {
-        "RANDOM" => Some(LoadBalancing::Random),
-        "ROUND_ROBIN" => Some(LoadBalancing::RoundRobin),
-        "PASSTHROUGH" => {
-            not_supported(
-                simple.span,
-                "load balancing `PASSTHROUGH`",
-                "use LEAST_REQUEST, ROUND_ROBIN or RANDOM",
-                report,
-            );
-            None
-        }
-        _ => Some(LoadBalancing::LeastRequest),
-    }
-}
-
-fn connection_pool(node: &Node, report: &mut Report) -> Option<ConnectionSettings> {
-    let mut fields = Fields::open(node, "the connection pool", report)?;
-    let span = fields.span();
-    let tcp = fields.take("tcp");
-    let http = fields.take("http");
-    fields.finish(report);
-    if tcp.is_none() && http.is_none() {
-        report
-            .add(Code::InvalidRule, span, "connection pool must have at least one field")
-            .help("add `tcp` or `http`, or remove it");
-    }
-    let mut settings = ConnectionSettings::default();
-    if let Some(mut fields) = tcp.and_then(|node| Fields::open(node, "tcp", report)) {
-        settings.max_connections = fields.read("maxConnections", report, count);
-        settings.connect_timeout = fields.read("connectTimeout", report, duration).map(|timeout| timeout.value);
-        fields.unsupported(&["idleTimeout", "maxConnectionDuration", "tcpKeepalive"], "", report);
-        fields.finish(report);
-    }
-    if let Some(fields) = http.and_then(|node| Fields::open(node, "http", report)) {
-        http_pool(fields, &mut settings, report);
-    }
-    Some(settings)
-}
-
-fn http_pool(mut fields: Fields<'_>, settings: &mut ConnectionSettings, report: &mut Report) {
-    settings.max_pending_requests = fields.read("http1MaxPendingRequests", report, count);
-    settings.max_requests = fields.read("http2MaxRequests", report, count);
-    let per_connection = fields.entry("maxRequestsPerConnection");
-    settings.max_requests_per_connection = per_connection.and_then(|entry| count(&entry.value, report));
-    settings.max_retries = fields.read("maxRetries", report, count);
-    settings.idle_timeout = fields.read("idleTimeout", report, duration).map(|timeout| timeout.value);
-    let upgrade = fields.read("h2UpgradePolicy", report, |node, report| {
-        choice(node, &["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"], report)
-    });
-    if let Some(upgrade) = upgrade.filter(|upgrade| upgrade.value == "UPGRADE") {
-        not_supported(
-            upgrade.span,
-            "h2UpgradePolicy `UPGRADE`",
-            "name the service's port `http2-...` to speak HTTP/2 to it",
-            report,
-        );
-    }
-    fields.unsupported(&["http2KeepAlive", "maxConcurrentStreams", "useClientProtocol"], "", report);
-    fields.finish(report);
-    if let (Some(entry), Some(1)) = (per_connection, settings.max_requests_per_connection) {
-        report
-            .add(Code::KeepAliveOff, entry.key_span, "every request opens a new connection")
-            .help("remove `maxRequestsPerConnection`, or raise it, to keep connections");
     }
 }

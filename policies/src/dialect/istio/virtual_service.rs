@@ -9,6 +9,9 @@ use std::sync::Arc;
 use super::{Headers, Host, export_to, headers};
 use crate::diagnostic::{Code, Report};
 use crate::dialect::{Context, spec};
+use crate::ir::cors::Cors;
+use crate::ir::fault::Fault;
+use crate::ir::retry::Retry;
 use crate::ir::route::{PathMatch, PathRewrite, Redirect, RedirectPort, RequestMatch};
 use crate::ir::timeout::Timeouts;
 use crate::pattern::Patterns;
@@ -17,6 +20,12 @@ use crate::source::{Span, Spanned};
 use crate::tree::{Content, Entry, Node};
 
 mod condition;
+mod cors;
+mod fault;
+mod mirror;
+mod retry;
+
+pub(crate) use mirror::MirrorShape;
 
 /// A VirtualService, its hosts and destinations not yet looked up.
 #[derive(Clone, Debug)]
@@ -40,6 +49,10 @@ pub(crate) struct HttpRule {
     pub(crate) rewrite_regex: Option<(Arc<str>, Arc<str>)>,
     pub(crate) rewrite_authority: Option<Arc<str>>,
     pub(crate) timeouts: Timeouts,
+    pub(crate) fault: Option<Spanned<Fault>>,
+    pub(crate) retry: Option<Spanned<Retry>>,
+    pub(crate) mirrors: Vec<MirrorShape>,
+    pub(crate) cors: Option<Spanned<Cors>>,
 }
 
 /// What an HTTP rule does.
@@ -54,6 +67,8 @@ pub(crate) enum Action {
 #[derive(Clone, Debug)]
 pub(crate) struct TcpRule {
     pub(crate) span: Span,
+    /// Ports of the service that it is for; empty: all that carry plain connections.
+    pub(crate) ports: Vec<Spanned<u16>>,
     pub(crate) route: Vec<WeightedDestination>,
 }
 
@@ -141,27 +156,40 @@ fn http_rule(node: &Node, patterns: &mut Patterns, report: &mut Report) -> Optio
     let rewrite = rewrite_entry.and_then(|entry| rewrite(&entry.value, patterns, report)).unwrap_or_default();
     let timeout = fields.read("timeout", report, duration);
     let headers = fields.read("headers", report, headers).unwrap_or_default();
-    fields.unsupported(&["retries"], "remove it; the mesh retries by itself what was never sent", report);
-    fields.unsupported(
-        &[
-            "corsPolicy",
-            "delegate",
-            "fault",
-            "mirror",
-            "mirrorPercent",
-            "mirrorPercentage",
-            "mirror_percent",
-            "mirrors",
-        ],
-        "",
-        report,
-    );
+    let fault_at = fields.entry("fault");
+    let fault = fault_at.and_then(|entry| at(entry, fault::read(&entry.value, report)));
+    let mirrors_at = mirror::Written::take(&mut fields);
+    let mirror_at = mirrors_at.place();
+    let mirrors = mirrors_at.read(report);
+    let retry_at = fields.entry("retries");
+    let retry = retry_at.and_then(|entry| at(entry, retry::read(&entry.value, report)));
+    let cors_at = fields.entry("corsPolicy");
+    let cors = cors_at.and_then(|entry| at(entry, cors::read(&entry.value, patterns, report)));
+    fields.ignore(&["statPrefix"]);
+    fields.unsupported(&["delegate"], "write the delegate's rules here", report);
     fields.finish(report);
     let action = action(span, route, redirect, direct_response, report)?;
     if let (Some(entry), Action::Redirect(_) | Action::DirectResponse { .. }) = (rewrite_entry, &action) {
         report
             .add(Code::InvalidRule, entry.key_span, "`rewrite` has no meaning in a rule that answers by itself")
             .help("remove it, or give the redirect its own `uri`");
+    }
+    check_fault(fault_at, &action, report);
+    if !matches!(action, Action::Route(_)) {
+        for entry in [mirror_at, retry_at].into_iter().flatten() {
+            report
+                .add(
+                    Code::FieldWithoutEffect,
+                    entry.key_span,
+                    format!("`{}` has no effect in a rule that answers by itself", entry.key),
+                )
+                .help("remove it");
+        }
+    }
+    // An explicit zero means no limit, as in Istio.
+    let timeout = timeout.map(|timeout| timeout.value).filter(|timeout| !timeout.is_zero());
+    if let Some(retry) = &retry {
+        retry::warn_of_repeats(&retry.value, retry.span, &matches, report);
     }
     Some(HttpRule {
         span,
@@ -172,12 +200,31 @@ fn http_rule(node: &Node, patterns: &mut Patterns, report: &mut Report) -> Optio
         rewrite_regex: rewrite.regex,
         rewrite_authority: rewrite.authority,
         headers,
-        // An explicit zero means no limit, as in Istio.
-        timeouts: Timeouts {
-            request: timeout.map(|timeout| timeout.value).filter(|timeout| !timeout.is_zero()),
-            backend_request: None,
-        },
+        timeouts: Timeouts { request: timeout, backend_request: None },
+        fault,
+        retry,
+        mirrors,
+        cors,
     })
+}
+
+/// A stanza with the place of its name.
+fn at<T>(entry: &Entry, value: Option<T>) -> Option<Spanned<T>> {
+    Some(Spanned { value: value?, span: entry.key_span })
+}
+
+/// A rule that answers by itself injects nothing.
+fn check_fault(fault: Option<&Entry>, action: &Action, report: &mut Report) {
+    let other = match action {
+        Action::Route(_) => return,
+        Action::Redirect(_) => "redirect",
+        Action::DirectResponse { .. } => "direct_response",
+    };
+    if let Some(entry) = fault {
+        report
+            .add(Code::InvalidRule, entry.key_span, format!("HTTP route cannot contain both fault and {other}"))
+            .help("keep one of them");
+    }
 }
 
 /// Exactly one of the three.
@@ -291,7 +338,8 @@ fn check_weights(entry: &Entry, destinations: &[(WeightedDestination, Option<Spa
     }
 }
 
-type Target = (Host, Option<Spanned<Arc<str>>>, Option<Spanned<u16>>);
+/// Host, subset and port of a destination.
+pub(crate) type Target = (Host, Option<Spanned<Arc<str>>>, Option<Spanned<u16>>);
 
 fn destination(node: &Node, report: &mut Report) -> Option<Target> {
     let mut fields = Fields::open(node, "the destination", report)?;
@@ -409,7 +457,8 @@ fn rewrite(node: &Node, patterns: &mut Patterns, report: &mut Report) -> Option<
 fn tcp_rule(node: &Node, report: &mut Report) -> Option<TcpRule> {
     let mut fields = Fields::open(node, "the TCP rule", report)?;
     let span = fields.span();
-    fields.unsupported(&["match"], "leave `match` out: the rule then holds for every TCP port of the host", report);
+    let matches_at = fields.entry("match");
+    let matches = matches_at.map(|entry| list(&entry.value, "match", report, tcp_match));
     let route = fields.entry("route");
     if route.is_none() {
         report.add(Code::InvalidRule, span, "TCP route is required").help("add `route` with a destination");
@@ -421,7 +470,30 @@ fn tcp_rule(node: &Node, report: &mut Report) -> Option<TcpRule> {
         return None;
     }
     check_weights(entry, &destinations, report);
-    Some(TcpRule { span, route: destinations.into_iter().map(|(destination, _)| destination).collect() })
+    // One alternative without a port takes every connection.
+    let ports = matches.unwrap_or_default().into_iter().collect::<Option<Vec<_>>>().unwrap_or_default();
+    Some(TcpRule { span, ports, route: destinations.into_iter().map(|(destination, _)| destination).collect() })
+}
+
+/// A condition on a connection: its port, or nothing.
+fn tcp_match(node: &Node, report: &mut Report) -> Option<Option<Spanned<u16>>> {
+    let mut fields = Fields::open(node, "the match", report)?;
+    let number = fields.take("port").map(|node| port(node, report));
+    for gateway in fields.list("gateways", report, word) {
+        if &*gateway.value != "mesh" {
+            not_supported(gateway.span, "a gateway other than `mesh`", "leave `gateways` out", report);
+        }
+    }
+    fields.unsupported(
+        &["destinationSubnets", "sourceLabels", "sourceNamespace", "sourceSubnet"],
+        "a connection inside the mesh is told apart by its port",
+        report,
+    );
+    fields.finish(report);
+    match number {
+        None => Some(None),
+        Some(number) => Some(Some(number?)),
+    }
 }
 
 impl HttpRule {

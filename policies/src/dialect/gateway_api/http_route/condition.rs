@@ -10,7 +10,7 @@ use crate::schema::{Fields, choice, text, word};
 use crate::source::Spanned;
 use crate::tree::Node;
 
-const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+pub(crate) const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
 pub(super) fn read(node: &Node, patterns: &mut Patterns, report: &mut Report) -> Option<RequestMatch> {
     let mut fields = Fields::open(node, "the match", report)?;
@@ -27,15 +27,7 @@ pub(super) fn read(node: &Node, patterns: &mut Patterns, report: &mut Report) ->
     if let Some(path) = path {
         matches.path = path?;
     }
-    // Of several entries with an equivalent name only the first counts.
-    for (name, condition) in headers {
-        let Some(lower) = header_name(name.span, &name.value, report) else { continue };
-        if matches.headers.iter().any(|(known, _)| *known == lower) {
-            repeated(&name, report);
-        } else {
-            matches.headers.push((lower, condition));
-        }
-    }
+    matches.headers = distinct(headers, report);
     for (name, condition) in query {
         if matches.query_parameters.iter().any(|(known, _)| *known == name.value) {
             repeated(&name, report);
@@ -46,6 +38,30 @@ pub(super) fn read(node: &Node, patterns: &mut Patterns, report: &mut Report) ->
     Some(matches)
 }
 
+/// Of several entries with an equivalent name only the first counts.
+fn distinct(written: Vec<(Spanned<Arc<str>>, HeaderMatch)>, report: &mut Report) -> Vec<(Arc<str>, HeaderMatch)> {
+    let mut headers: Vec<(Arc<str>, HeaderMatch)> = Vec::new();
+    for (name, condition) in written {
+        let Some(lower) = header_name(name.span, &name.value, report) else { continue };
+        if headers.iter().any(|(known, _)| *known == lower) {
+            repeated(&name, report);
+        } else {
+            headers.push((lower, condition));
+        }
+    }
+    headers
+}
+
+/// The `headers` of a GRPCRoute's match.
+pub(in crate::dialect::gateway_api) fn grpc_headers(
+    fields: &mut Fields<'_>,
+    patterns: &mut Patterns,
+    report: &mut Report,
+) -> Vec<(Arc<str>, HeaderMatch)> {
+    let headers = fields.list_up_to(16, "headers", report, |node, report| named(node, "the header", patterns, report));
+    distinct(headers, report)
+}
+
 fn repeated(name: &Spanned<Arc<str>>, report: &mut Report) {
     report.add(
         Code::FieldWithoutEffect,
@@ -54,7 +70,7 @@ fn repeated(name: &Spanned<Arc<str>>, report: &mut Report) {
     );
 }
 
-fn path(node: &Node, patterns: &mut Patterns, report: &mut Report) -> Option<PathMatch> {
+pub(crate) fn path(node: &Node, patterns: &mut Patterns, report: &mut Report) -> Option<PathMatch> {
     let mut fields = Fields::open(node, "the path", report)?;
     let span = fields.span();
     let kind = fields.read("type", report, text);
@@ -131,7 +147,7 @@ fn valid_characters(text: &str) -> bool {
 }
 
 /// `{type, name, value}`
-fn named(
+pub(crate) fn named(
     node: &Node,
     what: &'static str,
     patterns: &mut Patterns,

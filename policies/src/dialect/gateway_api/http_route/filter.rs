@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use super::{MirrorRef, cors, mirror};
 use crate::diagnostic::{Code, Report};
 use crate::dialect::istio::{check_value, header_name};
+use crate::ir::cors::Cors;
 use crate::ir::route::{HeaderChanges, PathRewrite, Redirect, RedirectPort};
 use crate::schema::{Fields, choice, integer, list_up_to, not_supported, port, text, word};
-use crate::source::Span;
+use crate::source::{Span, Spanned};
 use crate::tree::{Content, Entry, Node, shortened};
 
-/// Filters, each at most once.
+/// Filters, each at most once; only copies may be several.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filters {
     pub(crate) request: HeaderChanges,
@@ -17,10 +19,22 @@ pub(crate) struct Filters {
     pub(crate) redirect: Option<(Redirect, Span)>,
     pub(crate) path_rewrite: Option<(PathRewrite, Span)>,
     pub(crate) host_rewrite: Option<Arc<str>>,
+    pub(crate) mirrors: Vec<MirrorRef>,
+    pub(crate) cors: Option<Spanned<Cors>>,
 }
 
 /// A filter's type and the field that goes with it.
-const TYPES: &[(&str, &str)] = &[
+type Types = &'static [(&'static str, &'static str)];
+
+/// Those of a GRPCRoute.
+const GRPC_TYPES: Types = &[
+    ("RequestHeaderModifier", "requestHeaderModifier"),
+    ("ResponseHeaderModifier", "responseHeaderModifier"),
+    ("RequestMirror", "requestMirror"),
+    ("ExtensionRef", "extensionRef"),
+];
+
+const TYPES: Types = &[
     ("RequestHeaderModifier", "requestHeaderModifier"),
     ("ResponseHeaderModifier", "responseHeaderModifier"),
     ("RequestRedirect", "requestRedirect"),
@@ -32,9 +46,21 @@ const TYPES: &[(&str, &str)] = &[
 ];
 
 pub(super) fn read(node: &Node, report: &mut Report) -> Option<Filters> {
+    of_types(node, TYPES, report)
+}
+
+pub(in crate::dialect::gateway_api) fn read_grpc(node: &Node, report: &mut Report) -> Option<Filters> {
+    of_types(node, GRPC_TYPES, report)
+}
+
+fn of_types(node: &Node, types: Types, report: &mut Report) -> Option<Filters> {
     let mut filters = Filters::default();
     let mut seen: Vec<(&'static str, Span)> = Vec::new();
-    for (name, span, value) in list_up_to(16, node, "filters", report, typed) {
+    for (name, span, value) in list_up_to(16, node, "filters", report, |node, report| typed(node, types, report)) {
+        if name == "RequestMirror" {
+            filters.mirrors.extend(mirror::read(value, span, report));
+            continue;
+        }
         if let Some((_, first)) = seen.iter().find(|(known, _)| *known == name) {
             report
                 .add(Code::InvalidRule, span, format!("{name} filter cannot be repeated"))
@@ -52,6 +78,7 @@ pub(super) fn read(node: &Node, report: &mut Report) -> Option<Filters> {
                 filters.host_rewrite = host;
                 filters.path_rewrite = path.map(|path| (path, span));
             }
+            "CORS" => filters.cors = cors::read(value, report).map(|value| Spanned { value, span }),
             other => not_supported(span, &format!("filter `{other}`"), "", report),
         }
     }
@@ -70,18 +97,18 @@ pub(super) fn read(node: &Node, report: &mut Report) -> Option<Filters> {
 }
 
 /// The type and the value of the field of the same name.
-fn typed<'n>(node: &'n Node, report: &mut Report) -> Option<(&'static str, Span, &'n Node)> {
+fn typed<'n>(node: &'n Node, types: Types, report: &mut Report) -> Option<(&'static str, Span, &'n Node)> {
     let mut fields = Fields::open(node, "the filter", report)?;
     let kind = fields.require("type", report, word);
     let mut given: Vec<(&'static str, &'static str, &'n Entry)> = Vec::new();
-    for (name, field) in TYPES {
+    for (name, field) in types {
         given.extend(fields.entry(field).map(|entry| (*name, *field, entry)));
     }
     let span = fields.span();
     fields.finish(report);
     let kind = kind?;
-    let Some((name, field)) = TYPES.iter().find(|(name, _)| **name == *kind.value) else {
-        let names: Vec<&str> = TYPES.iter().map(|(name, _)| *name).collect();
+    let Some((name, field)) = types.iter().find(|(name, _)| **name == *kind.value) else {
+        let names: Vec<&str> = types.iter().map(|(name, _)| *name).collect();
         let finding = report.add(
             Code::BadValue,
             kind.span,

@@ -11,7 +11,7 @@ use crate::tree::Node;
 
 pub(super) fn read(node: &Node, patterns: &mut Patterns, report: &mut Report) -> Option<RequestMatch> {
     let mut fields = Fields::open(node, "the match", report)?;
-    fields.ignore(&["name"]);
+    fields.ignore(&["name", "statPrefix"]);
     let ignore_case = fields.read("ignoreUriCase", report, truth).unwrap_or(false);
     let uri = fields.entry("uri");
     let path = match uri {
@@ -50,7 +50,6 @@ pub(super) fn read(node: &Node, patterns: &mut Patterns, report: &mut Report) ->
             not_supported(gateway.span, "a gateway other than `mesh`", "leave `gateways` out", report);
         }
     }
-    fields.unsupported(&["statPrefix"], "", report);
     fields.finish(report);
     Some(RequestMatch {
         path,
@@ -64,6 +63,7 @@ pub(super) fn read(node: &Node, patterns: &mut Patterns, report: &mut Report) ->
             .collect(),
         port: number.map(|number| number.value),
         client: ClientMatch { namespace: source_namespace.map(|namespace| namespace.value), labels: source_labels },
+        grpc: false,
     })
 }
 

@@ -1,0 +1,187 @@
+//! What became of each object, as conditions.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tidegate_policies::ir::status::{Condition, ConditionKind, ObjectStatus};
+use tidegate_policies::{Code, Source, compile, compile_at};
+
+const SHOP: &str = r#"
+apiVersion: v1
+kind: Service
+metadata: {name: a}
+spec: {selector: {app: a}, ports: [{name: http, port: 80}]}
+---
+apiVersion: tidegate.io/v1alpha1
+kind: Workload
+metadata: {name: a, labels: {app: a}}
+spec: {address: 127.0.9.1, ports: [{name: http, port: 80}]}
+---
+"#;
+
+const FAULT: &str = "
+apiVersion: tidegate.io/v1alpha1
+kind: Fault
+metadata: {name: f}
+spec:
+  targetRefs: [{kind: Service, name: a}]
+  expiresAt: 2026-12-01T00:00:00Z
+  abort: {httpStatus: 503, percent: 50}
+";
+
+/// 2026-12-01T00:00:00Z
+const DECEMBER: Duration = Duration::from_secs(1_796_083_200);
+
+fn sources(text: &str) -> Vec<Source> {
+    vec![Source { path: Arc::from("shop.yaml"), text: format!("{SHOP}{text}").into_bytes() }]
+}
+
+fn only(text: &str, kind: &str) -> ObjectStatus {
+    let statuses = compile(&sources(text)).set.statuses;
+    statuses.into_iter().find(|status| status.origin.kind == kind).expect("the object has a status")
+}
+
+fn condition(status: &ObjectStatus, kind: ConditionKind) -> &Condition {
+    status.conditions.iter().find(|condition| condition.kind == kind).expect("the condition is there")
+}
+
+#[test]
+fn an_object_without_findings_is_accepted_and_resolved() {
+    let status = only(FAULT, "Fault");
+
+    let told: Vec<_> = status.conditions.iter().map(|c| (c.kind, c.holds, c.reason)).collect();
+    assert_eq!(
+        told,
+        [(ConditionKind::Accepted, true, "Accepted"), (ConditionKind::ResolvedRefs, true, "ResolvedRefs")]
+    );
+}
+
+#[test]
+fn an_object_with_a_mistake_is_invalid_and_its_neighbour_is_not() {
+    let text = format!("{FAULT}---{}", FAULT.replace("name: f}", "name: g}").replace("503", "99"));
+
+    let statuses = compile(&sources(&text)).set.statuses;
+
+    let accepted: Vec<_> = statuses.iter().map(|status| condition(status, ConditionKind::Accepted)).collect();
+    assert!(accepted[0].holds);
+    assert_eq!((accepted[1].holds, accepted[1].reason), (false, "Invalid"));
+    assert!(accepted[1].message.contains("99"));
+}
+
+#[test]
+fn an_object_that_cannot_be_read_at_all_still_has_a_status() {
+    let text = "
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: v}
+spec: nothing
+";
+
+    assert_eq!(condition(&only(text, "VirtualService"), ConditionKind::Accepted).reason, "Invalid");
+}
+
+#[test]
+fn a_route_to_a_service_that_does_not_exist_is_accepted_and_not_resolved() {
+    let text = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: r}
+spec:
+  parentRefs: [{group: '', kind: Service, name: a}]
+  rules: [{backendRefs: [{name: b, port: 80}]}]
+";
+
+    let status = only(text, "HTTPRoute");
+
+    assert!(condition(&status, ConditionKind::Accepted).holds);
+    let resolved = condition(&status, ConditionKind::ResolvedRefs);
+    assert_eq!((resolved.holds, resolved.reason), (false, "BackendNotFound"));
+}
+
+#[test]
+fn a_route_without_its_parent_says_that_the_target_is_missing() {
+    let text = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: r}
+spec: {parentRefs: [{name: nowhere}]}
+";
+
+    assert_eq!(condition(&only(text, "HTTPRoute"), ConditionKind::Accepted).reason, "TargetNotFound");
+}
+
+#[test]
+fn the_loser_of_a_conflict_names_the_winner() {
+    let rule = |name: &str| {
+        format!(
+            "---\napiVersion: tidegate.io/v1alpha1\nkind: CircuitBreaker\nmetadata: {{name: {name}}}\nspec: {{targetRefs: [{{kind: Service, name: a}}], limits: {{maxRequests: 1}}}}\n"
+        )
+    };
+
+    let statuses = compile(&sources(&(rule("z") + &rule("b")))).set.statuses;
+
+    let of = |name: &str| statuses.iter().find(|status| &*status.origin.object.name == name).unwrap();
+    let loser = condition(of("z"), ConditionKind::Accepted);
+    assert_eq!((loser.holds, loser.reason), (false, "Conflicted"));
+    assert!(loser.message.contains("CircuitBreaker default/b"), "{}", loser.message);
+    assert!(condition(of("b"), ConditionKind::Accepted).holds);
+}
+
+#[test]
+fn a_field_that_cannot_act_is_named_by_its_path_in_lists_of_objects_too() {
+    let plain = "
+apiVersion: tidegate.io/v1alpha1
+kind: RateLimit
+metadata: {name: l}
+spec:
+  targetRefs: [{kind: Service, name: a}]
+  rules:
+  - {name: one, limit: {requests: 1, per: 1s}, key: [{header: x}, {sourceIdentity: true}]}
+";
+    let listed = "
+apiVersion: v1
+kind: List
+items:
+- apiVersion: tidegate.io/v1alpha1
+  kind: RateLimit
+  metadata: {name: l}
+  spec:
+    targetRefs: [{kind: Service, name: a}]
+    rules:
+    - name: one
+      limit: {requests: 1, per: 1s}
+      key:
+      - header: x
+      - sourceIdentity: true
+";
+
+    for text in [plain, listed] {
+        let status = only(text, "RateLimit");
+        let ineffective = condition(&status, ConditionKind::Ineffective);
+        assert_eq!(ineffective.path.as_deref(), Some("spec.rules[0].key[1].sourceIdentity"));
+        assert_eq!(ineffective.reason, "CannotAct");
+    }
+}
+
+#[test]
+fn a_fault_is_reported_once_it_has_expired_and_not_before() {
+    let sources = sources(FAULT);
+    let expired = |compilation: &tidegate_policies::Compilation| {
+        compilation.diagnostics.iter().any(|diagnostic| diagnostic.code == Code::FaultExpired)
+    };
+    let end = SystemTime::UNIX_EPOCH + DECEMBER;
+
+    let before = compile_at(&sources, end - Duration::from_secs(1));
+    let after = compile_at(&sources, end);
+
+    assert!(!expired(&before));
+    assert!(expired(&after));
+    assert!(!expired(&compile(&sources)));
+    // Who enforces it has a clock; the set does not depend on when it was made.
+    assert_eq!(before.set.backends, after.set.backends);
+}
+
+#[test]
+fn what_only_exists_has_no_status() {
+    assert!(compile(&sources("# nothing else\n")).set.statuses.is_empty());
+}
