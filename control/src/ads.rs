@@ -16,12 +16,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tidegate_policies::ir::ObjectName;
 use tidegate_xds::ads::server::{ResourceSet, StreamEvent};
 use tidegate_xds::ads::{Mode, Node};
+use tidegate_xds::resource::endpoint::Locality;
 use tidegate_xds::transport::server::{Control, Refusal, Session};
 use tokio::sync::watch;
 use tracing::debug;
 
-use crate::api::model::ProxyKind;
+use crate::api::model::{ProxyKind, Status};
+use crate::explain::{Asked, Explained, Views};
 use crate::fleet::{Fleet, Introduction};
+use crate::programmed::{Carried, Given, Index, reports};
 use crate::snapshot::{Compiler, View, Work};
 use crate::world::World;
 
@@ -39,6 +42,8 @@ pub struct Client {
     pub router: bool,
     /// The address in its id.
     pub address: Option<IpAddr>,
+    /// Where it says it is: region, zone, sub-zone.
+    pub locality: [Arc<str>; 3],
 }
 
 impl Client {
@@ -47,10 +52,13 @@ impl Client {
         let mut parts = id.split('~');
         let (first, address, full_name) = (parts.next(), parts.next(), parts.next());
         match (first, address, full_name) {
-            (Some(kind @ ("sidecar" | "router")), Some(address), Some(name)) => {
-                Self { name: object_name(name), router: kind == "router", address: address.parse().ok() }
-            }
-            _ => Self { name: object_name(id), router: false, address: None },
+            (Some(kind @ ("sidecar" | "router")), Some(address), Some(name)) => Self {
+                name: object_name(name),
+                router: kind == "router",
+                address: address.parse().ok(),
+                locality: Default::default(),
+            },
+            _ => Self { name: object_name(id), router: false, address: None, locality: Default::default() },
         }
     }
 
@@ -61,7 +69,7 @@ impl Client {
         if has_sidecar && !self.router {
             View::Sidecar(name.clone())
         } else if world.policies().gateways.contains_key(name) {
-            View::Gateway { name: name.clone(), address: self.address }
+            View::Gateway { name: name.clone(), address: self.address, locality: self.locality.clone() }
         } else {
             View::Other
         }
@@ -80,6 +88,8 @@ fn object_name(text: &str) -> Option<ObjectName> {
 pub struct Hub {
     inner: Mutex<Inner>,
     fleet: Arc<Fleet>,
+    /// For those who follow the policies and must not wait while a world is translated.
+    worlds: watch::Sender<Option<Arc<World>>>,
 }
 
 #[derive(Default)]
@@ -95,12 +105,18 @@ struct Inner {
 impl Hub {
     /// A hub without a world. It must not be served before the first [`Self::publish`].
     pub fn new(fleet: Arc<Fleet>) -> Self {
-        Self { inner: Mutex::default(), fleet }
+        Self { inner: Mutex::default(), fleet, worlds: watch::channel(None).0 }
+    }
+
+    /// Where proxies that keep no leases find the rate limit service.
+    pub fn set_rate_limit_service(&self, address: SocketAddr) {
+        self.lock().compiler.set_rate_limit_service(address);
     }
 
     /// Gives every connected proxy its view of a new world. Takes as long as translating takes; not for a thread that others
     /// wait for.
     pub fn publish(&self, world: Arc<World>, generation: u64) -> Work {
+        self.worlds.send_replace(Some(world.clone()));
         let mut guard = self.lock();
         let Inner { compiler, generation: current, channels, views } = &mut *guard;
         *current = generation;
@@ -122,9 +138,56 @@ impl Hub {
         compiler.take_work()
     }
 
+    /// The connected proxies and the changes.
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
     /// The policies in force.
     pub fn world(&self) -> Arc<World> {
         self.lock().compiler.world().clone()
+    }
+
+    /// The policies in force, once there are any, and those that come after them.
+    pub fn worlds(&self) -> watch::Receiver<Option<Arc<World>>> {
+        self.worlds.subscribe()
+    }
+
+    /// Everything that is known: the fleet's status, and what has become of each object.
+    pub fn status(&self) -> Status {
+        let mut status = self.fleet.status();
+        let newest = self.fleet.objects();
+        let mut guard = self.lock();
+        let Inner { compiler, views, .. } = &mut *guard;
+        let world = compiler.world().clone();
+        let index = Index::new(world.policies());
+        // Proxies of one workload or gateway are given the same objects, wherever they are.
+        let mut carried: BTreeMap<(ProxyKind, String), Carried> = BTreeMap::new();
+        for view in views.keys() {
+            let of = match view {
+                View::Sidecar(name) => (ProxyKind::Sidecar, name.to_string()),
+                View::Gateway { name, .. } => (ProxyKind::Gateway, name.to_string()),
+                View::Other => continue,
+            };
+            carried.entry(of).or_insert_with(|| index.carried(view, &compiler.resources(view)));
+        }
+        drop(guard);
+        let given = status
+            .proxies
+            .iter()
+            .filter_map(|proxy| Some((proxy, carried.get(&(proxy.kind, proxy.workload.clone()?))?)));
+        let given: Vec<Given<'_>> = given.collect();
+        status.objects = reports(&newest, world.policies(), status.generation, &given);
+        status
+    }
+
+    /// What proxies would do with requests.
+    pub fn explain(&self, asked: &[Asked]) -> Vec<Explained> {
+        let mut guard = self.lock();
+        let views = Views::of(asked, &mut guard.compiler);
+        let world = guard.compiler.world().clone();
+        drop(guard);
+        views.explain(asked, &world)
     }
 
     /// Keeps everybody else out, as a long translation does.
@@ -156,7 +219,9 @@ impl Control for Hub {
             let message = format!("node id is longer than {NODE_ID_BYTES_MAX} bytes");
             return Err(Refusal { code: INVALID_ARGUMENT, message });
         }
-        let (view, resources) = self.subscribe(Client::parse(&node.id));
+        let Locality { region, zone, sub_zone } = node.locality.clone();
+        let client = Client { locality: [region, zone, sub_zone], ..Client::parse(&node.id) };
+        let (view, resources) = self.subscribe(client);
         let (kind, workload) = match view {
             View::Sidecar(name) => (ProxyKind::Sidecar, Some(name.to_string())),
             View::Gateway { name, .. } => (ProxyKind::Gateway, Some(name.to_string())),

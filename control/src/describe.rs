@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use tidegate_policies::ir::route::{Backend, RouteEntry, RouteRule, RuleAction};
+use tidegate_policies::ir::load_balancing::TrafficSettings;
+use tidegate_policies::ir::route::{Backend, RouteEntry, RouteRule, RuleAction, RulePolicies};
 use tidegate_policies::ir::split::Split;
-use tidegate_policies::ir::{MeshRoutes, ObjectName, Origin, PolicySet};
+use tidegate_policies::ir::{MeshRoutes, ObjectName, Origin, PolicySet, Stated};
 
 /// Lines given for one change; what is beyond them is counted in a last line.
 const LINES_MAX: usize = 20;
@@ -46,6 +47,10 @@ pub fn describe(old: &PolicySet, new: &PolicySet) -> Vec<String> {
     fates(&old.mesh_routes, &new.mesh_routes, |name, fate| count("rules", name, fate));
     fates(&old.backends, &new.backends, |name, fate| count("settings", name, fate));
     others += usize::from(old.endpoint_slices != new.endpoint_slices);
+    others += usize::from(old.workload_limits != new.workload_limits);
+    if old.mesh != new.mesh {
+        lines.push("defaults of the mesh changed".to_owned());
+    }
     match others {
         0 => {}
         1 => lines.push("1 object changed".to_owned()),
@@ -172,14 +177,11 @@ fn compare_gateway(name: &ObjectName, old: &PolicySet, new: &PolicySet, lines: &
 /// The same policies as if all had been written in one place, so that a line inserted above an object is no change of it.
 fn without_places(policies: &PolicySet) -> PolicySet {
     let mut set = policies.clone();
-    let clear = |origin: &mut Origin| {
-        origin.line = 0;
-        origin.file = Arc::default();
-    };
     let clear_rules = |rules: &mut Vec<RouteEntry>| {
         for entry in rules {
             let mut rule = (*entry.rule).clone();
             clear(&mut rule.origin);
+            clear_policies(&mut rule.policies);
             entry.rule = Arc::new(rule);
         }
     };
@@ -188,14 +190,67 @@ fn without_places(policies: &PolicySet) -> PolicySet {
     set.endpoint_slices.iter_mut().for_each(|s| clear(&mut s.origin));
     for backend in set.backends.values_mut() {
         clear(&mut backend.origin);
-        backend.subsets.values_mut().for_each(|s| clear(&mut s.origin));
+        std::iter::once(&mut backend.traffic).chain(backend.ports.values_mut()).for_each(clear_traffic);
+        for subset in backend.subsets.values_mut() {
+            clear(&mut subset.origin);
+            std::iter::once(&mut subset.traffic).chain(subset.ports.values_mut()).for_each(clear_traffic);
+        }
     }
+    set.workload_limits.iter_mut().flat_map(|l| &mut l.limits).for_each(forget_place);
     set.mesh_routes.values_mut().flatten().for_each(|routes| clear_rules(&mut routes.rules));
     for gateway in set.gateways.values_mut() {
         clear(&mut gateway.origin);
+        gateway.listeners.iter_mut().flat_map(|l| &mut l.tcp).for_each(|rule| clear(&mut rule.origin));
         gateway.listeners.iter_mut().flat_map(|l| &mut l.hosts).for_each(|host| clear_rules(&mut host.rules));
     }
     set
+}
+
+fn clear(origin: &mut Origin) {
+    origin.line = 0;
+    origin.file = Arc::default();
+}
+
+fn forget_place<T>(stated: &mut Stated<T>) {
+    clear(Arc::make_mut(&mut stated.origin));
+}
+
+fn clear_policies(policies: &mut RulePolicies) {
+    let RulePolicies { fault, rate_limits, retry, mirrors, cors, session, timeouts_from } = policies;
+    timeouts_from.iter_mut().for_each(|origin| clear(Arc::make_mut(origin)));
+    fault.iter_mut().for_each(forget_place);
+    rate_limits.iter_mut().for_each(forget_place);
+    retry.iter_mut().for_each(forget_place);
+    mirrors.iter_mut().for_each(forget_place);
+    cors.iter_mut().for_each(forget_place);
+    session.iter_mut().for_each(forget_place);
+}
+
+fn clear_traffic(traffic: &mut TrafficSettings) {
+    let TrafficSettings {
+        load_balancing,
+        connection,
+        limits,
+        outlier,
+        health_check,
+        locality,
+        session,
+        retry,
+        timeouts,
+        fault,
+        rate_limits,
+    } = traffic;
+    load_balancing.iter_mut().for_each(forget_place);
+    connection.iter_mut().for_each(forget_place);
+    limits.iter_mut().for_each(forget_place);
+    outlier.iter_mut().for_each(forget_place);
+    health_check.iter_mut().for_each(forget_place);
+    locality.iter_mut().for_each(forget_place);
+    session.iter_mut().for_each(forget_place);
+    retry.iter_mut().for_each(forget_place);
+    timeouts.iter_mut().for_each(forget_place);
+    fault.iter_mut().for_each(forget_place);
+    rate_limits.iter_mut().for_each(forget_place);
 }
 
 #[cfg(test)]

@@ -3,18 +3,23 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tidegate_policies::ir::fault::{AppliesTo, Fault};
 use tidegate_policies::ir::gateway::{Gateway, GatewayHost, GatewayListener};
 use tidegate_policies::ir::load_balancing::{BackendSettings, Subset, TrafficSettings};
+use tidegate_policies::ir::rate_limit::{OnDeny, OnStoreUnavailable, RateLimit, RateScope};
+use tidegate_policies::ir::retry::Retry;
 use tidegate_policies::ir::route::{
-    Backend, HeaderChanges, PathRewrite, RequestMatch, RouteEntry, RouteRule, RuleAction,
+    Backend, HeaderChanges, PathRewrite, RequestMatch, RouteEntry, RouteRule, RuleAction, RulePolicies,
 };
+use tidegate_policies::ir::share::Share;
 use tidegate_policies::ir::split::{Destination, Split};
 use tidegate_policies::ir::timeout::Timeouts;
 use tidegate_policies::ir::world::{
     External, Labels, OutboundTcp, Protocol, Service, ServicePort, Sidecar, TargetPort, Workload, WorkloadPort,
 };
-use tidegate_policies::ir::{MeshRoutes, ObjectName, Origin, PolicySet};
+use tidegate_policies::ir::{MeshRoutes, ObjectName, Origin, PolicySet, Stated};
 
 pub(crate) const NAMESPACE: &str = "shop";
 
@@ -24,6 +29,11 @@ pub(crate) fn named(name: &str) -> ObjectName {
 
 pub(crate) fn origin(kind: &'static str, name: &str, line: u32) -> Origin {
     Origin { kind, object: named(name), file: "mesh.yaml".into(), line }
+}
+
+/// Something that was written in line 40.
+pub(crate) fn stated<T>(kind: &'static str, name: &str, value: T) -> Stated<T> {
+    Stated { origin: Arc::new(origin(kind, name, 40)), value: Arc::new(value) }
 }
 
 pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
@@ -93,6 +103,7 @@ pub(crate) fn rule(kind: &'static str, line: u32, action: RuleAction) -> RouteRu
         path_rewrite: PathRewrite::Keep,
         host_rewrite: None,
         timeouts: Timeouts::default(),
+        policies: RulePolicies::default(),
     }
 }
 
@@ -116,13 +127,58 @@ pub(crate) fn versions(names: &[&str]) -> BackendSettings {
             origin: origin("DestinationRule", "reviews", 9),
             labels: labels(&[("version", name)]),
             traffic: TrafficSettings::default(),
+            ports: Default::default(),
         };
         (Arc::from(*name), subset)
     };
     BackendSettings {
         origin: origin("DestinationRule", "reviews", 5),
         traffic: TrafficSettings::default(),
+        ports: Default::default(),
         subsets: names.iter().map(subset).collect(),
+    }
+}
+
+/// Two further attempts on a 503.
+pub(crate) fn retry() -> Retry {
+    Retry {
+        attempts: 2,
+        on: vec!["gateway-error".into()],
+        codes: vec![409],
+        methods: Some(Vec::new()),
+        per_try: None,
+        backoff: None,
+        backoff_max: None,
+        avoid_previous_hosts: false,
+        remote_localities: true,
+    }
+}
+
+/// Half of the requests wait for a second.
+pub(crate) fn fault() -> Fault {
+    Fault {
+        matches: Vec::new(),
+        delay: Some((Duration::from_secs(1), Share::from_millionths(500_000).expect("a half"))),
+        abort: None,
+        bandwidth: None,
+        expires_at: None,
+        applies_to: AppliesTo::Route,
+    }
+}
+
+/// 100 a second, bursts of 200, for each proxy.
+pub(crate) fn rate_limit(name: &str) -> RateLimit {
+    RateLimit {
+        name: format!("{NAMESPACE}/limits/{name}").into(),
+        matches: Vec::new(),
+        keys: Vec::new(),
+        requests: NonZeroU32::new(100).expect("a hundred"),
+        per: Duration::from_secs(1),
+        burst: 200,
+        scope: RateScope::PerProxy,
+        on_deny: OnDeny { status: 429, grpc_status: 8, headers: HeaderChanges::default() },
+        shadow: false,
+        on_store_unavailable: OnStoreUnavailable::FallbackPerProxy,
     }
 }
 
@@ -153,7 +209,7 @@ pub(crate) fn mesh() -> PolicySet {
     set.mesh_routes.insert(named("reviews"), canary(90, 10));
     let to_web = rule("HTTPRoute", 30, split(&[(backend("web", 80, None), 1)]));
     let host = GatewayHost { host: "shop.example.com".into(), rules: vec![entry(RequestMatch::default(), to_web)] };
-    let listener = GatewayListener { name: "http".into(), port: 8080, hosts: vec![host], hostname: None };
+    let listener = GatewayListener { name: "http".into(), port: 8080, hosts: vec![host], hostname: None, tcp: None };
     let front = Gateway {
         name: named("front"),
         origin: origin("Gateway", "front", 20),

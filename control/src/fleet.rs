@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tidegate_policies::ir::status::ObjectStatus;
 use tidegate_xds::ads::Mode;
 use tidegate_xds::ads::server::StreamEvent;
 use tidegate_xds::name::ResourceType;
@@ -66,6 +67,8 @@ struct State {
     last_session: u64,
     log: ChangeLog,
     counts: Counts,
+    /// What the compiler said of the objects of the newest files.
+    objects: Arc<[ObjectStatus]>,
 }
 
 /// Counters of a process's life.
@@ -127,6 +130,7 @@ impl Fleet {
             last_session: 0,
             log,
             counts: Counts::default(),
+            objects: Arc::default(),
         };
         let (entered, _) = watch::channel(last_generation);
         let (ready, _) = watch::channel(false);
@@ -228,6 +232,20 @@ impl Fleet {
         proxies
     }
 
+    /// What the same files say has changed with time and is about to be published. Whether the files are in force is
+    /// another question.
+    pub fn renewed(&self, entry: Entry) {
+        {
+            let mut state = self.lock();
+            let sessions: BTreeSet<u64> = state.proxies.keys().copied().collect();
+            state.generation = entry.generation;
+            state.last_generation = state.last_generation.max(entry.generation);
+            let change = state.log.enter(entry, sessions);
+            self.store.keep_change(change);
+        }
+        self.announce();
+    }
+
     /// The configuration is what it was before (at start, or after a rejected edit was undone).
     pub fn resumed(&self, generation: u64, files: usize, findings: Vec<Finding>) {
         self.set_current(&mut self.lock(), generation, files, findings);
@@ -247,6 +265,16 @@ impl Fleet {
             self.store.keep_change(change);
         }
         self.announce();
+    }
+
+    /// What the compiler says of the objects of the newest files, whether they are in force or not.
+    pub fn compiled(&self, objects: Arc<[ObjectStatus]>) {
+        self.lock().objects = objects;
+    }
+
+    /// The same, for whoever adds what proxies made of them.
+    pub fn objects(&self) -> Arc<[ObjectStatus]> {
+        self.lock().objects.clone()
     }
 
     /// Says that there is something to serve.
@@ -300,7 +328,7 @@ impl Fleet {
         let now = self.clock.now();
         let state = self.lock();
         let proxies = state.proxies.values().map(|proxy| proxy.status(state.generation, now)).collect();
-        Status { generation: state.generation, config: state.config.clone(), proxies }
+        Status { generation: state.generation, config: state.config.clone(), proxies, objects: Vec::new() }
     }
 
     fn set_current(&self, state: &mut State, generation: u64, files: usize, findings: Vec<Finding>) {

@@ -12,10 +12,15 @@ pub mod clock;
 pub mod command;
 pub mod compile;
 pub mod describe;
+pub mod expiry;
+pub mod explain;
 pub mod finding;
 #[cfg(test)]
 mod fixture;
 pub mod fleet;
+pub mod place;
+pub mod programmed;
+pub mod rate_limit;
 pub mod snapshot;
 pub mod source;
 pub mod store;

@@ -25,7 +25,7 @@ enum Command {
     Compile(command::compile::Options),
     /// Show connected proxies and whether they have the newest configuration
     Status(command::status::Options),
-    /// Explain the code of a finding
+    /// Explain the code of a finding, or what would happen to a request
     Explain(command::explain::Options),
     /// Run the bookshop as a mesh on this machine, until Ctrl-C
     Demo(command::demo::Options),
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::Check(options) => command::check::run(&options),
         Command::Compile(options) => command::compile::run(&options),
-        Command::Explain(options) => command::explain::run(&options),
+        Command::Explain(options) => on_runtime(command::explain::run(&options)),
         Command::Status(options) => on_runtime(command::status::run(&options)),
         Command::Demo(options) => on_runtime(async {
             match command::demo::run(options).await {

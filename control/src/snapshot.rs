@@ -10,7 +10,7 @@
 //! Only what connected proxies are given is compiled. A directory may describe ten gateways of which two run here.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tidegate_policies::ir::ObjectName;
@@ -19,6 +19,7 @@ use tidegate_xds::name::ResourceType;
 use tidegate_xds::resource::Resource;
 use tidegate_xds::resource::route::VirtualHost;
 
+use crate::place::Place;
 use crate::translate::{cluster, endpoint, listener, route};
 use crate::world::{ClientClass, Fact, Reader, World};
 
@@ -27,8 +28,8 @@ use crate::world::{ClientClass, Fact, Reader, World};
 pub enum View {
     /// The sidecars of one workload.
     Sidecar(ObjectName),
-    /// The proxies of one gateway; the address matters where the gateway names none.
-    Gateway { name: ObjectName, address: Option<IpAddr> },
+    /// The proxies of one gateway in one locality; the address matters where the gateway names none.
+    Gateway { name: ObjectName, address: Option<IpAddr>, locality: [Arc<str>; 3] },
     /// Proxyless clients and whoever else asks: no sockets, everything by name.
     Other,
 }
@@ -37,11 +38,12 @@ pub enum View {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Unit {
     Clusters(ObjectName),
-    Endpoints(ObjectName),
+    Endpoints(ObjectName, Place),
     ApiListeners(ObjectName),
     GrpcRoutes(ObjectName),
     SidecarListeners(ObjectName, ClientClass),
     InboundClusters(ObjectName),
+    InboundRoutes(ObjectName),
     GatewayListeners(ObjectName, Option<IpAddr>),
     GatewayRoutes(ObjectName),
 }
@@ -80,8 +82,11 @@ pub struct Compiler {
     units: BTreeMap<Unit, Memo<Vec<Encoded>>>,
     hosts: BTreeMap<(ObjectName, ClientClass), Memo<Arc<[VirtualHost]>>>,
     outbound: BTreeMap<ClientClass, Outbound>,
-    /// Clusters and endpoints of all services, which every view holds.
-    services: Option<Vec<Encoded>>,
+    /// Clusters and endpoints of all services, which every view holds, by the place from which they are seen.
+    services: BTreeMap<Place, Vec<Encoded>>,
+    /// The rate limit service for proxies that keep no leases, and its cluster once somebody needs it.
+    rate_limit_service: Option<SocketAddr>,
+    rate_limit_cluster: Option<Encoded>,
     work: Work,
 }
 
@@ -95,7 +100,7 @@ impl Compiler {
     pub fn advance(&mut self, world: Arc<World>) {
         let changes = world.changes_since(&self.world);
         self.world = world;
-        self.services = None;
+        self.services.clear();
         let touched = |facts: &BTreeSet<Fact>| facts.iter().any(|fact| changes.contains(fact));
         for memo in self.units.values_mut() {
             memo.stale |= touched(&memo.facts);
@@ -133,18 +138,20 @@ impl Compiler {
 
     /// The resources of a view, with their encodings.
     pub fn resources(&mut self, view: &View) -> Vec<Encoded> {
-        let mut resources = self.of_services();
         let world = self.world.clone();
+        let mut resources = self.of_services(&place_of(view, &world));
+        resources.extend(self.rate_limit_cluster(view));
         match view {
             View::Sidecar(name) => {
                 if let Some(workload) = world.policies().workloads.get(name) {
                     let client = world.class_of(&name.namespace, &workload.labels);
                     resources.extend(self.unit(Unit::SidecarListeners(name.clone(), client.clone())));
                     resources.extend(self.unit(Unit::InboundClusters(name.clone())));
+                    resources.extend(self.unit(Unit::InboundRoutes(name.clone())));
                     resources.push(self.outbound(&client));
                 }
             }
-            View::Gateway { name, address } => {
+            View::Gateway { name, address, locality: _ } => {
                 resources.extend(self.unit(Unit::GatewayListeners(name.clone(), *address)));
                 resources.extend(self.unit(Unit::GatewayRoutes(name.clone())));
             }
@@ -160,15 +167,35 @@ impl Compiler {
         resources
     }
 
-    fn of_services(&mut self) -> Vec<Encoded> {
-        if let Some(known) = &self.services {
+    /// Where proxies find the rate limit service.
+    pub fn set_rate_limit_service(&mut self, address: SocketAddr) {
+        self.rate_limit_service = Some(address);
+    }
+
+    /// The cluster of the rate limit service, for proxies, as soon as there is a limit that is shared.
+    fn rate_limit_cluster(&mut self, view: &View) -> Option<Encoded> {
+        if *view == View::Other || !self.world.shares_limits() {
+            return None;
+        }
+        let address = self.rate_limit_service?;
+        let resource = Resource::Cluster(Arc::new(cluster::rate_limit_service(address)));
+        let encoded = encode_unless_known(resource, self.rate_limit_cluster.as_slice(), &mut self.work);
+        self.rate_limit_cluster = Some(encoded.clone());
+        Some(encoded)
+    }
+
+    fn of_services(&mut self, place: &Place) -> Vec<Encoded> {
+        if let Some(known) = self.services.get(place) {
             return known.clone();
         }
         let world = self.world.clone();
         let services = world.policies().services.keys();
-        let units = services.flat_map(|service| [Unit::Clusters(service.clone()), Unit::Endpoints(service.clone())]);
+        let units = services.flat_map(|service| {
+            let seen = place.as_seen_by(service, &world);
+            [Unit::Clusters(service.clone()), Unit::Endpoints(service.clone(), seen)]
+        });
         let resources = self.first_of_each_name(units);
-        self.services = Some(resources.clone());
+        self.services.insert(place.clone(), resources.clone());
         resources
     }
 
@@ -248,15 +275,26 @@ impl Unit {
     fn kind(&self) -> &'static str {
         match self {
             Self::Clusters(_) => "clusters",
-            Self::Endpoints(_) => "endpoints",
+            Self::Endpoints(..) => "endpoints",
             Self::ApiListeners(_) => "api listeners",
             Self::GrpcRoutes(_) => "grpc routes",
             Self::SidecarListeners(..) => "sidecar listeners",
             Self::InboundClusters(_) => "inbound clusters",
+            Self::InboundRoutes(_) => "inbound routes",
             Self::GatewayListeners(..) => "gateway listeners",
             Self::GatewayRoutes(_) => "gateway routes",
         }
     }
+}
+
+/// Where the proxies of a view are.
+fn place_of(view: &View, world: &World) -> Place {
+    let place = match view {
+        View::Sidecar(name) => world.policies().workloads.get(name).map(Place::of).unwrap_or_default(),
+        View::Gateway { locality, .. } => Place { locality: locality.clone(), ..Place::default() },
+        View::Other => Place::default(),
+    };
+    place.as_seen_by_any(world)
 }
 
 fn translate(unit: &Unit, reader: &Reader<'_>) -> Vec<Resource> {
@@ -265,7 +303,7 @@ fn translate(unit: &Unit, reader: &Reader<'_>) -> Vec<Resource> {
     }
     match unit {
         Unit::Clusters(service) => each(cluster::clusters(service, reader), Resource::Cluster),
-        Unit::Endpoints(service) => each(endpoint::assignments(service, reader), Resource::Endpoint),
+        Unit::Endpoints(service, place) => each(endpoint::assignments(service, place, reader), Resource::Endpoint),
         Unit::ApiListeners(service) => each(listener::api(service, reader), Resource::Listener),
         // Rules limited to a namespace are not for clients outside every namespace.
         Unit::GrpcRoutes(service) => each(route::grpc(service, &ClientClass::default(), reader), Resource::Route),
@@ -276,6 +314,7 @@ fn translate(unit: &Unit, reader: &Reader<'_>) -> Vec<Resource> {
             let clusters = reader.workload(workload).map(cluster::inbound_clusters).unwrap_or_default();
             each(clusters, Resource::Cluster)
         }
+        Unit::InboundRoutes(workload) => each(route::inbound(workload, reader), Resource::Route),
         Unit::GatewayListeners(gateway, address) => {
             each(listener::gateway(gateway, *address, reader), Resource::Listener)
         }

@@ -19,6 +19,7 @@ use tidegate_xds::name::outbound_cluster;
 use crate::api::model::Finding;
 use crate::describe::percent;
 use crate::finding::Code;
+use crate::place::Place;
 use crate::translate::cluster::host;
 use crate::translate::endpoint::assignments;
 use crate::world::{Reader, World};
@@ -149,7 +150,7 @@ impl<'w> Standing<'w> {
             return !names.is_empty();
         }
         let staffed = self.staffed.entry(name.clone()).or_insert_with(|| {
-            let assignments = assignments(name, &Reader::new(world)).into_iter();
+            let assignments = assignments(name, &Place::default(), &Reader::new(world)).into_iter();
             let staffed = assignments.filter(|a| a.localities.iter().any(|l| !l.endpoints.is_empty()));
             staffed.map(|assignment| assignment.cluster_name).collect()
         });

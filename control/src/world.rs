@@ -10,11 +10,19 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use tidegate_policies::ir::fault::Fault;
 use tidegate_policies::ir::gateway::Gateway;
-use tidegate_policies::ir::load_balancing::BackendSettings;
+use tidegate_policies::ir::load_balancing::{BackendSettings, LoadBalancing, TrafficSettings};
+use tidegate_policies::ir::rate_limit::{RateLimit, RateScope};
+use tidegate_policies::ir::retry::Retry;
 use tidegate_policies::ir::route::ClientMatch;
-use tidegate_policies::ir::world::{EndpointSlice, Labels, Service, Workload};
-use tidegate_policies::ir::{MeshRoutes, ObjectName, PolicySet};
+use tidegate_policies::ir::session::SessionPersistence;
+use tidegate_policies::ir::timeout::Timeouts;
+use tidegate_policies::ir::world::{EndpointSlice, External, Labels, Service, Workload};
+use tidegate_policies::ir::{MeshRoutes, MeshSettings, ObjectName, PolicySet, Stated, WorkloadLimits};
+
+use crate::place::label_name;
+use crate::translate::load_balancing::settings;
 
 /// A checked policy set with the indexes that translation needs.
 #[derive(Debug, Default)]
@@ -24,6 +32,14 @@ pub struct World {
     members: BTreeMap<ObjectName, Vec<ObjectName>>,
     /// Service -> positions in `endpoint_slices`.
     slices: BTreeMap<ObjectName, Vec<usize>>,
+    /// Workload -> the services whose selectors choose it.
+    services: BTreeMap<ObjectName, Vec<ObjectName>>,
+    /// Services whose endpoints are in more than one locality.
+    spread: BTreeSet<ObjectName>,
+    /// Labels by which endpoints may be near.
+    nearness_labels: BTreeSet<Arc<str>>,
+    /// Some limit is shared by several proxies.
+    shares_limits: bool,
     /// Every label selector by which a rule tells clients apart.
     client_selectors: BTreeSet<Labels>,
 }
@@ -35,14 +51,24 @@ pub enum Fact {
     Service(ObjectName),
     /// The rules for calls to it.
     Routes(ObjectName),
-    /// How it is called.
+    /// How its endpoints are used.
     Backend(ObjectName),
+    /// What of that is a matter of routes.
+    Calls(ObjectName),
+    /// The limits of requests that arrive at it.
+    Limits(ObjectName),
     /// The workloads and slices behind it.
     Endpoints(ObjectName),
     /// One workload.
     Workload(ObjectName),
     /// One gateway.
     Gateway(ObjectName),
+    /// The services that choose a workload.
+    Memberships(ObjectName),
+    /// The limits of requests for workloads of a namespace, by label.
+    WorkloadLimits(Arc<str>),
+    /// What holds for the whole mesh.
+    Mesh,
 }
 
 impl World {
@@ -69,6 +95,10 @@ impl World {
         for (position, slice) in policies.endpoint_slices.iter().enumerate() {
             slices.entry(slice.service.clone()).or_default().push(position);
         }
+        let mut services: BTreeMap<ObjectName, Vec<ObjectName>> = BTreeMap::new();
+        for (service, chosen) in &members {
+            chosen.iter().for_each(|name| services.entry(name.clone()).or_default().push(service.clone()));
+        }
         let client_selectors = policies
             .mesh_routes
             .values()
@@ -78,7 +108,20 @@ impl World {
             .filter(|labels| !labels.is_empty())
             .cloned()
             .collect();
-        Self { policies, members, slices, client_selectors }
+        let shares_limits = every_limit(&policies).any(|limit| limit.value.scope == RateScope::Shared);
+        let nearness_labels = nearness_labels(&policies);
+        let mut world = Self {
+            nearness_labels,
+            policies,
+            members,
+            slices,
+            services,
+            spread: BTreeSet::new(),
+            shares_limits,
+            client_selectors,
+        };
+        world.spread = world.policies.services.keys().filter(|name| world.localities_of(name) > 1).cloned().collect();
+        world
     }
 
     /// The policy set it was made from.
@@ -92,15 +135,76 @@ impl World {
         ClientClass { namespace: Some(namespace.clone()), selectors }
     }
 
+    /// The workloads that a service's selector chooses.
+    pub fn members(&self, service: &ObjectName) -> &[ObjectName] {
+        self.members.get(service).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Whether the endpoints of a service are in more than one locality.
+    pub fn is_spread(&self, service: &ObjectName) -> bool {
+        self.spread.contains(service)
+    }
+
+    /// Whether there is such a service at all.
+    pub fn is_any_spread(&self) -> bool {
+        !self.spread.is_empty()
+    }
+
+    /// Labels by which endpoints of some service may be near.
+    pub fn nearness_labels(&self) -> &BTreeSet<Arc<str>> {
+        &self.nearness_labels
+    }
+
+    /// Whether a limit is shared by several proxies.
+    pub fn shares_limits(&self) -> bool {
+        self.shares_limits
+    }
+
+    /// In how many localities a service's endpoints are.
+    fn localities_of(&self, service: &ObjectName) -> usize {
+        let external = self.policies.services.get(service).map(|s| &s.external);
+        let fixed = external.into_iter().flat_map(|external| match external {
+            External::Static(workloads) => workloads.as_slice(),
+            External::No | External::Dns(_) => &[],
+        });
+        let of_workloads = self.members_of(service).chain(fixed).map(|w| w.locality.each_ref().map(|part| &**part));
+        let endpoints = self.slices_of(service).flat_map(|slice| &slice.endpoints);
+        let of_slices = endpoints.map(|endpoint| ["", endpoint.zone.as_deref().unwrap_or_default(), ""]);
+        of_workloads.chain(of_slices).collect::<BTreeSet<_>>().len()
+    }
+
     /// The facts that differ between two worlds.
     pub fn changes_since(&self, old: &Self) -> BTreeSet<Fact> {
         let (new, was) = (&*self.policies, &*old.policies);
         let mut facts = BTreeSet::new();
         differing(&new.services, &was.services, |name| facts.insert(Fact::Service(name)));
         differing(&new.mesh_routes, &was.mesh_routes, |name| facts.insert(Fact::Routes(name)));
-        differing(&new.backends, &was.backends, |name| facts.insert(Fact::Backend(name)));
+        let mut changed = Vec::new();
+        differing(&new.backends, &was.backends, |name| {
+            changed.push(name);
+            true
+        });
+        for name in changed {
+            let (is, was) = (new.backends.get(&name), was.backends.get(&name));
+            if all_calls(is) != all_calls(was) {
+                facts.insert(Fact::Calls(name.clone()));
+            }
+            if all_limits(is).ne(all_limits(was)) {
+                facts.insert(Fact::Limits(name.clone()));
+            }
+            facts.insert(Fact::Backend(name));
+        }
         differing(&new.workloads, &was.workloads, |name| facts.insert(Fact::Workload(name)));
         differing(&new.gateways, &was.gateways, |name| facts.insert(Fact::Gateway(name)));
+        differing(&self.services, &old.services, |name| facts.insert(Fact::Memberships(name)));
+        for limits in new.workload_limits.iter().chain(&was.workload_limits) {
+            if workload_limits(new, &limits.namespace).ne(workload_limits(was, &limits.namespace)) {
+                facts.insert(Fact::WorkloadLimits(limits.namespace.clone()));
+            }
+        }
+        if new.mesh != was.mesh {
+            facts.insert(Fact::Mesh);
+        }
         let behind: BTreeSet<&ObjectName> =
             [&self.members, &old.members].into_iter().flat_map(BTreeMap::keys).collect();
         let sliced: BTreeSet<&ObjectName> = [&self.slices, &old.slices].into_iter().flat_map(BTreeMap::keys).collect();
@@ -121,6 +225,71 @@ impl World {
     fn slices_of(&self, service: &ObjectName) -> impl Iterator<Item = &EndpointSlice> {
         self.slices.get(service).into_iter().flatten().filter_map(|at| self.policies.endpoint_slices.get(*at))
     }
+}
+
+fn workload_limits<'p>(policies: &'p PolicySet, namespace: &str) -> impl Iterator<Item = &'p WorkloadLimits> {
+    policies.workload_limits.iter().filter(move |limits| *limits.namespace == *namespace)
+}
+
+/// All limits, wherever they are written.
+/// Every limit, wherever it is attached.
+pub(crate) fn every_limit(policies: &PolicySet) -> impl Iterator<Item = &Stated<RateLimit>> {
+    let of_services = policies.backends.values().flat_map(|backend| all_limits(Some(backend))).flat_map(|(_, l)| l);
+    let of_mesh = policies.mesh_routes.values().flatten().flat_map(|routes| &routes.rules);
+    let hosts = policies.gateways.values().flat_map(|gateway| &gateway.listeners).flat_map(|l| &l.hosts);
+    let rules = of_mesh.chain(hosts.flat_map(|host| &host.rules));
+    let of_workloads = policies.workload_limits.iter().flat_map(|limits| &limits.limits);
+    of_services.chain(rules.flat_map(|entry| &entry.rule.policies.rate_limits)).chain(of_workloads)
+}
+
+/// The settings of a service that are a matter of routes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Calls {
+    /// Retries.
+    pub retry: Option<Stated<Retry>>,
+    /// Limits in time.
+    pub timeouts: Option<Stated<Timeouts>>,
+    /// A fault.
+    pub fault: Option<Stated<Fault>>,
+    /// Sessions.
+    pub session: Option<Stated<SessionPersistence>>,
+    /// What a hash is made from, if endpoints are chosen by one.
+    pub load_balancing: Option<Stated<LoadBalancing>>,
+}
+
+impl Calls {
+    fn of(backend: Option<&BackendSettings>, subset: Option<&str>, port: u16) -> Self {
+        let TrafficSettings { retry, timeouts, fault, session, load_balancing, .. } = settings(backend, subset, port);
+        let hashed = |stated: &Stated<LoadBalancing>| matches!(*stated.value, LoadBalancing::ConsistentHash(_));
+        Self { retry, timeouts, fault, session, load_balancing: load_balancing.filter(hashed) }
+    }
+}
+
+/// All settings of calls: of the service and its versions, for ports that have settings of their own and for the others.
+fn all_calls(backend: Option<&BackendSettings>) -> BTreeMap<(Option<&str>, u16), Calls> {
+    let subsets = || backend.into_iter().flat_map(|b| &b.subsets);
+    let own_ports = backend.into_iter().flat_map(|b| b.ports.keys()).chain(subsets().flat_map(|(_, s)| s.ports.keys()));
+    // No service has a port 0, so it stands for the others.
+    let ports: BTreeSet<u16> = own_ports.copied().chain([0]).collect();
+    let names = || std::iter::once(None).chain(subsets().map(|(name, _)| Some(&**name)));
+    let keys = ports.into_iter().flat_map(|port| names().map(move |name| (name, port)));
+    keys.map(|(name, port)| ((name, port), Calls::of(backend, name, port))).collect()
+}
+
+fn all_limits(backend: Option<&BackendSettings>) -> impl Iterator<Item = (Option<&Labels>, &[Stated<RateLimit>])> {
+    let all = backend.into_iter().map(|b| (None, b.traffic.rate_limits.as_slice()));
+    let of_subsets = backend.into_iter().flat_map(|b| b.subsets.values());
+    all.chain(of_subsets.map(|s| (Some(&s.labels), s.traffic.rate_limits.as_slice()))).filter(|(_, l)| !l.is_empty())
+}
+
+fn nearness_labels(policies: &PolicySet) -> BTreeSet<Arc<str>> {
+    let backends = policies.backends.values();
+    let traffic = backends.flat_map(|b| {
+        let of_subsets = b.subsets.values().flat_map(|s| std::iter::once(&s.traffic).chain(s.ports.values()));
+        std::iter::once(&b.traffic).chain(b.ports.values()).chain(of_subsets)
+    });
+    let keys = traffic.filter_map(|t| t.locality.as_ref()).flat_map(|stated| &stated.value.failover_priority);
+    keys.map(|key| Arc::from(label_name(key))).collect()
 }
 
 fn includes(labels: &Labels, selector: &Labels) -> bool {
@@ -212,6 +381,29 @@ impl<'w> Reader<'w> {
         self.world.policies.backends.get(service)
     }
 
+    /// What of that is a matter of routes, for a port of the service or of one version of it.
+    pub fn calls(&self, service: &ObjectName, port: u16, subset: Option<&str>) -> Calls {
+        self.note(Fact::Calls(service.clone()));
+        Calls::of(self.world.policies.backends.get(service), subset, port)
+    }
+
+    /// The limits of requests to a service that hold for a workload with these labels.
+    pub fn limits(&self, service: &ObjectName, labels: &Labels) -> Vec<&'w Stated<RateLimit>> {
+        self.note(Fact::Limits(service.clone()));
+        let all = all_limits(self.world.policies.backends.get(service));
+        let fitting = all.filter(|(of_subset, _)| of_subset.is_none_or(|wanted| includes(labels, wanted)));
+        fitting.flat_map(|(_, limits)| limits).collect()
+    }
+
+    /// The limits of requests for workloads that choose this one by its labels.
+    pub fn limits_by_label(&self, workload: &Workload) -> impl Iterator<Item = &'w Stated<RateLimit>> {
+        let namespace = &workload.name.namespace;
+        self.note(Fact::WorkloadLimits(namespace.clone()));
+        let fitting =
+            workload_limits(&self.world.policies, namespace).filter(|l| includes(&workload.labels, &l.labels));
+        fitting.flat_map(|limits| &limits.limits)
+    }
+
     /// The workloads that a service's selector chooses.
     pub fn members(&self, service: &ObjectName) -> impl Iterator<Item = &'w Workload> {
         self.note(Fact::Endpoints(service.clone()));
@@ -222,6 +414,18 @@ impl<'w> Reader<'w> {
     pub fn slices(&self, service: &ObjectName) -> impl Iterator<Item = &'w EndpointSlice> {
         self.note(Fact::Endpoints(service.clone()));
         self.world.slices_of(service)
+    }
+
+    /// The services whose selectors choose a workload.
+    pub fn services_of(&self, workload: &ObjectName) -> &'w [ObjectName] {
+        self.note(Fact::Memberships(workload.clone()));
+        self.world.services.get(workload).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// What holds for the whole mesh.
+    pub fn mesh(&self) -> &'w MeshSettings {
+        self.note(Fact::Mesh);
+        &self.world.policies.mesh
     }
 
     /// A workload.

@@ -1,10 +1,11 @@
-//! The HTTP API: readiness, status, changes, metrics. Read-only.
+//! The HTTP API: readiness, status, changes, explanations, metrics. Read-only.
 //!
 //! # Limits
-//! The API is for people, dashboards and probes on the same machine. Connections are few, heads are small, bodies are not
-//! read at all, and everything that waits has a deadline. A client that stalls costs a connection slot until its
+//! The API is for people, dashboards and probes on the same machine. Connections are few, heads are small, bodies are read
+//! only where many requests are to be explained, and everything that waits has a deadline. A client that stalls costs a connection slot until its
 //! deadline, and the slots are bounded.
 
+pub(crate) mod explain;
 mod metrics;
 pub mod model;
 
@@ -29,6 +30,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use self::model::{ChangeStatus, Changes};
+use crate::ads::Hub;
 use crate::fleet::Fleet;
 
 /// Open connections. A dashboard holds one or two, a probe one for a moment.
@@ -44,10 +46,13 @@ const POLL_WAIT_MAX: Duration = Duration::from_secs(60);
 /// A pause after a failed accept, which is mostly a lack of file descriptors that a moment may mend.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Where requests are explained; the only place that takes a POST.
+const EXPLAIN: &str = "/api/v1/explain";
+
 type Answer = Response<Full<Bytes>>;
 
 /// Serves until `shutdown` resolves.
-pub async fn serve(listener: TcpListener, fleet: Arc<Fleet>, shutdown: impl Future<Output = ()>) {
+pub async fn serve(listener: TcpListener, hub: Arc<Hub>, shutdown: impl Future<Output = ()>) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
@@ -62,9 +67,9 @@ pub async fn serve(listener: TcpListener, fleet: Arc<Fleet>, shutdown: impl Futu
             sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let fleet = fleet.clone();
+        let hub = hub.clone();
         connections.spawn(async move {
-            if timeout(CONNECTION_LIFE_MAX, connection(stream, fleet)).await.is_err() {
+            if timeout(CONNECTION_LIFE_MAX, connection(stream, hub)).await.is_err() {
                 debug!("api connection reached its longest life");
             }
             drop(slot);
@@ -86,12 +91,16 @@ async fn accept(
     }
 }
 
-async fn connection(stream: TcpStream, fleet: Arc<Fleet>) {
+async fn connection(stream: TcpStream, hub: Arc<Hub>) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let fleet = fleet.clone();
-        // Bodies are not read: whatever a client sends with a GET is dropped with its connection.
-        let head = request.map(|_| ());
-        async move { Ok::<_, Infallible>(answer(&head, &fleet).await) }
+        let hub = hub.clone();
+        async move {
+            if *request.method() == Method::POST && request.uri().path() == EXPLAIN {
+                return Ok::<_, Infallible>(explain::many(request.into_body(), &hub).await);
+            }
+            // Other bodies are not read: whatever a client sends with a GET is dropped with its connection.
+            Ok(answer(&request.map(|_| ()), &hub).await)
+        }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -104,22 +113,33 @@ async fn connection(stream: TcpStream, fleet: Arc<Fleet>) {
     }
 }
 
-async fn answer(request: &Request<()>, fleet: &Fleet) -> Answer {
+async fn answer(request: &Request<()>, hub: &Arc<Hub>) -> Answer {
+    let fleet = hub.fleet();
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
     }
     match request.uri().path() {
         "/ready" if *fleet.ready().borrow() => text(StatusCode::OK, "ready\n"),
         "/ready" => text(StatusCode::SERVICE_UNAVAILABLE, "no configuration has been loaded yet\n"),
-        "/api/v1/status" => json(&fleet.status()),
+        "/api/v1/status" => status(hub).await,
         "/api/v1/changes" => changes(request.uri().query().unwrap_or_default(), fleet).await,
+        EXPLAIN => explain::one(request.uri().query().unwrap_or_default(), hub).await,
         "/metrics" => {
             let mut response = text(StatusCode::OK, metrics::render(fleet));
             let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
             response.headers_mut().insert(CONTENT_TYPE, kind);
             response
         }
-        _ => text(StatusCode::NOT_FOUND, "try /ready, /api/v1/status, /api/v1/changes or /metrics\n"),
+        _ => text(StatusCode::NOT_FOUND, "try /ready, /api/v1/status, /api/v1/changes, /api/v1/explain or /metrics\n"),
+    }
+}
+
+/// Looking through what all proxies are given is work, and the mesh may be large.
+async fn status(hub: &Arc<Hub>) -> Answer {
+    let hub = hub.clone();
+    match tokio::task::spawn_blocking(move || hub.status()).await {
+        Ok(status) => json(&status),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
 }
 

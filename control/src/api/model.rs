@@ -15,6 +15,57 @@ pub struct Status {
     pub config: StatusConfig,
     /// The connected proxies.
     pub proxies: Vec<ProxyStatus>,
+    /// The objects of the newest files, in their order.
+    #[serde(default)]
+    pub objects: Vec<ObjectReport>,
+}
+
+/// What has become of an object, in the terms of Gateway API.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectReport {
+    /// As written.
+    pub kind: String,
+    /// Empty for what is in none.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub file: String,
+    /// 1-based.
+    pub line: u32,
+    /// The generation that the conditions are about.
+    pub observed_generation: u64,
+    /// `Accepted`, `ResolvedRefs`, any number of `Ineffective`, `Programmed`.
+    pub conditions: Vec<ConditionReport>,
+}
+
+/// One condition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConditionReport {
+    /// What it is about.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// In one word.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+    /// The field that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// Whether a condition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ConditionStatus {
+    /// It does.
+    True,
+    /// It does not.
+    False,
+    /// Nobody can say.
+    Unknown,
 }
 
 /// The configuration directory.

@@ -8,6 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 
 use super::serve;
+use crate::ads::Hub;
 use crate::api::model::Finding;
 use crate::changes::{ChangeLog, Entry, Outcome};
 use crate::clock::{Clock, Timestamp};
@@ -33,7 +34,7 @@ async fn api() -> Api {
     let fleet = Arc::new(Fleet::new("/etc/mesh".to_owned(), clock, Store::none(), ChangeLog::default(), 6));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server = tokio::spawn(serve(listener, fleet.clone(), std::future::pending()));
+    let server = tokio::spawn(serve(listener, Arc::new(Hub::new(fleet.clone())), std::future::pending()));
     Api { fleet, address, server }
 }
 
@@ -104,7 +105,7 @@ async fn the_status_has_the_shape_that_others_rely_on() {
     let expected = concat!(
         r#"{"generation":7,"config":{"directory":"/etc/mesh","state":"rejected","since":"2023-11-14T22:13:20.000Z","#,
         r#""files":3,"diagnostics":[{"code":"P0107","severity":"error","message":"weights are all zero","#,
-        r#""file":"reviews.yaml","line":12,"column":7,"help":null}]},"proxies":[]}"#
+        r#""file":"reviews.yaml","line":12,"column":7,"help":null}]},"proxies":[],"objects":[]}"#
     );
     assert_eq!(body, expected);
 }

@@ -31,8 +31,8 @@ pub(crate) enum AskError {
     Request(#[from] http::Error),
     #[error("{0}")]
     Body(Box<dyn std::error::Error + Send + Sync>),
-    #[error("it answers {0}")]
-    Refused(StatusCode),
+    #[error("it answers {0}: {1}")]
+    Refused(StatusCode, String),
     #[error("its answer is not what was asked for: {0}")]
     Form(#[from] serde_json::Error),
 }
@@ -48,10 +48,12 @@ async fn exchange(api: &str, path: &str) -> Result<Bytes, AskError> {
     let request = Request::get(path).header("host", api).body(Empty::<Bytes>::new())?;
     let exchange = async {
         let response = sender.send_request(request).await?;
-        if response.status() != StatusCode::OK {
-            return Err(AskError::Refused(response.status()));
-        }
+        let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(AskError::Body)?;
+        if status != StatusCode::OK {
+            let why = String::from_utf8_lossy(&body.to_bytes()).trim_end().to_owned();
+            return Err(AskError::Refused(status, why));
+        }
         Ok(body.to_bytes())
     };
     tokio::pin!(connection);

@@ -17,6 +17,7 @@ use std::time::Duration;
 use clap::Args;
 use thiserror::Error;
 use tidegate_policies::ir::PolicySet;
+use tidegate_xds::transport::server::serve_with_limits;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -30,8 +31,10 @@ use crate::changes::{ChangeLog, Entry, Outcome};
 use crate::clock::{Clock, Timestamp};
 use crate::compile::{Compiled, compile};
 use crate::describe::describe;
+use crate::expiry::{self, AtMoment};
 use crate::finding;
 use crate::fleet::Fleet;
+use crate::rate_limit;
 use crate::snapshot::Work;
 use crate::source::file::{FileSource, Reload, SETTLE, Update};
 use crate::source::read::{Files, ReadError, SourceFile};
@@ -39,6 +42,8 @@ use crate::store::{Remembered, Store, default_directory};
 use crate::stranded::stranded;
 use crate::world::World;
 
+/// How long the end of something is waited for before the clock is asked again, which may have been set meanwhile.
+const EXPIRY_LOOK_MAX: Duration = Duration::from_secs(60);
 /// A written file older than this did not cause the event; the event itself is then taken for the moment of the change.
 const WRITTEN_AGE_MAX: Duration = Duration::from_secs(10);
 /// Findings that the log shows of one configuration: some dozens, each with its lines. All are shown by `tidegate check`.
@@ -141,23 +146,37 @@ pub async fn start(options: Options, clock: Clock) -> Result<Running, ServeError
     let directory = options.config.display().to_string();
     let fleet = Arc::new(Fleet::new(directory, clock.clone(), store, log, last_generation));
     let hub = Arc::new(Hub::new(fleet.clone()));
+    hub.set_rate_limit_service(addresses.0);
     let source = FileSource::new(options.config);
     let reload = source.reload();
 
     let (shutdown, _) = watch::channel(false);
     let mut parts = JoinSet::new();
-    let keeper =
-        Keeper { hub: hub.clone(), fleet: fleet.clone(), clock, applied: None, last_good: remembered.last_good };
+    let keeper = Keeper {
+        hub: hub.clone(),
+        fleet: fleet.clone(),
+        clock,
+        applied: None,
+        last_good: remembered.last_good,
+        said: Arc::default(),
+        expires: None,
+    };
     let stop = stopped(&shutdown);
     parts.spawn(async move {
         tokio::select! { () = keeper.run(source) => {}, () = stop => {} }
         "the configuration watch"
     });
     let stop = stopped(&shutdown);
-    let served = fleet.clone();
+    let served = hub.clone();
     parts.spawn(async move {
         api::serve(api, served, stop).await;
         "the api"
+    });
+    let limits = rate_limit::Keeper::new(last_generation > 0);
+    let (following, worlds, stop) = (limits.clone(), hub.worlds(), stopped(&shutdown));
+    parts.spawn(async move {
+        tokio::select! { () = following.run(worlds) => {}, () = stop => {} }
+        "the keeper of shared limits"
     });
     let (stop, stop_waiting, mut ready) = (stopped(&shutdown), stopped(&shutdown), fleet.ready());
     parts.spawn(async move {
@@ -165,7 +184,7 @@ pub async fn start(options: Options, clock: Clock) -> Result<Running, ServeError
             _ = ready.wait_for(|ready| *ready) => {}
             () = stop_waiting => return "the discovery service",
         }
-        if let Err(error) = tidegate_xds::transport::server::serve(xds, hub, stop).await {
+        if let Err(error) = serve_with_limits(xds, hub, Some(Arc::new(limits)), stop).await {
             error!(%error, "the discovery service failed");
         }
         "the discovery service"
@@ -227,6 +246,10 @@ struct Keeper {
     applied: Option<Files>,
     /// From the store, until something is in force.
     last_good: Option<(u64, Vec<SourceFile>)>,
+    /// What the files in force say, whether or not it has expired since.
+    said: Arc<PolicySet>,
+    /// When the next of it will.
+    expires: Option<Timestamp>,
 }
 
 impl Keeper {
@@ -238,7 +261,7 @@ impl Keeper {
         loop {
             let update = match newer.take() {
                 Some(update) => update,
-                None => source.next().await,
+                None => self.next(&mut source).await,
             };
             let noticed = self.clock.now();
             let verdict = match update {
@@ -284,6 +307,40 @@ impl Keeper {
         }
     }
 
+    /// The next update of the source. What expires until then is dropped.
+    async fn next(&mut self, source: &mut FileSource) -> Update {
+        let next = source.next();
+        tokio::pin!(next);
+        loop {
+            let left = self.expires.map(|at| at.since(self.clock.now()).min(EXPIRY_LOOK_MAX));
+            tokio::select! {
+                update = &mut next => return update,
+                () = tokio::time::sleep(left.unwrap_or_default()), if left.is_some() => self.expire().await,
+            }
+        }
+    }
+
+    /// Publishes what is left when something has expired.
+    async fn expire(&mut self) {
+        let now = self.clock.now();
+        // The clock may have been set back, or the end be further away than one look.
+        if self.expires.is_none_or(|at| at > now) {
+            return;
+        }
+        let known = expiry::at(self.hub.world().policies(), now).expired;
+        let what: Vec<String> = known
+            .iter()
+            .map(|origin| format!("the fault {} ({}:{}) has expired", origin.object, origin.file, origin.line))
+            .collect();
+        let generation = self.fleet.next_generation();
+        info!(generation, what = what.join("; "), "configuration renewed");
+        self.fleet.renewed(Entry { generation, at: now, what, files: Vec::new(), result: Outcome::Applied });
+        self.publish(self.said.clone(), generation).await;
+        if let Some(files) = &self.applied {
+            self.fleet.store().keep_good(generation, files.files.clone());
+        }
+    }
+
     fn is_in_force(&self, files: &Files) -> bool {
         self.applied.as_ref().is_some_and(|applied| applied.digest == files.digest)
     }
@@ -322,6 +379,7 @@ impl Keeper {
 
     /// Publishes a configuration without errors.
     async fn apply(&mut self, files: Files, compiled: Compiled, noticed: Timestamp) {
+        self.fleet.compiled(compiled.policies.statuses.clone().into());
         let known = self.last_good.take().filter(|(_, good)| *good == files.files);
         if !compiled.rendered.is_empty() {
             warn!(report = %compiled.rendered, "the configuration has findings");
@@ -338,7 +396,7 @@ impl Keeper {
         self.fleet.set_ready();
     }
 
-    async fn publish_new(&self, files: &Files, compiled: Compiled, noticed: Timestamp) {
+    async fn publish_new(&mut self, files: &Files, compiled: Compiled, noticed: Timestamp) {
         let generation = self.fleet.next_generation();
         let changed = self.changed(files);
         let what = match &self.applied {
@@ -355,7 +413,9 @@ impl Keeper {
     }
 
     /// Translates away from the threads that streams and the API live on: a large mesh takes a while.
-    async fn publish(&self, policies: Arc<PolicySet>, generation: u64) -> Work {
+    async fn publish(&mut self, said: Arc<PolicySet>, generation: u64) -> Work {
+        let AtMoment { policies, next, .. } = expiry::at(&said, self.clock.now());
+        (self.said, self.expires) = (said, next);
         let hub = self.hub.clone();
         let published =
             tokio::task::spawn_blocking(move || hub.publish(Arc::new(World::new(policies)), generation)).await;
@@ -389,10 +449,12 @@ impl Keeper {
     /// The files are those in force again.
     async fn resume(&self, files: &Files) {
         let compiled = compile_off_thread(files).await;
+        self.fleet.compiled(compiled.policies.statuses.clone().into());
         self.fleet.resumed(self.fleet.generation(), files.files.len(), compiled.findings);
     }
 
     fn reject(&self, files: &Files, compiled: Compiled, noticed: Timestamp) {
+        self.fleet.compiled(compiled.policies.statuses.clone().into());
         let generation = self.fleet.next_generation();
         let changed = self.changed(files);
         let at = written_at(files, &changed, noticed);

@@ -1,6 +1,8 @@
-//! `tidegate status`: who is connected, and does it have the newest configuration.
+//! `tidegate status`: who is connected, does it have the newest configuration, and what has become of each object.
 //!
 //! Exit codes: 0 everything is in force everywhere, 1 something is not, 2 the control plane does not answer.
+
+mod objects;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -8,8 +10,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use self::objects::align;
 use super::{FINDINGS, FINE, USAGE, ask, exit, show};
-use crate::api::model::{ConfigState, ProxyStatus, Status, SyncState};
+use crate::api::model::{ConfigState, ObjectReport, ProxyStatus, Status, SyncState};
 
 /// A control plane on the same machine answers in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -20,6 +23,12 @@ pub struct Options {
     /// The control plane's API
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:15014")]
     pub api: String,
+    /// Only objects of this kind, whatever the case: `httproute`, `RateLimit`
+    #[arg(value_name = "KIND")]
+    pub kind: Option<String>,
+    /// Only the object of this name; the namespace is `default` when left out
+    #[arg(value_name = "NAMESPACE/NAME", requires = "kind")]
+    pub name: Option<String>,
     /// How it is printed
     #[arg(short, long, value_enum, default_value = "table")]
     pub output: Form,
@@ -39,6 +48,7 @@ pub async fn run(options: &Options) -> ExitCode {
     let asked = ask::get(&options.api, "/api/v1/status", PATIENCE).await;
     let answer = asked.and_then(|bytes| Ok((serde_json::from_slice::<Status>(&bytes)?, bytes)));
     match answer {
+        Ok((status, _)) if options.kind.is_some() => show_objects(&status, options),
         Ok((status, bytes)) => {
             match options.output {
                 Form::Table => show(&table(&status)),
@@ -53,11 +63,33 @@ pub async fn run(options: &Options) -> ExitCode {
     }
 }
 
+/// Prints some objects with all their conditions.
+fn show_objects(status: &Status, options: &Options) -> ExitCode {
+    let chosen = chosen(status, options.kind.as_deref(), options.name.as_deref());
+    match options.output {
+        Form::Table => show(&objects::details(&chosen)),
+        Form::Json => show(&format!("{}\n", serde_json::to_string(&chosen).unwrap_or_default())),
+    }
+    if chosen.is_empty() {
+        eprintln!("tidegate status: there is no such object");
+    }
+    exit(if !chosen.is_empty() && chosen.iter().all(|object| objects::is_well(object)) { FINE } else { FINDINGS })
+}
+
+fn chosen<'s>(status: &'s Status, kind: Option<&str>, name: Option<&str>) -> Vec<&'s ObjectReport> {
+    let wanted = name.map(|name| name.split_once('/').unwrap_or(("default", name)));
+    let of_kind = |object: &&ObjectReport| kind.is_none_or(|kind| object.kind.eq_ignore_ascii_case(kind));
+    let of_name = |object: &&ObjectReport| wanted.is_none_or(|wanted| wanted == (&*object.namespace, &*object.name));
+    status.objects.iter().filter(of_kind).filter(of_name).collect()
+}
+
 fn is_in_force(status: &Status) -> bool {
     let settled = |proxy: &ProxyStatus| {
         proxy.settled_generation >= status.generation && !proxy.types.values().any(|t| t.state == SyncState::Nacked)
     };
-    status.config.state == ConfigState::Current && status.proxies.iter().all(settled)
+    status.config.state == ConfigState::Current
+        && status.proxies.iter().all(settled)
+        && status.objects.iter().all(objects::is_well)
 }
 
 /// The status for a terminal.
@@ -105,6 +137,10 @@ fn table(status: &Status) -> String {
             }
         }
     }
+    if !status.objects.is_empty() {
+        text.push('\n');
+        text.push_str(&objects::table(&status.objects));
+    }
     text
 }
 
@@ -126,20 +162,6 @@ fn row(proxy: &ProxyStatus) -> Vec<String> {
     cells.extend([since.unwrap_or_default(), generation]);
     cells.extend(["CDS", "EDS", "LDS", "RDS"].map(|of_type| word(of_type).to_owned()));
     cells
-}
-
-/// Columns as wide as their widest cell.
-fn align(rows: &[Vec<String>], text: &mut String) {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
-    for row in rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            write!(line, "{cell:width$}  ").unwrap_or_default();
-        }
-        writeln!(text, "{}", line.trim_end()).unwrap_or_default();
-    }
 }
 
 #[cfg(test)]

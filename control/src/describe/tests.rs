@@ -1,10 +1,12 @@
 //! What a person reads of a change.
 
+use std::sync::Arc;
+
 use tidegate_policies::ir::route::{PathMatch, RequestMatch, RuleAction};
 use tidegate_policies::ir::world::Protocol;
 
 use super::{LINES_MAX, describe};
-use crate::fixture::{backend, canary, entry, for_all, mesh, named, port, rule, service, split};
+use crate::fixture::{backend, canary, entry, for_all, mesh, named, port, rate_limit, rule, service, split, stated};
 
 #[test]
 fn a_shifted_weight_is_shown_share_by_share() {
@@ -75,7 +77,15 @@ fn objects_that_come_and_go_are_named_and_the_rest_is_counted() {
 
 #[test]
 fn a_line_inserted_above_an_object_is_no_change_of_it() {
-    let (old, mut new) = (mesh(), mesh());
+    let (mut old, mut new) = (mesh(), mesh());
+    let limit = |line| {
+        let mut limit = stated("RateLimit", "limits", rate_limit("all"));
+        Arc::make_mut(&mut limit.origin).line = line;
+        limit
+    };
+    for (set, line) in [(&mut old, 7), (&mut new, 8)] {
+        set.backends.get_mut(&named("reviews")).unwrap().traffic.rate_limits.push(limit(line));
+    }
     new.services.values_mut().for_each(|s| s.origin.line += 1);
     new.workloads.values_mut().for_each(|w| w.origin.line += 1);
     let mut moved = canary(90, 10);

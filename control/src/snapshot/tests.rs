@@ -1,16 +1,23 @@
 //! What a change costs, counted exactly, and who is given what.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tidegate_policies::ir::PolicySet;
+use tidegate_policies::ir::circuit_breaker::Outlier;
 use tidegate_policies::ir::load_balancing::{LoadBalancing, TrafficSettings};
+use tidegate_policies::ir::rate_limit::{RateLimit, RateScope};
 use tidegate_policies::ir::route::{ClientMatch, RequestMatch};
 use tidegate_policies::ir::world::Protocol;
+use tidegate_policies::ir::{PolicySet, WorkloadLimits};
 use tidegate_xds::name::ResourceType;
+use tidegate_xds::resource::Resource;
+use tidegate_xds::resource::cluster::{Discovery, UpstreamProtocol};
 
 use super::{Compiler, View, Work};
-use crate::fixture::{backend, canary, entry, for_all, labels, mesh, named, port, rule, service, split};
+use crate::fixture::{
+    backend, canary, entry, fault, for_all, labels, mesh, named, port, rate_limit, retry, rule, service, split, stated,
+};
 use crate::world::World;
 
 fn world(policies: PolicySet) -> Arc<World> {
@@ -19,7 +26,7 @@ fn world(policies: PolicySet) -> Arc<World> {
 
 fn all_views() -> Vec<View> {
     let sidecars = ["web-1", "reviews-1", "reviews-2", "ratings-1", "ledger-1"].map(|name| View::Sidecar(named(name)));
-    let gateway = View::Gateway { name: named("front"), address: None };
+    let gateway = View::Gateway { name: named("front"), address: None, locality: Default::default() };
     sidecars.into_iter().chain([gateway, View::Other]).collect()
 }
 
@@ -95,7 +102,7 @@ fn an_endpoint_that_moves_touches_the_assignments_of_its_service_and_its_own_sid
 
     let took = advance(&mut compiler, edited);
 
-    let units = [("endpoints", 1), ("sidecar listeners", 1), ("inbound clusters", 1)];
+    let units = [("endpoints", 1), ("sidecar listeners", 1), ("inbound clusters", 1), ("inbound routes", 1)];
     // Of three assignments (all, v1, v2) v1 comes out equal; of two listeners the outbound one does.
     assert_eq!(took, work(&units, &[(ResourceType::Endpoint, 2), (ResourceType::Listener, 1)]));
 }
@@ -105,13 +112,143 @@ fn a_balancing_setting_touches_the_clusters_of_its_service() {
     let mut compiler = settled();
     let mut edited = mesh();
     let settings = edited.backends.get_mut(&named("reviews")).unwrap();
-    settings.subsets.get_mut("v2").unwrap().traffic =
-        TrafficSettings { load_balancing: Some(LoadBalancing::Random), connection: None };
+    settings.subsets.get_mut("v2").unwrap().traffic = TrafficSettings {
+        load_balancing: Some(stated("DestinationRule", "reviews", LoadBalancing::Random)),
+        ..TrafficSettings::default()
+    };
 
     let took = advance(&mut compiler, edited);
 
     // Subsets are read by endpoints too, but these come out equal.
     assert_eq!(took, work(&[("clusters", 1), ("endpoints", 1)], &[(ResourceType::Cluster, 1)]));
+}
+
+/// What editing a policy costs, from a settled compiler.
+fn cost(edit: impl FnOnce(&mut PolicySet)) -> Work {
+    let mut compiler = settled();
+    let mut edited = mesh();
+    edit(&mut edited);
+    advance(&mut compiler, edited)
+}
+
+fn of_reviews(set: &mut PolicySet) -> &mut TrafficSettings {
+    &mut set.backends.get_mut(&named("reviews")).unwrap().traffic
+}
+
+#[test]
+fn a_fault_of_a_service_touches_the_routes_to_it() {
+    let took = cost(|set| of_reviews(set).fault = Some(stated("Fault", "slow", fault())));
+
+    // Clusters and endpoints read other settings of the same service; they come out equal.
+    let units = [("hosts", 1), ("grpc routes", 1), ("clusters", 1), ("endpoints", 1)];
+    assert_eq!(took, work(&units, &[(ResourceType::Route, 2)]));
+}
+
+#[test]
+fn a_rate_limit_of_a_service_touches_the_routes_where_its_requests_arrive() {
+    let took = cost(|set| of_reviews(set).rate_limits = vec![stated("RateLimit", "limits", rate_limit("all"))]);
+
+    let units = [("inbound routes", 2), ("clusters", 1), ("endpoints", 1)];
+    assert_eq!(took, work(&units, &[(ResourceType::Route, 2)]));
+}
+
+#[test]
+fn a_rate_limit_of_workloads_touches_the_routes_where_their_requests_arrive() {
+    let took = cost(|set| {
+        let limits = vec![stated("RateLimit", "limits", rate_limit("all"))];
+        let labels = labels(&[("version", "v2")]);
+        set.workload_limits.push(WorkloadLimits { namespace: "shop".into(), labels, limits });
+    });
+
+    // Whom a limit chooses is seen only by looking; of four workloads that speak HTTP three come out equal.
+    assert_eq!(took, work(&[("inbound routes", 4)], &[(ResourceType::Route, 1)]));
+}
+
+#[test]
+fn ejection_and_limits_of_a_service_touch_its_clusters() {
+    let took = cost(|set| of_reviews(set).outlier = Some(stated("CircuitBreaker", "x", Outlier::default())));
+
+    assert_eq!(took, work(&[("clusters", 1), ("endpoints", 1)], &[(ResourceType::Cluster, 3)]));
+}
+
+#[test]
+fn no_policy_for_requests_touches_a_listener() {
+    let took = cost(|set| {
+        let traffic = of_reviews(set);
+        traffic.fault = Some(stated("Fault", "slow", fault()));
+        traffic.retry = Some(stated("BackendPolicy", "x", retry()));
+        let shared = RateLimit { scope: RateScope::Shared, ..rate_limit("all") };
+        traffic.rate_limits = vec![stated("RateLimit", "limits", shared)];
+    });
+
+    assert_eq!(took.encoded.get(&ResourceType::Listener), None, "{took:?}");
+}
+
+#[test]
+fn what_holds_for_the_mesh_touches_the_listeners_of_proxies() {
+    let took = cost(|set| set.mesh.error_header = false);
+
+    assert_eq!(took.translated, BTreeMap::from([("sidecar listeners", 5), ("gateway listeners", 1)]));
+    assert_eq!(took.encoded.keys().collect::<Vec<_>>(), [&ResourceType::Listener]);
+}
+
+#[test]
+fn proxies_know_the_rate_limit_service_as_soon_as_a_limit_is_shared() {
+    let service: SocketAddr = "127.0.0.1:15010".parse().unwrap();
+    let knows = |limits: &[RateScope], view: View| {
+        let mut set = mesh();
+        let limits = limits.iter().map(|scope| RateLimit { scope: *scope, ..rate_limit("all") });
+        of_reviews(&mut set).rate_limits = limits.map(|limit| stated("RateLimit", "limits", limit)).collect();
+        let mut compiler = Compiler::default();
+        compiler.set_rate_limit_service(service);
+        compiler.advance(world(set));
+        let found = compiler.resources(&view).into_iter().find(|(r, _)| &**r.name() == "tidegate-rate-limit");
+        found.map(|(resource, _)| match resource {
+            Resource::Cluster(cluster) => {
+                let Discovery::Static(localities) = &cluster.discovery else { panic!("its address is known") };
+                (localities[0].endpoints[0].address, cluster.protocol)
+            }
+            other => panic!("a cluster was expected, not {other:?}"),
+        })
+    };
+    let web = || View::Sidecar(named("web-1"));
+
+    assert_eq!(knows(&[RateScope::PerProxy], web()), None);
+    assert_eq!(knows(&[RateScope::Shared], web()), Some((service, UpstreamProtocol::Http2)));
+    assert_eq!(knows(&[RateScope::Shared], View::Other), None, "gRPC clients have no use for it");
+}
+
+#[test]
+fn only_clients_that_are_told_apart_by_place_have_endpoints_of_their_own() {
+    let spread = |apart: bool| {
+        let mut set = mesh();
+        for (name, zone) in [("web-1", "a"), ("reviews-1", "a"), ("reviews-2", "b"), ("ratings-1", "b")] {
+            let zone = if apart { zone } else { "a" };
+            set.workloads.get_mut(&named(name)).unwrap().locality = ["eu".into(), zone.into(), "".into()];
+        }
+        set
+    };
+
+    let together = advance(&mut Compiler::default(), spread(false));
+    let mut compiler = Compiler::default();
+    let apart = advance(&mut compiler, spread(true));
+
+    // Four services; `reviews` is seen from zone a, from zone b, and from nowhere.
+    assert_eq!((together.translated["endpoints"], apart.translated["endpoints"]), (4, 6));
+    let priorities = |compiler: &mut Compiler, name: &str| {
+        let resources = compiler.resources(&View::Sidecar(named(name)));
+        let found = resources.into_iter().find_map(|(resource, _)| match resource {
+            Resource::Endpoint(assignment) if assignment.cluster_name.starts_with("outbound|9080||") => {
+                Some(assignment)
+            }
+            _ => None,
+        });
+        let localities = found.unwrap().localities.clone();
+        localities.iter().map(|l| format!("{}{}", l.priority, l.locality.zone)).collect::<Vec<_>>()
+    };
+    assert_eq!(priorities(&mut compiler, "web-1"), ["0a", "1b"]);
+    assert_eq!(priorities(&mut compiler, "ratings-1"), ["0b", "1a"]);
+    assert_eq!(priorities(&mut compiler, "ledger-1"), ["0a", "0b"]);
 }
 
 #[test]
@@ -208,7 +345,8 @@ fn sockets_are_for_proxies_and_api_listeners_for_the_proxyless() {
     };
 
     let web = names(&mut compiler, View::Sidecar(named("web-1")));
-    let front = names(&mut compiler, View::Gateway { name: named("front"), address: None });
+    let front =
+        names(&mut compiler, View::Gateway { name: named("front"), address: None, locality: Default::default() });
     let other = names(&mut compiler, View::Other);
 
     assert_eq!(web, ["outbound", "outbound_tcp|127.0.1.1:15432", "inbound|80"]);

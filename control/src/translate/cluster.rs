@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_policies::ir::ObjectName;
+use tidegate_policies::ir::load_balancing::TrafficSettings;
 use tidegate_policies::ir::world::{External, Protocol, Service, ServicePort, TargetPort, Workload};
 use tidegate_xds::name::{inbound_cluster, outbound_cluster};
 use tidegate_xds::resource::cluster::{Cluster, Discovery, DnsEndpoint, LoadBalancing, UpstreamProtocol};
 use tidegate_xds::resource::endpoint::{Endpoint, Health, Locality, LocalityEndpoints};
+use tidegate_xds::resource::route::Policies;
 
-use super::load_balancing;
+use super::filter::RATE_LIMIT_CLUSTER;
+use super::{circuit_breaker, health_check, load_balancing, origin};
 use crate::world::Reader;
 
 /// As Envoy's own default. Within a machine or a cluster a connection that takes longer will not come at all.
@@ -30,19 +33,30 @@ pub fn clusters(name: &ObjectName, reader: &Reader<'_>) -> Vec<Cluster> {
     for port in &service.ports {
         let subsets = backend.into_iter().flat_map(|b| b.subsets.keys());
         for subset in std::iter::once(None).chain(subsets.map(|s| Some(&**s))) {
-            let settings = load_balancing::settings(backend, subset);
-            let connection = settings.connection.unwrap_or_default();
+            let settings = load_balancing::settings(backend, subset, port.port);
+            let connection = settings.connection.as_ref().map(|stated| *stated.value).unwrap_or_default();
             let name = outbound_cluster(port.port, subset, &host(service));
+            let discovery = discovery(service, port, &name);
+            let outlier = settings.outlier.as_ref().map(|stated| &*stated.value);
+            let locality = settings.locality.as_ref().map(|stated| &*stated.value);
+            let http2 = port.protocol == Protocol::Http2 || connection.http2 == Some(true);
             clusters.push(Cluster {
-                discovery: discovery(service, port, &name),
-                name,
                 load_balancing: load_balancing::load_balancing(&settings),
                 connect_timeout: connection.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
-                protocol: upstream_protocol(port.protocol),
+                protocol: upstream_protocol(port.protocol, http2),
                 idle_timeout: connection.idle_timeout,
                 max_requests_per_connection: connection.max_requests_per_connection.and_then(NonZeroU32::new),
-                circuit_breakers: load_balancing::thresholds(&connection),
-                outlier_detection: None,
+                circuit_breakers: circuit_breaker::thresholds(settings.limits.as_ref().map(|stated| &*stated.value)),
+                outlier_detection: Some(circuit_breaker::outlier(outlier)),
+                health_checks: settings
+                    .health_check
+                    .iter()
+                    .map(|s| health_check::check(&s.value, &host(service), http2))
+                    .collect(),
+                panic_threshold_percent: circuit_breaker::panic_threshold(outlier),
+                locality_weighted: locality.is_some_and(|l| l.enabled && !l.distribute.is_empty()),
+                policies: policies(&settings),
+                ..Cluster::new(name, discovery)
             });
         }
     }
@@ -54,21 +68,27 @@ pub fn inbound_clusters(workload: &Workload) -> Vec<Cluster> {
     let applications = workload.ports.iter().filter_map(|port| Some((port, port.application?)));
     applications
         .map(|(port, application)| Cluster {
-            name: inbound_cluster(port.port),
-            discovery: Discovery::Static(vec![one_endpoint(application)]),
-            load_balancing: LoadBalancing::RoundRobin,
+            load_balancing: LoadBalancing::ROUND_ROBIN,
             connect_timeout: CONNECT_TIMEOUT,
             protocol: match port.protocol {
                 Protocol::Http => UpstreamProtocol::SameAsDownstream,
                 Protocol::Http2 => UpstreamProtocol::Http2,
                 Protocol::Tcp => UpstreamProtocol::Http1,
             },
-            idle_timeout: None,
-            max_requests_per_connection: None,
-            circuit_breakers: load_balancing::UNLIMITED,
-            outlier_detection: None,
+            circuit_breakers: circuit_breaker::UNLIMITED,
+            ..Cluster::new(inbound_cluster(port.port), Discovery::Static(vec![one_endpoint(application)]))
         })
         .collect()
+}
+
+/// The rate limit service, for proxies that keep no leases: the control plane.
+pub fn rate_limit_service(address: SocketAddr) -> Cluster {
+    Cluster {
+        connect_timeout: CONNECT_TIMEOUT,
+        protocol: UpstreamProtocol::Http2,
+        circuit_breakers: circuit_breaker::UNLIMITED,
+        ..Cluster::new(RATE_LIMIT_CLUSTER.into(), Discovery::Static(vec![one_endpoint(address)]))
+    }
 }
 
 fn discovery(service: &Service, port: &ServicePort, cluster: &Arc<str>) -> Discovery {
@@ -85,8 +105,22 @@ fn discovery(service: &Service, port: &ServicePort, cluster: &Arc<str>) -> Disco
     }
 }
 
-fn upstream_protocol(protocol: Protocol) -> UpstreamProtocol {
+/// Who stands behind a cluster's settings.
+fn policies(settings: &TrafficSettings) -> Policies {
+    let mut policies = Policies::new();
+    let TrafficSettings { load_balancing, connection, limits, outlier, health_check, locality, .. } = settings;
+    load_balancing.iter().for_each(|stated| origin::note(&mut policies, "load_balancing", stated));
+    limits.iter().for_each(|stated| origin::note(&mut policies, "circuit_breaker", stated));
+    outlier.iter().for_each(|stated| origin::note(&mut policies, "outlier", stated));
+    health_check.iter().for_each(|stated| origin::note(&mut policies, "health_check", stated));
+    locality.iter().for_each(|stated| origin::note(&mut policies, "locality", stated));
+    connection.iter().for_each(|stated| origin::note(&mut policies, "connection", stated));
+    policies
+}
+
+fn upstream_protocol(protocol: Protocol, http2: bool) -> UpstreamProtocol {
     match protocol {
+        Protocol::Http if http2 => UpstreamProtocol::Http2,
         // A TCP proxy does not look at it.
         Protocol::Http | Protocol::Tcp => UpstreamProtocol::Http1,
         Protocol::Http2 => UpstreamProtocol::Http2,

@@ -17,7 +17,7 @@ use tidegate_xds::resource::route::Upgrade;
 
 use super::cluster::host;
 use super::split::cluster_of;
-use super::{name, route};
+use super::{filter, name, route};
 use crate::world::{ClientClass, Reader};
 
 /// The listeners of a workload's sidecar. A workload without one has none.
@@ -29,6 +29,7 @@ pub fn sidecar(name: &ObjectName, client: &ClientClass, reader: &Reader<'_>) -> 
         vec![socket(name::OUTBOUND.into(), *outbound, Direction::Outbound, NetworkFilter::Http(Box::new(http)))];
     listeners.extend(outbound_tcp.iter().filter_map(|tcp| tcp_listener(tcp, client, reader)));
     listeners.extend(inbound(workload));
+    say_why(&mut listeners, reader);
     listeners
 }
 
@@ -45,11 +46,21 @@ pub fn gateway(name: &ObjectName, node_address: Option<IpAddr>, reader: &Reader<
         for (position, address) in addresses.iter().enumerate() {
             let routes = name::gateway(port);
             let listener = if position == 0 { routes.clone() } else { name::gateway_at(port, *address) };
-            let http = http_manager(&routes, RouteSource::Rds(routes.clone()), true);
-            let filter = NetworkFilter::Http(Box::new(http));
+            let filter = match gateway.listeners.iter().filter(|l| l.port == port).find_map(|l| l.tcp.as_ref()) {
+                None => {
+                    let http = http_manager(&routes, RouteSource::Rds(routes.clone()), true);
+                    NetworkFilter::Http(Box::new(http))
+                }
+                Some(rule) => match weights(&rule.split, reader) {
+                    // Nobody listens where there is nobody to lead to: a refused connection says so at once.
+                    clusters if clusters.is_empty() => continue,
+                    clusters => NetworkFilter::Tcp(tcp_proxy(&listener, clusters)),
+                },
+            };
             listeners.push(socket(listener, SocketAddr::new(*address, port), Direction::Unspecified, filter));
         }
     }
+    say_why(&mut listeners, reader);
     listeners
 }
 
@@ -60,17 +71,27 @@ pub fn api(name: &ObjectName, reader: &Reader<'_>) -> Vec<Listener> {
     for port in service.ports.iter().filter(|p| p.protocol != Protocol::Tcp) {
         let full = name::host_port(&host(service), port.port);
         let short = name::short_target(name, port.port);
-        let manager = http_manager(&full, RouteSource::Rds(name::grpc_routes(&host(service), port.port)), false);
+        let manager = HttpConnectionManager {
+            http_filters: filter::of_grpc_clients(),
+            ..http_manager(&full, RouteSource::Rds(name::grpc_routes(&host(service), port.port)), false)
+        };
         let distinct = (short != full).then_some(short);
         for target in std::iter::once(full).chain(distinct) {
             listeners.push(Listener {
                 name: target,
                 kind: ListenerKind::Api(Box::new(manager.clone())),
                 direction: Direction::Outbound,
+                error_header: true,
             });
         }
     }
     listeners
+}
+
+/// Whether answers that a proxy makes itself say why.
+fn say_why(listeners: &mut [Listener], reader: &Reader<'_>) {
+    let error_header = reader.mesh().error_header;
+    listeners.iter_mut().for_each(|listener| listener.error_header = error_header);
 }
 
 /// One listener for each port behind which an application is known.
@@ -80,8 +101,7 @@ fn inbound(workload: &Workload) -> impl Iterator<Item = Listener> {
         let cluster = inbound_cluster(port.port);
         let filter = match port.protocol {
             Protocol::Http | Protocol::Http2 => {
-                let routes = RouteSource::Inline(Arc::new(route::inbound(port.port, cluster)));
-                NetworkFilter::Http(Box::new(http_manager(&listener, routes, false)))
+                NetworkFilter::Http(Box::new(http_manager(&listener, RouteSource::Rds(listener.clone()), false)))
             }
             Protocol::Tcp => NetworkFilter::Tcp(tcp_proxy(&listener, vec![(cluster, 1)])),
         };
@@ -105,9 +125,19 @@ fn tcp_listener(tcp: &OutboundTcp, client: &ClientClass, reader: &Reader<'_>) ->
 
 /// Bytes have no path or header, so only a rule that asks for none of these can speak of them.
 fn is_unconditional(entry: &RouteEntry, port: u16, client: &ClientClass) -> bool {
-    let RequestMatch { path, method, scheme, authority, headers, query_parameters, port: wanted, client: clients } =
-        &entry.matches;
+    let RequestMatch {
+        path,
+        method,
+        scheme,
+        authority,
+        headers,
+        query_parameters,
+        port: wanted,
+        client: clients,
+        grpc,
+    } = &entry.matches;
     *path == PathMatch::Any
+        && !grpc
         && method.is_none()
         && scheme.is_none()
         && authority.is_none()
@@ -141,7 +171,7 @@ fn socket(name: Arc<str>, address: SocketAddr, direction: Direction, filter: Net
         default_filter_chain: None,
         detection_timeout: None,
     };
-    Listener { name, kind: ListenerKind::Socket(Box::new(listener)), direction }
+    Listener { name, kind: ListenerKind::Socket(Box::new(listener)), direction, error_header: true }
 }
 
 /// A connection manager as the mesh wants it: transparent, without limits in time that nobody asked for.
@@ -150,7 +180,7 @@ fn http_manager(stat_prefix: &str, routes: RouteSource, edge: bool) -> HttpConne
         stat_prefix: stat_prefix.into(),
         codec: Codec::Auto,
         routes,
-        http_filters: Vec::new(),
+        http_filters: filter::of_proxies(),
         upgrades: vec![Upgrade { kind: "websocket".into(), enabled: true }],
         stream_idle_timeout: None,
         idle_timeout: None,

@@ -6,6 +6,7 @@ use tidegate_policies::ir::route::{PathMatch, PathRewrite, Redirect, RedirectPor
 use tidegate_xds::resource::route::{PathRewrite as XdsPathRewrite, Redirect as XdsRedirect, RedirectPath};
 
 use super::header::Values;
+use super::matching::escaped;
 
 /// The port that an `http` URL without one means.
 const HTTP_PORT: u16 = 80;
@@ -34,7 +35,7 @@ fn prefix_rewrite(new: &Arc<str>, path: &PathMatch, values: Values) -> XdsPathRe
     let trimmed = new.trim_end_matches('/');
     match path {
         PathMatch::SegmentPrefix(old) if trimmed.is_empty() => {
-            XdsPathRewrite::Regex { pattern: format!("^{}/?", escaped_pattern(old)).into(), substitution: "/".into() }
+            XdsPathRewrite::Regex { pattern: format!("^{}/?", escaped(old)).into(), substitution: "/".into() }
         }
         PathMatch::SegmentPrefix(_) => XdsPathRewrite::Prefix(trimmed.into()),
         PathMatch::Any if values == Values::Literal => XdsPathRewrite::Prefix(format!("{trimmed}/").into()),
@@ -76,18 +77,6 @@ fn redirect_port(redirect: &Redirect, listener_port: Option<u16>) -> Option<u16>
             listener_port.filter(|port| *port != well_known(scheme))
         }
     }
-}
-
-/// Text as a pattern that matches exactly it (RE2 syntax).
-fn escaped_pattern(text: &str) -> String {
-    let mut pattern = String::with_capacity(text.len());
-    for c in text.chars() {
-        if r"\.+*?()|[]{}^$".contains(c) {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern
 }
 
 /// Text as a substitution that yields exactly it: only a backslash is special.

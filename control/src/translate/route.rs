@@ -8,25 +8,23 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tidegate_policies::ir::gateway::{Gateway, GatewayHost};
-use tidegate_policies::ir::route::{
-    HeaderMatch, PathMatch, RequestMatch, RouteEntry, RouteRule, RuleAction, StringMatch,
-};
-use tidegate_policies::ir::world::{Protocol, Service, ServicePort};
+use tidegate_policies::ir::route::{Backend, PathMatch, RouteEntry, RouteRule, RuleAction, RulePolicies};
+use tidegate_policies::ir::timeout::Timeouts;
+use tidegate_policies::ir::world::{Protocol, Service, ServicePort, Workload, WorkloadPort};
 use tidegate_policies::ir::{MeshRoutes, ObjectName};
-use tidegate_xds::name::outbound_cluster;
+use tidegate_xds::name::{inbound_cluster, outbound_cluster};
 use tidegate_xds::resource::RouteConfiguration;
-use tidegate_xds::resource::matcher::{
-    Fraction, HeaderCondition, HeaderMatcher, QueryParameterCondition, QueryParameterMatcher, StringMatcher,
-};
+use tidegate_xds::resource::matcher::Fraction;
 use tidegate_xds::resource::route::{
-    ClusterSpecifier, DirectResponse, Forward, HeaderMutations, HostRewrite, PathMatcher, PathRewrite, Route,
-    RouteAction, RouteMatch, VirtualHost,
+    ClusterSpecifier, DirectResponse, Forward, HostRewrite, Route, RouteAction, RouteMatch, VirtualHost,
 };
 
 use super::cluster::host;
+use super::governing::{Said, Scene, govern};
 use super::header::{Values, header_mutations};
+use super::matching::{everything, route_match};
 use super::split::{Shares, shares};
-use super::{name, rewrite, timeout};
+use super::{name, rate_limit, rewrite};
 use crate::world::{ClientClass, Reader};
 
 /// The name of the route to a service that no rule speaks of.
@@ -47,6 +45,8 @@ struct Context<'c> {
     port: u16,
     /// Proxyless gRPC clients read `max_stream_duration` where proxies read `timeout`.
     grpc: bool,
+    /// The service that is called, inside the mesh.
+    called: Option<&'c ObjectName>,
     /// The listener's port as far as redirects name it; inside the mesh they keep the request's.
     listener_port: Option<u16>,
 }
@@ -57,7 +57,7 @@ pub fn service_hosts(name: &ObjectName, client: &ClientClass, reader: &Reader<'_
     let http_ports: Vec<&ServicePort> = http_ports(service).collect();
     let hosts = http_ports.iter().map(|port| {
         let portless = port.port == HTTP_PORT || (http_ports.len() == 1);
-        let context = Context { client, port: port.port, grpc: false, listener_port: None };
+        let context = Context { client, port: port.port, grpc: false, called: Some(name), listener_port: None };
         VirtualHost {
             name: name::host_port(&host(service), port.port),
             domains: domains(service, port.port, portless, client),
@@ -82,10 +82,10 @@ pub fn outbound<'h>(hosts: impl IntoIterator<Item = &'h VirtualHost>) -> RouteCo
 }
 
 /// The routes that gRPC clients read: one configuration for each HTTP port of a service.
-pub fn grpc(service: &ObjectName, client: &ClientClass, reader: &Reader<'_>) -> Vec<RouteConfiguration> {
-    let Some(service) = reader.service(service) else { return Vec::new() };
+pub fn grpc(name: &ObjectName, client: &ClientClass, reader: &Reader<'_>) -> Vec<RouteConfiguration> {
+    let Some(service) = reader.service(name) else { return Vec::new() };
     let configurations = http_ports(service).map(|port| {
-        let context = Context { client, port: port.port, grpc: true, listener_port: None };
+        let context = Context { client, port: port.port, grpc: true, called: Some(name), listener_port: None };
         let only = VirtualHost {
             name: name::host_port(&host(service), port.port),
             domains: vec!["*".into()],
@@ -104,7 +104,8 @@ pub fn grpc(service: &ObjectName, client: &ClientClass, reader: &Reader<'_>) -> 
 /// The routes of a gateway: one configuration for each port that it listens on.
 pub fn gateway(name: &ObjectName, reader: &Reader<'_>) -> Vec<RouteConfiguration> {
     let Some(gateway) = reader.gateway(name) else { return Vec::new() };
-    gateway_ports(gateway).into_iter().map(|port| gateway_port(gateway, port, reader)).collect()
+    let ports: BTreeSet<u16> = gateway.listeners.iter().filter(|l| l.tcp.is_none()).map(|l| l.port).collect();
+    ports.into_iter().map(|port| gateway_port(gateway, port, reader)).collect()
 }
 
 /// The distinct ports of a gateway, in order.
@@ -112,16 +113,21 @@ pub fn gateway_ports(gateway: &Gateway) -> BTreeSet<u16> {
     gateway.listeners.iter().map(|l| l.port).collect()
 }
 
-/// The one route of an inbound listener: everything goes to the application.
-pub fn inbound(port: u16, cluster: Arc<str>) -> RouteConfiguration {
-    let route = Route {
-        name: DEFAULT_ROUTE.into(),
-        matches: everything(),
-        action: RouteAction::Forward(Box::new(plain_forward(ClusterSpecifier::Cluster(cluster)))),
-        request_headers: HeaderMutations::default(),
-        response_headers: HeaderMutations::default(),
-        source: None,
-    };
+/// The routes of a workload's inbound listeners.
+pub fn inbound(name: &ObjectName, reader: &Reader<'_>) -> Vec<RouteConfiguration> {
+    let Some(workload) = reader.workload(name) else { return Vec::new() };
+    let speaks_http = |port: &&WorkloadPort| port.application.is_some() && port.protocol != Protocol::Tcp;
+    workload.ports.iter().filter(speaks_http).map(|port| inbound_port(workload, port.port, reader)).collect()
+}
+
+/// The one route of an inbound listener: everything goes to the application, unless there is too much of it.
+fn inbound_port(workload: &Workload, port: u16, reader: &Reader<'_>) -> RouteConfiguration {
+    let mut route = default_route(inbound_cluster(port));
+    let limits = rate_limit::of_workload(workload, port, reader);
+    let shared = rate_limit::apply(&limits, port, &mut route.filters, &mut route.policies);
+    if let RouteAction::Forward(forward) = &mut route.action {
+        forward.rate_limits = shared;
+    }
     let only = VirtualHost {
         name: name::inbound(port),
         domains: vec!["*".into()],
@@ -175,22 +181,19 @@ fn service_routes(service: &Service, port: &ServicePort, context: Context<'_>, r
         Some(rules) => rules.iter().flat_map(|entry| routes_of(entry, context, reader)).collect(),
         None => {
             let cluster = outbound_cluster(port.port, None, &host(service));
-            let forward = plain_forward(ClusterSpecifier::Cluster(cluster));
-            vec![Route {
-                name: DEFAULT_ROUTE.into(),
-                matches: everything(),
-                action: RouteAction::Forward(Box::new(forward)),
-                request_headers: HeaderMutations::default(),
-                response_headers: HeaderMutations::default(),
-                source: None,
-            }]
+            let Context { client, port: dialled, grpc, .. } = context;
+            let scene = Scene { client, port: dialled, grpc, called: Some(&service.name), values: Values::Literal };
+            let itself = Backend::Service { service: service.name.clone(), port: port.port, subset: None };
+            let nothing = RulePolicies::default();
+            let said = Said { timeouts: Timeouts::default(), policies: &nothing };
+            govern(default_route(cluster), said, &[(&itself, 1)], scene, reader)
         }
     }
 }
 
 fn gateway_port(gateway: &Gateway, port: u16, reader: &Reader<'_>) -> RouteConfiguration {
     let client = ClientClass { namespace: Some(gateway.name.namespace.clone()), ..ClientClass::default() };
-    let context = Context { client: &client, port, grpc: false, listener_port: Some(port) };
+    let context = Context { client: &client, port, grpc: false, called: None, listener_port: Some(port) };
     let mut virtual_hosts: Vec<VirtualHost> = Vec::new();
     for GatewayHost { host, rules } in gateway.listeners.iter().filter(|l| l.port == port).flat_map(|l| &l.hosts) {
         let host: Arc<str> = host.to_ascii_lowercase().into();
@@ -214,8 +217,8 @@ fn gateway_port(gateway: &Gateway, port: u16, reader: &Reader<'_>) -> RouteConfi
     }
 }
 
-/// The routes of one rule under one match: none when it is for other clients or another port, two when a part of a
-/// split does not exist.
+/// The routes of one rule under one match: none when it is for other clients or another port, several when a part of a
+/// split does not exist or a policy is for a part of the requests.
 fn routes_of(entry: &RouteEntry, context: Context<'_>, reader: &Reader<'_>) -> Vec<Route> {
     let RouteEntry { matches, rule } = entry;
     if matches.port.is_some_and(|p| p != context.port) || !context.client.admits(&matches.client) {
@@ -224,30 +227,31 @@ fn routes_of(entry: &RouteEntry, context: Context<'_>, reader: &Reader<'_>) -> V
     let values = Values::of(rule);
     let route = |fraction: Option<Fraction>, action: RouteAction| Route {
         name: rule.name.clone(),
-        matches: RouteMatch { fraction, ..route_match(matches) },
-        action,
         request_headers: header_mutations(&rule.request_headers, values),
         response_headers: header_mutations(&rule.response_headers, values),
         source: Some(format!("{}:{}", rule.origin.file, rule.origin.line).into()),
+        ..Route::new(RouteMatch { fraction, ..route_match(matches) }, action)
     };
+    let scene =
+        Scene { client: context.client, port: context.port, grpc: context.grpc, called: context.called, values };
+    let said = Said { timeouts: rule.timeouts, policies: &rule.policies };
+    let governed = |action, members: &[(&Backend, u32)]| govern(route(None, action), said, members, scene, reader);
     match &rule.action {
         RuleAction::Split(split) => match shares(split, values, reader) {
             Shares { target: None, .. } => vec![route(None, invalid_backend())],
-            Shares { target: Some((clusters, rewrite)), invalid } => {
+            Shares { target: Some((clusters, rewrite)), members, invalid } => {
                 let lost = invalid.map(|fraction| route(Some(fraction), invalid_backend()));
-                let forward = forward(rule, &matches.path, clusters, rewrite, context);
-                lost.into_iter().chain([route(None, RouteAction::Forward(Box::new(forward)))]).collect()
+                let forward = forward(rule, &matches.path, clusters, rewrite);
+                lost.into_iter().chain(governed(RouteAction::Forward(Box::new(forward)), &members)).collect()
             }
         },
         RuleAction::Redirect(redirect) => {
-            vec![route(
-                None,
-                RouteAction::Redirect(Box::new(rewrite::redirect(redirect, &matches.path, context.listener_port))),
-            )]
+            let redirect = rewrite::redirect(redirect, &matches.path, context.listener_port);
+            governed(RouteAction::Redirect(Box::new(redirect)), &[])
         }
         RuleAction::DirectResponse { status, body } => {
             let response = DirectResponse { status: *status, body: body.as_bytes().into() };
-            vec![route(None, RouteAction::DirectResponse(response))]
+            governed(RouteAction::DirectResponse(response), &[])
         }
     }
 }
@@ -256,42 +260,16 @@ fn invalid_backend() -> RouteAction {
     RouteAction::DirectResponse(DirectResponse { status: INVALID_BACKEND_STATUS, body: Arc::from([].as_slice()) })
 }
 
-fn everything() -> RouteMatch {
-    RouteMatch {
-        path: PathMatcher::Prefix { prefix: "/".into(), case_sensitive: true },
-        headers: Vec::new(),
-        query_parameters: Vec::new(),
-        grpc: false,
-        fraction: None,
-    }
+fn default_route(cluster: Arc<str>) -> Route {
+    let action = RouteAction::Forward(Box::new(plain_forward(ClusterSpecifier::Cluster(cluster))));
+    Route { name: DEFAULT_ROUTE.into(), ..Route::new(everything(), action) }
 }
 
 fn plain_forward(cluster: ClusterSpecifier) -> Forward {
-    Forward {
-        cluster,
-        cluster_not_found_status: CLUSTER_NOT_FOUND_STATUS,
-        path_rewrite: PathRewrite::Keep,
-        host_rewrite: HostRewrite::Keep,
-        append_x_forwarded_host: false,
-        timeout: None,
-        idle_timeout: None,
-        max_stream_duration: None,
-        grpc_timeout_max: None,
-        upgrades: Vec::new(),
-        retry: None,
-        mirrors: Vec::new(),
-        hash_policy: Vec::new(),
-    }
+    Forward { cluster_not_found_status: CLUSTER_NOT_FOUND_STATUS, ..Forward::to(cluster) }
 }
 
-fn forward(
-    rule: &RouteRule,
-    path: &PathMatch,
-    cluster: ClusterSpecifier,
-    destination_host: HostRewrite,
-    context: Context<'_>,
-) -> Forward {
-    let limit = timeout::request_timeout(&rule.timeouts);
+fn forward(rule: &RouteRule, path: &PathMatch, cluster: ClusterSpecifier, destination_host: HostRewrite) -> Forward {
     let host_rewrite = match destination_host {
         HostRewrite::Keep => rule.host_rewrite.clone().map_or(HostRewrite::Keep, HostRewrite::Literal),
         chosen => chosen,
@@ -299,75 +277,6 @@ fn forward(
     Forward {
         path_rewrite: rewrite::path_rewrite(&rule.path_rewrite, path, Values::of(rule)),
         host_rewrite,
-        timeout: limit,
-        max_stream_duration: limit.filter(|_| context.grpc),
         ..plain_forward(cluster)
     }
-}
-
-fn route_match(matches: &RequestMatch) -> RouteMatch {
-    let pseudo = [(":method", &matches.method), (":scheme", &matches.scheme), (":authority", &matches.authority)];
-    let pseudo = pseudo.into_iter().filter_map(|(name, wanted)| {
-        Some(HeaderMatcher {
-            name: name.into(),
-            condition: HeaderCondition::Value(string_matcher(wanted.as_ref()?)),
-            invert: false,
-            missing_as_empty: false,
-        })
-    });
-    let headers = matches.headers.iter().map(|(name, wanted)| header_matcher(name, wanted));
-    let parameters = matches.query_parameters.iter().flat_map(|(name, wanted)| query_parameter_matcher(name, wanted));
-    RouteMatch {
-        path: path_matcher(&matches.path),
-        headers: pseudo.chain(headers).collect(),
-        query_parameters: parameters.collect(),
-        grpc: false,
-        fraction: None,
-    }
-}
-
-fn path_matcher(path: &PathMatch) -> PathMatcher {
-    match path {
-        PathMatch::Any => everything().path,
-        PathMatch::Exact { value, ignore_case } => {
-            PathMatcher::Exact { path: value.clone(), case_sensitive: !ignore_case }
-        }
-        PathMatch::StringPrefix { value, ignore_case } => {
-            PathMatcher::Prefix { prefix: value.clone(), case_sensitive: !ignore_case }
-        }
-        PathMatch::SegmentPrefix(prefix) => {
-            PathMatcher::SeparatedPrefix { prefix: prefix.clone(), case_sensitive: true }
-        }
-        PathMatch::Regex(pattern) => PathMatcher::Regex(pattern.clone()),
-    }
-}
-
-fn string_matcher(wanted: &StringMatch) -> StringMatcher {
-    match wanted {
-        StringMatch::Exact(value) => StringMatcher::Exact { value: value.clone(), ignore_case: false },
-        StringMatch::Prefix(value) => StringMatcher::Prefix { value: value.clone(), ignore_case: false },
-        StringMatch::Regex(pattern) => StringMatcher::Regex(pattern.clone()),
-    }
-}
-
-fn header_matcher(name: &Arc<str>, wanted: &HeaderMatch) -> HeaderMatcher {
-    let (condition, invert) = match wanted {
-        HeaderMatch::Present => (HeaderCondition::Present(true), false),
-        HeaderMatch::Absent => (HeaderCondition::Present(false), false),
-        HeaderMatch::Value(value) => (HeaderCondition::Value(string_matcher(value)), false),
-        HeaderMatch::NotValue(value) => (HeaderCondition::Value(string_matcher(value)), true),
-    };
-    // An inverted matcher does not hold for a missing header unless that counts as an empty value.
-    HeaderMatcher { name: name.clone(), condition, invert, missing_as_empty: invert }
-}
-
-/// xDS cannot negate a query parameter's value; no dialect asks for it, and such a condition would be dropped here.
-fn query_parameter_matcher(name: &Arc<str>, wanted: &HeaderMatch) -> Option<QueryParameterMatcher> {
-    let condition = match wanted {
-        HeaderMatch::Present => QueryParameterCondition::Present(true),
-        HeaderMatch::Absent => QueryParameterCondition::Present(false),
-        HeaderMatch::Value(value) => QueryParameterCondition::Value(string_matcher(value)),
-        HeaderMatch::NotValue(_) => return None,
-    };
-    Some(QueryParameterMatcher { name: name.clone(), condition })
 }

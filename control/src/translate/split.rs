@@ -22,15 +22,17 @@ const DENOMINATOR: u32 = 1_000_000;
 
 /// A split in terms of clusters.
 #[derive(Debug, PartialEq)]
-pub(super) struct Shares {
+pub(super) struct Shares<'s> {
     /// What exists; `None` when no destination with a weight does.
     pub target: Option<(ClusterSpecifier, HostRewrite)>,
+    /// The destinations that exist, in the order of their clusters, with their weights.
+    pub members: Vec<(&'s Backend, u32)>,
     /// The share of requests whose destination does not exist.
     pub invalid: Option<Fraction>,
 }
 
 /// Resolves a split's destinations.
-pub(super) fn shares(split: &Split, values: Values, reader: &Reader<'_>) -> Shares {
+pub(super) fn shares<'s>(split: &'s Split, values: Values, reader: &Reader<'_>) -> Shares<'s> {
     let total: u64 = split.destinations.iter().map(|d| u64::from(d.weight)).sum();
     let (valid, invalid): (Vec<_>, Vec<_>) = split
         .destinations
@@ -41,7 +43,8 @@ pub(super) fn shares(split: &Split, values: Values, reader: &Reader<'_>) -> Shar
     let valid: Vec<(&Destination, Arc<str>)> = valid.into_iter().filter_map(|(d, c)| Some((d, c?))).collect();
     let numerator = (lost * u64::from(DENOMINATOR)).checked_div(total).and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
     let invalid = (lost > 0).then_some(Fraction { numerator, denominator: DENOMINATOR });
-    Shares { target: target(&valid, values), invalid }
+    let members = valid.iter().map(|(destination, _)| (&destination.backend, destination.weight)).collect();
+    Shares { target: target(&valid, values), members, invalid }
 }
 
 /// The name of a destination's cluster; `None` when there is no such service or port.
@@ -75,6 +78,7 @@ fn target(valid: &[(&Destination, Arc<str>)], values: Values) -> Option<(Cluster
         request_headers: header_mutations(&destination.request_headers, values),
         response_headers: header_mutations(&destination.response_headers, values),
         host_rewrite: destination.host_rewrite.clone(),
+        ..WeightedCluster::default()
     });
     Some((ClusterSpecifier::Weighted(WeightedClusters::new(weighted.collect())?), HostRewrite::Keep))
 }

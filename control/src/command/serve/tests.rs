@@ -5,10 +5,12 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tidegate_policies::ir::fault::Fault;
 use tidegate_xds::ads::{Mode, Node};
 use tidegate_xds::name::ResourceType;
 use tidegate_xds::resource::Resource;
@@ -19,10 +21,11 @@ use tokio::time::timeout;
 
 use super::{Keeper, Options, REPORT_BYTES_MAX, Running, ServeError, shorten, start};
 use crate::ads::Hub;
-use crate::api::model::{ConfigState, ProxyKind, SyncState};
+use crate::api::model::{ConditionStatus, ConfigState, ProxyKind, Status, SyncState};
 use crate::changes::{Change, ChangeLog, Outcome};
-use crate::clock::Clock;
-use crate::fixture::mesh;
+use crate::clock::{Clock, Timestamp};
+use crate::command::ask;
+use crate::fixture::{fault, mesh, named, stated};
 use crate::fleet::Fleet;
 use crate::source::file::SETTLE;
 use crate::store::Store;
@@ -477,6 +480,17 @@ async fn a_refusal_is_shown_with_its_reason() {
     assert_eq!(status.proxies[0].kind, ProxyKind::Sidecar);
     let change = change_after(&running, generation).await;
     assert_eq!((change.acked, change.nacked), (0, 1));
+    let answer = ask::get(&running.api.to_string(), "/api/v1/status", DEADLINE).await.unwrap();
+    let status: Status = serde_json::from_slice(&answer).unwrap();
+    let programmed = |kind: &str| {
+        let object = status.objects.iter().find(|o| o.kind == kind && o.name == "reviews").expect("reported");
+        let said = object.conditions.iter().find(|c| c.kind == "Programmed").expect("said");
+        (said.status, said.message.clone())
+    };
+    let (refused, why) = programmed("VirtualService");
+    assert!(refused == ConditionStatus::False && why.starts_with("0/1 proxies") && why.contains("not today"), "{why}");
+    let (taken, version) = programmed("DestinationRule");
+    assert!(taken == ConditionStatus::True && version.starts_with("1/1 proxies at version "), "{version}");
     running.stop().await;
 }
 
@@ -484,7 +498,15 @@ async fn a_refusal_is_shown_with_its_reason() {
 fn other_work_goes_on_while_a_configuration_is_published() {
     let fleet = Arc::new(Fleet::new("mesh".to_owned(), Clock::system(), Store::none(), ChangeLog::default(), 0));
     let hub = Arc::new(Hub::new(fleet.clone()));
-    let keeper = Keeper { hub: hub.clone(), fleet, clock: Clock::system(), applied: None, last_good: None };
+    let mut keeper = Keeper {
+        hub: hub.clone(),
+        fleet,
+        clock: Clock::system(),
+        applied: None,
+        last_good: None,
+        said: Arc::default(),
+        expires: None,
+    };
     let (occupied, is_occupied) = std::sync::mpsc::channel();
     let (release, released) = std::sync::mpsc::channel();
     let (done, is_done) = std::sync::mpsc::channel();
@@ -557,4 +579,38 @@ fn a_long_report_is_cut_between_two_lines() {
         &long[long.len() - 100..]
     );
     assert_eq!(short, "error: words\n");
+}
+
+#[tokio::test]
+async fn what_has_expired_is_dropped_once_and_logged_as_a_change() {
+    let now = Arc::new(AtomicU64::new(0));
+    let read = now.clone();
+    let clock = Clock::of(move || Timestamp::from_unix_ms(read.load(Ordering::Relaxed)));
+    let fleet = Arc::new(Fleet::new("mesh".to_owned(), clock.clone(), Store::none(), ChangeLog::default(), 0));
+    let hub = Arc::new(Hub::new(fleet.clone()));
+    let mut keeper = Keeper {
+        hub: hub.clone(),
+        fleet: fleet.clone(),
+        clock,
+        applied: None,
+        last_good: None,
+        said: Arc::default(),
+        expires: None,
+    };
+    let mut set = mesh();
+    let slow = Fault { expires_at: Some(Timestamp::from_unix_ms(1_000).0), ..fault() };
+    set.backends.get_mut(&named("reviews")).unwrap().traffic.fault = Some(stated("Fault", "slow", slow));
+    let is_slow = || hub.world().policies().backends[&named("reviews")].traffic.fault.is_some();
+
+    keeper.publish(Arc::new(set), 0).await;
+    keeper.expire().await;
+    assert!(is_slow() && fleet.changes_since(0).is_empty(), "its time has not come");
+    now.store(1_000, Ordering::Relaxed);
+    keeper.expire().await;
+    keeper.expire().await;
+
+    assert!(!is_slow());
+    let what: Vec<String> = fleet.changes_since(0).into_iter().flat_map(|change| change.what).collect();
+    assert_eq!(what, ["the fault shop/slow (mesh.yaml:40) has expired"]);
+    assert_eq!((keeper.expires, fleet.generation()), (None, 1));
 }

@@ -2,14 +2,20 @@
 
 use std::net::IpAddr;
 
+use tidegate_policies::ir::circuit_breaker::BreakerLimits;
+use tidegate_policies::ir::gateway::GatewayListener;
 use tidegate_policies::ir::load_balancing::ConnectionSettings;
-use tidegate_policies::ir::route::{PathMatch, RequestMatch};
+use tidegate_policies::ir::route::{Backend, PathMatch, RequestMatch, RuleAction};
+use tidegate_policies::ir::tcp::TcpRule;
 use tidegate_policies::ir::{MeshRoutes, ObjectName, PolicySet};
 use tidegate_xds::resource::Listener;
-use tidegate_xds::resource::listener::{ListenerKind, NetworkFilter};
+use tidegate_xds::resource::filter::{CORS, FAULT, LOCAL_RATE_LIMIT, RATE_LIMIT, STATEFUL_SESSION};
+use tidegate_xds::resource::listener::{HttpConnectionManager, ListenerKind, NetworkFilter};
 
 use super::{clusters, of_shop, world};
-use crate::fixture::{backend, entry, mesh, named, rule, split};
+use crate::fixture::{backend, entry, mesh, named, origin, rule, split, stated};
+use crate::place::Place;
+use crate::translate::filter::LOCAL_RATE_LIMIT_SHADOW;
 use crate::translate::{cluster, endpoint, listener, route};
 use crate::world::Reader;
 
@@ -20,12 +26,11 @@ fn sidecar(policies: PolicySet, name: &str) -> Vec<Listener> {
 #[test]
 fn a_limit_that_nobody_set_is_no_limit() {
     let mut set = mesh();
-    let connection = ConnectionSettings {
-        max_requests: Some(7),
-        max_requests_per_connection: Some(0),
-        ..ConnectionSettings::default()
-    };
-    set.backends.get_mut(&named("reviews")).unwrap().traffic.connection = Some(connection);
+    let connection = ConnectionSettings { max_requests_per_connection: Some(0), ..ConnectionSettings::default() };
+    let limits = BreakerLimits { max_requests: Some(7), ..BreakerLimits::default() };
+    let traffic = &mut set.backends.get_mut(&named("reviews")).unwrap().traffic;
+    traffic.connection = Some(stated("DestinationRule", "reviews", connection));
+    traffic.limits = Some(stated("DestinationRule", "reviews", limits));
 
     let found = clusters(set, "reviews").remove(0);
 
@@ -39,10 +44,11 @@ fn a_subset_replaces_a_whole_stanza() {
     let mut set = mesh();
     let settings = set.backends.get_mut(&named("reviews")).unwrap();
     let limits = |max_connections, max_requests| {
-        Some(ConnectionSettings { max_connections, max_requests, ..ConnectionSettings::default() })
+        let limits = BreakerLimits { max_connections, max_requests, ..BreakerLimits::default() };
+        Some(stated("DestinationRule", "reviews", limits))
     };
-    settings.traffic.connection = limits(Some(1), Some(2));
-    settings.subsets.get_mut("v2").unwrap().traffic.connection = limits(None, Some(9));
+    settings.traffic.limits = limits(Some(1), Some(2));
+    settings.subsets.get_mut("v2").unwrap().traffic.limits = limits(None, Some(9));
 
     let found = clusters(set, "reviews");
 
@@ -126,16 +132,73 @@ fn two_listeners_of_a_gateways_port_that_serve_one_host_are_one_host() {
 }
 
 #[test]
+fn a_gateways_tcp_listener_carries_bytes_to_what_exists() {
+    let listeners = |destinations: &[(Backend, u32)]| {
+        let RuleAction::Split(split) = split(destinations) else { panic!("made as a split") };
+        let mut set = mesh();
+        let gateway = set.gateways.get_mut(&named("front")).unwrap();
+        let tcp = Some(TcpRule { origin: origin("TCPRoute", "bytes", 3), split });
+        gateway.listeners.push(GatewayListener {
+            name: "tcp".into(),
+            port: 9000,
+            hosts: Vec::new(),
+            hostname: None,
+            tcp,
+        });
+        let world = world(set);
+        let reader = Reader::new(&world);
+        let ports: Vec<String> = route::gateway(&named("front"), &reader).iter().map(|r| r.name.to_string()).collect();
+        assert_eq!(ports, ["gateway|8080"], "bytes have no routes");
+        listener::gateway(&named("front"), None, &reader)
+    };
+
+    let both = listeners(&[(backend("ledger", 5432, None), 3), (backend("nobody", 1, None), 1)]);
+    let nobody = listeners(&[(backend("nobody", 1, None), 1)]);
+
+    assert_eq!(both.iter().map(|l| &*l.name).collect::<Vec<_>>(), ["gateway|8080", "gateway|9000"]);
+    let ListenerKind::Socket(socket) = &both[1].kind else { panic!("a socket") };
+    let NetworkFilter::Tcp(proxy) = &socket.filter_chains[0].filter else { panic!("bytes") };
+    assert_eq!(proxy.clusters, [("outbound|5432||ledger.shop.svc.cluster.local".into(), 3)]);
+    assert_eq!(nobody.len(), 1, "a refused connection says it at once");
+}
+
+#[test]
+fn answers_of_proxies_say_why_unless_the_mesh_does_not_want_it() {
+    let mut set = mesh();
+    assert!(sidecar(set.clone(), "web-1").iter().all(|l| l.error_header));
+    set.mesh.error_header = false;
+
+    assert!(!sidecar(set, "web-1").iter().any(|l| l.error_header));
+}
+
+#[test]
+fn a_proxy_lists_all_filters_in_their_order_and_a_grpc_client_what_it_knows() {
+    let names =
+        |manager: &HttpConnectionManager| manager.http_filters.iter().map(|f| f.name.to_string()).collect::<Vec<_>>();
+    let world = world(mesh());
+    let api = listener::api(&named("ratings"), &Reader::new(&world)).remove(0);
+    let ListenerKind::Api(of_grpc) = &api.kind else { panic!("no socket") };
+
+    let outbound = sidecar(mesh(), "web-1").remove(0);
+
+    let ListenerKind::Socket(socket) = &outbound.kind else { panic!("a socket") };
+    let NetworkFilter::Http(manager) = &socket.filter_chains[0].filter else { panic!("HTTP") };
+    let local = [LOCAL_RATE_LIMIT, LOCAL_RATE_LIMIT_SHADOW];
+    assert_eq!(names(manager), [CORS, FAULT, local[0], local[1], RATE_LIMIT, STATEFUL_SESSION]);
+    assert_eq!(names(of_grpc), [FAULT]);
+}
+
+#[test]
 fn what_does_not_exist_translates_to_nothing() {
     let world = world(mesh());
     let reader = Reader::new(&world);
     let nobody = ObjectName { namespace: "no".into(), name: "body".into() };
 
     assert!(cluster::clusters(&nobody, &reader).is_empty());
-    assert!(endpoint::assignments(&nobody, &reader).is_empty());
+    assert!(endpoint::assignments(&nobody, &Place::default(), &reader).is_empty());
     assert!(listener::sidecar(&nobody, &of_shop(), &reader).is_empty());
     assert!(listener::gateway(&nobody, None, &reader).is_empty());
     assert!(route::gateway(&nobody, &reader).is_empty());
     // All of it was looked for, so that it is translated when it appears.
-    assert_eq!(reader.into_facts().len(), 3);
+    assert_eq!(reader.into_facts().len(), 3, "a service, a workload, a gateway");
 }

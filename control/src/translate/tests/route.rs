@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_policies::ir::MeshRoutes;
+use tidegate_policies::ir::retry::Retry;
 use tidegate_policies::ir::route::{
     Backend, ClientMatch, HeaderChanges, HeaderMatch, PathMatch, PathRewrite, Redirect, RedirectPort, RequestMatch,
     RouteRule, RuleAction, StringMatch,
@@ -16,7 +17,7 @@ use tidegate_xds::resource::route::{
 };
 
 use super::{hosts, of_shop, world};
-use crate::fixture::{backend, entry, for_all, mesh, named, port, rule, service, split};
+use crate::fixture::{backend, entry, for_all, mesh, named, port, retry, rule, service, split, stated};
 use crate::translate::route;
 use crate::world::{ClientClass, Reader};
 
@@ -235,10 +236,11 @@ fn a_destination_with_changes_of_its_own_is_weighted_even_if_it_is_alone() {
 }
 
 #[test]
-fn the_shorter_limit_in_time_counts_and_grpc_clients_read_it_elsewhere() {
+fn the_limit_of_the_attempt_is_that_of_the_exchange_without_retries_and_grpc_clients_read_it_elsewhere() {
     let mut limited = rule("HTTPRoute", 1, to_reviews());
     limited.timeouts =
         Timeouts { request: Some(Duration::from_secs(5)), backend_request: Some(Duration::from_secs(2)) };
+    limited.policies.retry = Some(stated("VirtualService", "rules", Retry { attempts: 0, ..retry() }));
     let mut set = mesh();
     set.mesh_routes.insert(named("reviews"), for_all(vec![entry(RequestMatch::default(), limited)]));
 
