@@ -11,8 +11,7 @@ use tidegate_http1::{HeadEdits, Limits, Parsed, RequestHead, parse_request, writ
 use tidegate_traffic::{RequestView, RouteTable};
 use tidegate_xds::resource::RouteConfiguration;
 use tidegate_xds::resource::route::{
-    ClusterSpecifier, Forward, HeaderMutations, HostRewrite, PathMatcher, PathRewrite, Route, RouteAction, RouteMatch,
-    VirtualHost,
+    ClusterSpecifier, Forward, PathMatcher, Route, RouteAction, RouteMatch, VirtualHost,
 };
 
 /// What a browser sends, more or less.
@@ -60,29 +59,9 @@ fn parsed() -> RequestHead {
 }
 
 fn route(path: PathMatcher, cluster: &str) -> Route {
-    let forward = Forward {
-        cluster: ClusterSpecifier::Cluster(cluster.into()),
-        cluster_not_found_status: 503,
-        path_rewrite: PathRewrite::Keep,
-        host_rewrite: HostRewrite::Keep,
-        append_x_forwarded_host: false,
-        timeout: None,
-        idle_timeout: None,
-        max_stream_duration: None,
-        grpc_timeout_max: None,
-        upgrades: Vec::new(),
-        retry: None,
-        mirrors: Vec::new(),
-        hash_policy: Vec::new(),
-    };
-    Route {
-        name: "bench".into(),
-        matches: RouteMatch { path, headers: Vec::new(), query_parameters: Vec::new(), grpc: false, fraction: None },
-        action: RouteAction::Forward(Box::new(forward)),
-        request_headers: HeaderMutations::default(),
-        response_headers: HeaderMutations::default(),
-        source: None,
-    }
+    let matches = RouteMatch { path, headers: Vec::new(), query_parameters: Vec::new(), grpc: false, fraction: None };
+    let forward = Forward::to(ClusterSpecifier::Cluster(cluster.into()));
+    Route { name: "bench".into(), ..Route::new(matches, RouteAction::Forward(Box::new(forward))) }
 }
 
 /// `count` routes that do not match, then the one that does.

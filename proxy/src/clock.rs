@@ -15,6 +15,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::OnceLock;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -30,6 +31,13 @@ pub(crate) fn now() -> Instant {
 #[expect(clippy::disallowed_methods, reason = "the one place where the wall clock is read")]
 pub(crate) fn wall() -> std::time::SystemTime {
     std::time::SystemTime::now()
+}
+
+/// Nanoseconds since a moment that is the same for all threads, for what they count together.
+pub(crate) fn nanos_since_start(at: Instant) -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let start = *START.get_or_init(|| at);
+    u64::try_from(at.saturating_duration_since(start).as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// No deadline is scheduled further ahead than this: it is looked at again and put back. It bounds how long a stale entry
@@ -51,9 +59,11 @@ pub(crate) enum Slot {
     Upload = 1,
     /// Progress of the answer's bytes.
     Download = 2,
+    /// One attempt, or a pause between two.
+    Attempt = 3,
 }
 
-const SLOTS: usize = 3;
+const SLOTS: usize = 4;
 
 /// What an [`Alarm`] says when it rings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,7 +254,7 @@ impl Alarm {
         if self.entry.ringing.replace(false) {
             let now = now();
             let now_ms = self.wheel.floor_ms(now);
-            for slot in [Slot::Total, Slot::Upload, Slot::Download] {
+            for slot in [Slot::Total, Slot::Attempt, Slot::Upload, Slot::Download] {
                 if self.entry.deadlines_ms[slot as usize].get() <= now_ms {
                     self.clear(slot);
                     self.reschedule(now);

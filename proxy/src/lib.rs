@@ -9,15 +9,20 @@
 //! 3. [`http::http1`] or [`http::http2`] reads the head. What the gate of `tidegate-http1` refuses ends here. The
 //!    configuration is loaded, once ([`listener::connection::World::refresh`]).
 //! 4. [`http::serve`] is the corridor: every turn the request can take is in that one function.
-//! 5. [`router`] decides: route, cluster, limits, upgrade. Routes that answer by themselves are answered by [`http::answer`].
-//! 6. [`filter`] is the closed list of what may happen in between.
-//! 7. [`balance`] chooses an endpoint and counts what is on its way to it.
-//! 8. [`pool`] gives a connection that is kept, or [`upstream`] opens one.
-//! 9. [`http::forward`] writes the edited head ([`http::head`]) and moves both bodies at once ([`http::exchange`],
-//!    [`wire::body`]).
-//! 10. A failure before the answer's head goes back to the corridor: [`router::attempts`] says whether there is another attempt,
-//!     and [`http::rejection`] what the caller is told if not. A failure after it tears the answer, visibly.
-//! 11. The counters of [`telemetry`] were resolved when the snapshot was built; [`admin`] shows them.
+//! 5. [`router`] decides: route, cluster, limits, upgrade, the hash of the route's policy.
+//! 6. [`filter`] asks the listener's filters in their order, each with the route's most specific word: CORS, faults, rate
+//!    limits, sessions. What they leave for later goes down the corridor beside the request ([`filter::Passed`]). Routes that
+//!    answer by themselves are answered by [`http::answer`].
+//! 7. [`mirror`] sends copies, each a task of its own, fed from the body as it passes ([`http::replay`], which also keeps it
+//!    for a second attempt).
+//! 8. [`balance`] chooses an endpoint and counts what is on its way to it.
+//! 9. [`pool`] gives a connection that is kept, or [`upstream`] opens one.
+//! 10. [`http::forward`] writes the edited head ([`http::head`]) and moves both bodies at once ([`http::exchange`],
+//!     [`wire::body`]).
+//! 11. A failure before the answer's head goes back to the corridor, and so does an answer that the retry policy wants another
+//!     of: [`router::attempts`] says whether there is another attempt, and [`http::rejection`] what the caller is told if not.
+//!     A failure after it tears the answer, visibly.
+//! 12. The counters of [`telemetry`] were resolved when the snapshot was built; [`admin`] shows them.
 //!
 //! Configuration comes the other way: [`config::watch`] receives it, [`config::apply`] decides what may become visible,
 //! [`config::snapshot`] is what then is visible.
@@ -25,9 +30,23 @@
 //! # What the proxy adds to a message
 //! Two sidecars in a row must be invisible, so the list is short. Requests get `x-request-id` when it is missing and the
 //! listener generates it, `x-forwarded-proto` when it is missing, `x-forwarded-for` when the listener uses the remote
-//! address, and `x-envoy-attempt-count` when the virtual host asks for it; `x-envoy-upstream-rq-timeout-ms` is obeyed and
-//! removed. Answers get a `server` field only as the listener says. Nothing else is added, and there is no `via`. What a
-//! codec changes is listed in `tidegate-http1`. Answers made here carry `x-tidegate-error: FLAG details` and a `date`.
+//! address, and `x-envoy-attempt-count` when the virtual host asks for it; fields that speak to the proxy (below) are
+//! removed. Answers get a `server` field only as the listener says, and what a filter of the route is there to write. Nothing
+//! else is added, and there is no `via`. What a codec changes is listed in `tidegate-http1`. Answers made here carry a `date`
+//! and, unless the listener keeps it to itself, `x-mesh-error: FLAG; policy=NAMESPACE/NAME FILE:LINE; details=WORD`, the
+//! policy where one is known.
+//!
+//! # What it learns
+//! [`health`] watches endpoints by what requests meet and by active checks, and lays out anew what [`balance`] chooses from.
+//! It runs on the control thread.
+//!
+//! # What a caller may ask of the proxy
+//! Where the mesh begins (the listener takes the caller's address from the connection), nothing: `x-envoy-` fields that speak
+//! to proxies are not heard and not passed on, as in Envoy. Behind it the caller is a workload or a proxy of the mesh.
+//! `x-envoy-upstream-rq-timeout-ms` and `-per-try-timeout-ms` may shorten the route's limits, never lengthen them;
+//! `x-envoy-retry-on`, `-retry-grpc-on`, `-retriable-status-codes` and `-retriable-header-names` add conditions for a retry;
+//! `x-envoy-max-retries` replaces the number, up to ten or the policy's own; all of them inside the cluster's retry budget and
+//! behind the policy's gate on methods. They are removed from what is forwarded.
 //!
 //! # Threads
 //! One runtime per worker, each on a thread of its own, and a control thread for configuration, admin and reports, so that
@@ -39,9 +58,11 @@ mod clock;
 mod config;
 mod drain;
 mod filter;
+mod health;
 mod http;
 mod limits;
 mod listener;
+mod mirror;
 mod pool;
 mod proxy;
 mod router;

@@ -70,6 +70,9 @@ pub(crate) const HTTP2_LOCAL_RESETS_MAX: usize = 64;
 /// HTTP/2 connections of one worker to one endpoint. With 100 streams each that is far above any breaker.
 pub(crate) const HTTP2_CONNECTIONS_PER_ENDPOINT_MAX: usize = 8;
 
+/// A request waits for a connection for this long at most, whatever its route allows: a caller that waits longer has gone.
+pub(crate) const PENDING_MAX: Duration = Duration::from_secs(60);
+
 fn connections_max() -> u64 {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     // No limit at all: a million connections are 12 GiB of kernel memory, which another limit will meet first.

@@ -44,6 +44,9 @@ struct Flags {
     /// Keeps the last good configuration here, so that a restart does not need the control plane.
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// Write a JSON line for each request to this file; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    access_log: Option<PathBuf>,
     /// On SIGTERM, go on accepting for this long.
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     drain_seconds: u64,
@@ -82,6 +85,7 @@ impl Flags {
             admin: Some(self.admin),
             control: Some(ClientConfig { server: self.xds, node, mode, held: Vec::new() }),
             drain: Timing { leaving, deadline },
+            access_log: self.access_log,
             ..Options::default()
         }
     }

@@ -25,6 +25,7 @@ use crate::config::snapshot::Snapshot;
 use crate::config::watch::{Command, Refused, Watch, changes, offer_typed};
 use crate::drain::{Drain, Timing};
 use crate::limits::Limits;
+use crate::telemetry::access_log::AccessLog;
 use crate::worker::{Order, Shared, Worker};
 
 /// How the process is set up.
@@ -42,6 +43,8 @@ pub struct Options {
     pub control: Option<ClientConfig>,
     /// How long a drain takes.
     pub drain: Timing,
+    /// Where a line for each request is written; `-` is standard output.
+    pub access_log: Option<PathBuf>,
 }
 
 /// Why the proxy did not start.
@@ -55,6 +58,14 @@ pub enum StartError {
     Admin {
         /// The address.
         address: SocketAddr,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The access log.
+    #[error("cannot write the access log {path}: {source}")]
+    AccessLog {
+        /// The file.
+        path: PathBuf,
         /// The reason.
         source: io::Error,
     },
@@ -89,11 +100,14 @@ impl Proxy {
         let count = options.workers.unwrap_or_else(default_workers).get();
         let admin_socket = options.admin.map(bind_admin).transpose()?;
         let admin = admin_socket.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
+        let open = |path: PathBuf| AccessLog::open(&path).map_err(|source| StartError::AccessLog { path, source });
+        let access_log = options.access_log.map(open).transpose()?;
         let shared = Arc::new(Shared {
             limits: options.limits,
             registry: Registry::new(count),
             snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::default())),
             drain: Drain::default(),
+            access_log,
             workers: OnceLock::new(),
         });
         let mut senders = Vec::with_capacity(count);
@@ -123,10 +137,10 @@ impl Proxy {
             // starts again from disk.
             let _stop = StopWorkers(Arc::clone(&for_watch));
             runtime.block_on(async move {
-                let (watch, resolved) = Watch::new(Arc::clone(&for_watch), state_dir, draw());
+                let (watch, sources) = Watch::new(Arc::clone(&for_watch), state_dir, draw());
                 let socket = admin_socket.and_then(|socket| tokio::net::TcpListener::from_std(socket).ok());
                 let serving = socket.map(|socket| tokio::spawn(admin::serve(socket, pages)));
-                watch.run(received, resolved, control).await;
+                watch.run(received, sources, control).await;
                 if let Some(serving) = serving {
                     serving.abort();
                 }
@@ -198,6 +212,9 @@ impl Proxy {
         for thread in self.control.take().into_iter().chain(self.workers.drain(..)) {
             // A thread that panicked has ended, too.
             drop(thread.join());
+        }
+        if let Some(log) = &self.shared.access_log {
+            log.close();
         }
     }
 }

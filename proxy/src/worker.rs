@@ -5,7 +5,7 @@
 //! cores. What must be exact for the whole process (requests in flight, the turn of a round robin) is an atomic in the
 //! registry, touched once per request.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Deref;
 use std::panic::AssertUnwindSafe;
@@ -22,6 +22,7 @@ use rand::{Rng as _, SeedableRng as _};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tracing::{debug, error};
 
+use crate::balance::circuit_breaker::Breaker;
 use crate::clock::{self, Wheel};
 use crate::config::registry::Registry;
 use crate::config::snapshot::Snapshot;
@@ -31,6 +32,7 @@ use crate::listener::accept::Acceptor;
 use crate::listener::connection;
 use crate::pool::Pools;
 use crate::telemetry::WorkerCells;
+use crate::telemetry::access_log::AccessLog;
 use crate::wire::buffer::Buffers;
 
 /// What all threads of the process know.
@@ -40,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) drain: Drain,
+    /// A line for each request, where they are wanted.
+    pub(crate) access_log: Option<AccessLog>,
     /// Orders to each worker. Unbounded, but fed only by the control thread and by acceptors, which stop at the limit of
     /// connections.
     pub(crate) workers: OnceLock<Vec<UnboundedSender<Order>>>,
@@ -80,6 +84,8 @@ pub(crate) enum Order {
     Accept(Acceptor),
     /// The snapshot changed.
     Refresh,
+    /// Close so many idle connections of a cluster: requests on another worker wait for their places.
+    LetGo { breaker: Arc<Breaker>, count: usize },
     /// The phase of the drain changed.
     Drain,
     /// End, whatever is open.
@@ -103,6 +109,8 @@ pub(crate) struct Worker {
     pub(crate) wheel: Rc<Wheel>,
     pub(crate) buffers: Rc<Buffers>,
     pub(crate) pools: Pools,
+    /// Copies to mirrors in flight.
+    pub(crate) mirrors: Cell<u32>,
     snapshots: RefCell<Snapshots>,
     random: RefCell<StdRng>,
     /// The same moment on both clocks, so that a request needs to read only one.
@@ -146,8 +154,9 @@ impl Worker {
         Rc::new(Self {
             index,
             wheel: Wheel::new(),
-            pools: Pools::new(&buffers),
+            pools: Pools::new(index, &buffers),
             buffers,
+            mirrors: Cell::new(0),
             snapshots: RefCell::new(Snapshots { cache, view }),
             random: RefCell::new(seeded()),
             began: (clock::now(), clock::wall()),
@@ -200,6 +209,7 @@ impl Worker {
                     drop(tokio::task::spawn_local(async move { acceptor.run(&shared, index).await }));
                 }
                 Order::Refresh => self.refresh(),
+                Order::LetGo { breaker, count } => self.pools.let_go(&breaker, count),
                 Order::Drain => self.wheel.poke(),
                 Order::Stop => break,
             }
@@ -268,6 +278,7 @@ mod tests {
             registry: Registry::new(2),
             snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::default())),
             drain: Drain::default(),
+            access_log: None,
             workers: OnceLock::new(),
         })
     }

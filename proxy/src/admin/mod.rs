@@ -1,8 +1,10 @@
 //! The operator's door: loopback only, on the control thread, so that it answers when the data plane is busy and never
 //! makes it busy. What changes something is a POST.
 
+mod clusters;
+mod explain;
+
 use std::convert::Infallible;
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,6 +22,7 @@ use tracing::debug;
 
 use crate::config::watch::Command;
 use crate::drain::{Phase, Timing};
+use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::prometheus;
 use crate::worker::Shared;
 
@@ -37,6 +40,7 @@ const OVERVIEW: &str = "tidegate-proxy\n\
     GET  /stats/prometheus  counters\n\
     GET  /config_dump       resources in use, as JSON\n\
     GET  /clusters          endpoints in use\n\
+    GET  /explain           ?path=&host=&method=&header=k:v&listener=&format=json: what would happen to a request
     GET  /server_info       version and state, as JSON\n\
     POST /drain             leave gracefully\n\
     POST /quitquitquit      leave fast\n";
@@ -88,10 +92,12 @@ async fn answer(request: Request<Incoming>, admin: &Admin) -> Result<Response<Fu
         (&Method::GET, "/") => text(StatusCode::OK, OVERVIEW.to_owned()),
         (&Method::GET, "/ready") => ready(admin),
         (&Method::GET, "/stats/prometheus") => {
-            typed(StatusCode::OK, "text/plain; version=0.0.4", prometheus::page(&admin.shared.registry))
+            let unlogged = admin.shared.access_log.as_ref().map_or(0, AccessLog::dropped);
+            typed(StatusCode::OK, "text/plain; version=0.0.4", prometheus::page(&admin.shared.registry, unlogged))
         }
         (&Method::GET, "/config_dump") => config_dump(admin).await,
-        (&Method::GET, "/clusters") => text(StatusCode::OK, clusters(admin)),
+        (&Method::GET, "/clusters") => text(StatusCode::OK, clusters::page(&admin.shared)),
+        (&Method::GET, "/explain") => explain(admin, request.uri().query().unwrap_or_default()),
         (&Method::GET, "/server_info") => server_info(admin),
         (&Method::POST, "/drain" | "/drain_listeners") => command(admin, Command::Drain(admin.drain)),
         (&Method::POST, "/quitquitquit") => command(admin, Command::Drain(admin.drain.fast())),
@@ -101,6 +107,13 @@ async fn answer(request: Request<Incoming>, admin: &Admin) -> Result<Response<Fu
         _ => text(StatusCode::NOT_FOUND, OVERVIEW.to_owned()),
     };
     Ok(response)
+}
+
+fn explain(admin: &Admin, query: &str) -> Response<Full<Bytes>> {
+    match explain::answer(&admin.shared, &admin.node, query) {
+        Ok((content_type, body)) => typed(StatusCode::OK, content_type, body),
+        Err(why) => text(StatusCode::BAD_REQUEST, format!("{why}\n")),
+    }
 }
 
 fn typed(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
@@ -146,29 +159,6 @@ async fn config_dump(admin: &Admin) -> Response<Full<Bytes>> {
     }
     body.push_str("\n]}\n");
     typed(StatusCode::OK, "application/json", body)
-}
-
-/// One line per endpoint, in the manner of Envoy's page: `cluster::address::what::value`.
-fn clusters(admin: &Admin) -> String {
-    let snapshot = admin.shared.snapshot.load();
-    let mut names: Vec<_> = snapshot.clusters.keys().collect();
-    names.sort_unstable();
-    let mut page = String::new();
-    for name in names {
-        let Some(cluster) = snapshot.clusters.get(name) else { continue };
-        let active = cluster.state.active_requests.load(Ordering::Relaxed);
-        let mut written = writeln!(page, "{name}::rq_active::{active}");
-        for (endpoint, state) in cluster.endpoints.endpoints().iter().zip(&cluster.states) {
-            let in_flight = state.in_flight.load(Ordering::Relaxed);
-            written = written
-                .and_then(|()| writeln!(page, "{name}::{}::rq_active::{in_flight}", endpoint.address))
-                .and_then(|()| writeln!(page, "{name}::{}::health::{:?}", endpoint.address, endpoint.health));
-        }
-        if written.is_err() {
-            break;
-        }
-    }
-    page
 }
 
 fn server_info(admin: &Admin) -> Response<Full<Bytes>> {

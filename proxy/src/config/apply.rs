@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tidegate_traffic::RouteTable;
+use tidegate_traffic::{Chain, RouteTable, Scope};
 use tidegate_xds::name::ResourceType;
 use tidegate_xds::resource::cluster::{Cluster, Discovery};
 use tidegate_xds::resource::endpoint::ClusterLoadAssignment;
@@ -31,7 +31,7 @@ use tracing::{info, warn};
 
 pub(crate) use self::change::{Change, Effect, Offer, Ticket};
 use super::persist::Stored;
-use super::snapshot::{ActiveRoutes, Snapshot, eds_service, key, managers, route_names};
+use super::snapshot::{ActiveCluster, ActiveRoutes, Snapshot, eds_service, key, managers, route_names};
 use crate::listener::sockets::Sockets;
 use crate::worker::{Order, Shared};
 
@@ -54,6 +54,8 @@ pub(crate) struct Desired {
     routes: BTreeMap<Arc<str>, Wanted<ActiveRoutes>>,
     /// Compiled inline routes of wanted listeners, by the listener's and the configuration's identity.
     inline: BTreeMap<Arc<str>, Vec<Arc<ActiveRoutes>>>,
+    /// Clusters that are whole but for their first health checks.
+    warming: BTreeMap<Arc<str>, Arc<ActiveCluster>>,
     /// Addresses of clusters that are resolved by name.
     resolved: BTreeMap<Arc<str>, Arc<ClusterLoadAssignment>>,
 }
@@ -84,6 +86,8 @@ pub(crate) struct Applier {
     draw: u64,
     /// Listeners have been named, be it that there are none.
     listeners_known: bool,
+    /// The clusters may have changed since [`Self::take_settled`] was last asked.
+    settled: bool,
 }
 
 impl Applier {
@@ -102,6 +106,7 @@ impl Applier {
             next_ticket: 0,
             draw,
             listeners_known: false,
+            settled: false,
         }
     }
 
@@ -136,6 +141,23 @@ impl Applier {
             self.desired.resolved.insert(cluster, Arc::new(assignment));
             self.settle();
         }
+    }
+
+    /// A cluster's first health checks have ended.
+    pub(crate) fn warmed(&mut self) {
+        self.settle();
+    }
+
+    /// Whether there may be other clusters than when it was last asked.
+    pub(crate) fn take_settled(&mut self) -> bool {
+        std::mem::take(&mut self.settled)
+    }
+
+    /// Clusters whose endpoints are to be looked after: those in use, and those that are about to be.
+    pub(crate) fn clusters(&self) -> impl Iterator<Item = &Arc<ActiveCluster>> {
+        let about_to = &self.desired.warming;
+        let in_use = self.active.clusters.iter().filter(|(name, _)| !about_to.contains_key(*name));
+        in_use.map(|(_, cluster)| cluster).chain(about_to.values())
     }
 
     /// What happened since it was last asked.
@@ -254,7 +276,8 @@ impl Applier {
                 self.desired.assignments.insert(Arc::clone(&config.cluster_name), Wanted { config, stored });
             }
             Resource::Route(config) => {
-                let table = RouteTable::compile(&config).map_err(|error| error.to_string())?;
+                let table = RouteTable::compile_in(&config, &self.shared.registry.limiters)
+                    .map_err(|error| error.to_string())?;
                 let name = Arc::clone(&config.name);
                 let config = Arc::new(ActiveRoutes { config, table });
                 let before = self.desired.routes.insert(name, Wanted { config, stored });
@@ -288,9 +311,12 @@ impl Applier {
             return Err(format!("address: {} is taken by listener {other:?}", socket.address));
         }
         let mut inline = Vec::new();
-        for manager in managers(&config) {
+        for (index, manager) in managers(&config).enumerate() {
+            let scope = Scope::new(&self.shared.registry.limiters, assemble::filter_place(&name, index));
+            Chain::compile(&manager.http_filters, &scope).map_err(|error| error.to_string())?;
             if let RouteSource::Inline(routes) = &manager.routes {
-                let table = RouteTable::compile(routes).map_err(|error| format!("route_config: {error}"))?;
+                let table = RouteTable::compile_in(routes, &self.shared.registry.limiters);
+                let table = table.map_err(|error| format!("route_config: {error}"))?;
                 inline.push(Arc::new(ActiveRoutes { config: Arc::clone(routes), table }));
             }
         }
@@ -336,7 +362,8 @@ impl Applier {
 
     /// Makes visible what is whole, and concludes what has nothing left to wait for.
     fn settle(&mut self) {
-        let assembled = assemble::assemble(&self.desired, &self.active, &self.shared.registry, self.draw);
+        self.settled = true;
+        let assembled = assemble::assemble(&mut self.desired, &self.active, &self.shared.registry, self.draw);
         if assemble::differs(&assembled, &self.active) {
             self.publish(assembled);
         }
@@ -364,7 +391,7 @@ impl Applier {
         self.sockets.reconcile(&snapshot, wanted, &self.shared);
         self.shared.tell_all(|| Order::Refresh);
         self.shared.registry.keep(
-            |cluster| snapshot.clusters.contains_key(cluster),
+            |cluster| snapshot.clusters.contains_key(cluster) || desired.warming.contains_key(cluster),
             |listener| snapshot.listeners.values().any(|active| *active.config.name == *listener),
         );
         self.shared.registry.config_applied.fetch_add(1, Ordering::Relaxed);

@@ -9,7 +9,17 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::{HashMap, HashMapExt as _};
+use tidegate_traffic::Limiters;
+use tidegate_xds::resource::cluster::Cluster;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use crate::balance::circuit_breaker::Breaker;
+use crate::balance::outlier::Ejections;
+use crate::clock;
+use crate::filter::asking::Services;
+use crate::filter::lease::Leases;
+use crate::health::Learned;
 use crate::telemetry::{ClusterCells, ListenerCells, Sharded, WorkerCells};
 
 /// The learned state of the process.
@@ -18,12 +28,20 @@ pub(crate) struct Registry {
     workers: usize,
     /// What each worker counts for itself.
     pub(crate) cells: Sharded<WorkerCells>,
+    /// The tokens of local rate limits.
+    pub(crate) limiters: Limiters,
+    /// The tokens of limits that are shared with other proxies.
+    pub(crate) leases: Arc<Leases>,
+    /// Who keeps limits for many proxies.
+    pub(crate) services: Services,
     pub(crate) config_applied: AtomicU64,
     /// By [`tidegate_xds::name::ResourceType`], in the order of its `ALL`.
     pub(crate) config_rejected: [AtomicU64; 5],
     pub(crate) control_connected: AtomicBool,
     /// A whole configuration has been visible once.
     pub(crate) ready: AtomicBool,
+    /// An endpoint was ejected: the control thread has something to lay out.
+    pub(crate) learned: Notify,
     clusters: Mutex<HashMap<Arc<str>, Arc<ClusterState>>>,
     listeners: Mutex<HashMap<Arc<str>, Arc<ListenerState>>>,
     next_endpoint_id: AtomicU64,
@@ -34,8 +52,15 @@ pub(crate) struct Registry {
 pub(crate) struct ClusterState {
     pub(crate) name: Arc<str>,
     pub(crate) cells: Sharded<ClusterCells>,
-    /// Requests in flight: the circuit breaker's count.
-    pub(crate) active_requests: AtomicU32,
+    pub(crate) breaker: Arc<Breaker>,
+    pub(crate) ejections: Ejections,
+    /// When it was first seen: outlier detection counts from here.
+    pub(crate) born: Instant,
+    deciding: Mutex<()>,
+    /// The first round of its active checks has ended.
+    pub(crate) checked_once: AtomicBool,
+    /// Copies in flight, outside of the circuit breaker.
+    pub(crate) active_mirrors: AtomicU32,
     endpoints: Mutex<HashMap<SocketAddr, Arc<EndpointState>>>,
 }
 
@@ -45,10 +70,15 @@ pub(crate) struct EndpointState {
     /// Unique in the process and never used again: pools key on it.
     pub(crate) id: u64,
     pub(crate) address: SocketAddr,
+    /// The counts of its cluster.
+    pub(crate) breaker: Arc<Breaker>,
     /// Requests in flight, over all workers: what a least-request balancer compares.
     pub(crate) in_flight: AtomicU32,
+    /// Connections open, over all workers.
+    pub(crate) connections: AtomicU32,
     /// The endpoint has left the configuration; pools drop its connections.
     pub(crate) retired: AtomicBool,
+    pub(crate) learned: Learned,
 }
 
 /// What is counted for a listener.
@@ -56,6 +86,40 @@ pub(crate) struct EndpointState {
 pub(crate) struct ListenerState {
     pub(crate) name: Arc<str>,
     pub(crate) cells: Sharded<ListenerCells>,
+    /// Requests under a fault that is injected on purpose.
+    pub(crate) active_faults: AtomicU32,
+}
+
+impl ClusterState {
+    /// Whether it may be used: its endpoints have been checked once, if they are checked at all.
+    pub(crate) fn is_warm(&self, config: &Cluster) -> bool {
+        config.health_checks.is_empty() || self.checked_once.load(Ordering::Relaxed)
+    }
+
+    /// Endpoints that are ejected now.
+    pub(crate) fn ejected(&self) -> u64 {
+        lock(&self.endpoints).values().filter(|state| state.learned.outlier.is_ejected()).count() as u64
+    }
+
+    /// Held while it is decided whether the cluster can do without an endpoint: two workers that decide at once could
+    /// eject the last two.
+    pub(crate) fn deciding(&self) -> MutexGuard<'_, ()> {
+        lock(&self.deciding)
+    }
+}
+
+impl EndpointState {
+    pub(crate) fn new(id: u64, address: SocketAddr, breaker: Arc<Breaker>) -> Self {
+        Self {
+            id,
+            address,
+            breaker,
+            in_flight: AtomicU32::new(0),
+            connections: AtomicU32::new(0),
+            retired: AtomicBool::new(false),
+            learned: Learned::new(clock::now()),
+        }
+    }
 }
 
 /// A poisoned lock means that a thread panicked while it held plain maps, which are whole between two statements.
@@ -68,10 +132,14 @@ impl Registry {
         Self {
             workers,
             cells: Sharded::new(workers),
+            limiters: Limiters::default(),
+            leases: Arc::default(),
+            services: Services::default(),
             config_applied: AtomicU64::new(0),
             config_rejected: Default::default(),
             control_connected: AtomicBool::new(false),
             ready: AtomicBool::new(false),
+            learned: Notify::new(),
             clusters: Mutex::new(HashMap::new()),
             listeners: Mutex::new(HashMap::new()),
             next_endpoint_id: AtomicU64::new(1),
@@ -85,7 +153,12 @@ impl Registry {
             Arc::new(ClusterState {
                 name: Arc::clone(name),
                 cells: Sharded::new(self.workers),
-                active_requests: AtomicU32::new(0),
+                breaker: Arc::default(),
+                ejections: Ejections::default(),
+                born: clock::now(),
+                deciding: Mutex::default(),
+                checked_once: AtomicBool::new(false),
+                active_mirrors: AtomicU32::new(0),
                 endpoints: Mutex::new(HashMap::new()),
             })
         });
@@ -99,9 +172,9 @@ impl Registry {
         let states = addresses
             .iter()
             .map(|address| {
-                let state = kept
-                    .entry(*address)
-                    .or_insert_with(|| known.remove(address).unwrap_or_else(|| Arc::new(self.endpoint(*address))));
+                let state = kept.entry(*address).or_insert_with(|| {
+                    known.remove(address).unwrap_or_else(|| Arc::new(self.endpoint(cluster, *address)))
+                });
                 Arc::clone(state)
             })
             .collect();
@@ -112,20 +185,20 @@ impl Registry {
         states
     }
 
-    fn endpoint(&self, address: SocketAddr) -> EndpointState {
-        EndpointState {
-            id: self.next_endpoint_id.fetch_add(1, Ordering::Relaxed),
-            address,
-            in_flight: AtomicU32::new(0),
-            retired: AtomicBool::new(false),
-        }
+    fn endpoint(&self, cluster: &ClusterState, address: SocketAddr) -> EndpointState {
+        let id = self.next_endpoint_id.fetch_add(1, Ordering::Relaxed);
+        EndpointState::new(id, address, Arc::clone(&cluster.breaker))
     }
 
     pub(crate) fn listener(&self, name: &Arc<str>) -> Arc<ListenerState> {
         let mut listeners = lock(&self.listeners);
-        let state = listeners
-            .entry(Arc::clone(name))
-            .or_insert_with(|| Arc::new(ListenerState { name: Arc::clone(name), cells: Sharded::new(self.workers) }));
+        let state = listeners.entry(Arc::clone(name)).or_insert_with(|| {
+            Arc::new(ListenerState {
+                name: Arc::clone(name),
+                cells: Sharded::new(self.workers),
+                active_faults: AtomicU32::new(0),
+            })
+        });
         Arc::clone(state)
     }
 

@@ -110,5 +110,5 @@ fn assignment(cluster: &Arc<str>, found: Vec<(std::net::SocketAddr, Arc<str>)>) 
     });
     let locality =
         LocalityEndpoints { locality: Locality::default(), priority: 0, weight: None, endpoints: endpoints.collect() };
-    ClusterLoadAssignment { cluster_name: Arc::clone(cluster), localities: vec![locality] }
+    ClusterLoadAssignment { localities: vec![locality], ..ClusterLoadAssignment::empty(Arc::clone(cluster)) }
 }

@@ -7,8 +7,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use foldhash::HashMap;
-use tidegate_traffic::{Balancer, EndpointSet, RouteTable};
+use tidegate_traffic::outlier::ClusterOutlier;
+use tidegate_traffic::{Balancer, Chain, EndpointSet, RouteTable};
 use tidegate_xds::resource::cluster::{Cluster, Discovery};
 use tidegate_xds::resource::endpoint::{ClusterLoadAssignment, LocalityEndpoints};
 use tidegate_xds::resource::listener::{FilterChainMatch, HttpConnectionManager, TcpProxy};
@@ -16,7 +18,6 @@ use tidegate_xds::resource::route::RouteConfiguration;
 use tidegate_xds::resource::{Listener, listener};
 
 use super::registry::{ClusterState, EndpointState, ListenerState};
-use crate::filter::Filter;
 
 /// Everything that requests see.
 #[derive(Debug, Default)]
@@ -67,7 +68,7 @@ pub(crate) enum ChainKind {
 pub(crate) struct HttpChain {
     pub(crate) manager: HttpConnectionManager,
     pub(crate) routes: Arc<ActiveRoutes>,
-    pub(crate) filters: Vec<Filter>,
+    pub(crate) filters: Chain,
 }
 
 /// A route configuration in use.
@@ -83,10 +84,15 @@ pub(crate) struct ActiveCluster {
     pub(crate) config: Arc<Cluster>,
     /// Where its endpoints were written when that is not the cluster itself.
     pub(crate) assignment: Option<Arc<ClusterLoadAssignment>>,
+    /// As they were laid out. What has been learned about them meanwhile is in `live`.
     pub(crate) endpoints: EndpointSet,
+    /// The same endpoints at the same positions in their present state of health: what is chosen from. The control thread
+    /// replaces it; it changes more often than the configuration, and with nothing else.
+    pub(crate) live: ArcSwap<EndpointSet>,
     /// In the order of `endpoints`.
     pub(crate) states: Vec<Arc<EndpointState>>,
     pub(crate) balancer: Arc<Balancer>,
+    pub(crate) outlier: Option<ClusterOutlier>,
     pub(crate) state: Arc<ClusterState>,
 }
 

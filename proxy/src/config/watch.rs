@@ -24,6 +24,9 @@ use super::persist::{self, Stored};
 use crate::clock;
 use crate::config::resolve::{Resolved, Resolver};
 use crate::drain::{Phase, Timing};
+use crate::filter::lease::reporter::Reporter;
+use crate::health::checks::Report;
+use crate::health::keeper::Keeper;
 use crate::worker::{Order, Shared};
 
 /// Changes that come together are written together.
@@ -76,6 +79,13 @@ struct Leaving {
     deadline: Instant,
 }
 
+/// What comes to the loop from its own tasks.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    resolved: mpsc::Receiver<Resolved>,
+    checked: mpsc::Receiver<Report>,
+}
+
 /// The loop's state.
 pub(crate) struct Watch {
     shared: Arc<Shared>,
@@ -88,6 +98,7 @@ pub(crate) struct Watch {
     save_at: Option<Instant>,
     saving: Option<JoinHandle<()>>,
     resolver: Resolver,
+    keeper: Keeper,
     leaving: Option<Leaving>,
     /// What has been subscribed to by name; nothing is, before there is a name.
     named: BTreeSet<ResourceType>,
@@ -95,8 +106,9 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Reads what was kept on disk, before anything else happens.
-    pub(crate) fn new(shared: Arc<Shared>, state_dir: Option<PathBuf>, draw: u64) -> (Self, mpsc::Receiver<Resolved>) {
+    pub(crate) fn new(shared: Arc<Shared>, state_dir: Option<PathBuf>, draw: u64) -> (Self, Sources) {
         let (resolver, resolved) = Resolver::new();
+        let (keeper, checked) = Keeper::new(draw);
         let applier = Applier::new(Arc::clone(&shared), draw);
         let watch = Self {
             shared,
@@ -109,19 +121,21 @@ impl Watch {
             save_at: None,
             saving: None,
             resolver,
+            keeper,
             leaving: None,
             named: BTreeSet::new(),
         };
-        (watch, resolved)
+        (watch, Sources { resolved, checked })
     }
 
     /// Runs until told to stop or drained.
     pub(crate) async fn run(
         mut self,
         mut commands: mpsc::UnboundedReceiver<Command>,
-        mut resolved: mpsc::Receiver<Resolved>,
+        mut sources: Sources,
         control: Option<ClientConfig>,
     ) {
+        self.shared.registry.services.live_on(tokio::runtime::Handle::current());
         self.load();
         let mut events = control.map(|config| self.connect(config));
         loop {
@@ -136,7 +150,13 @@ impl Watch {
                     Some(event) => self.event(event),
                     None => events = None,
                 },
-                Some(resolved) = resolved.recv() => self.applier.resolved(resolved.cluster, resolved.assignment),
+                Some(resolved) = sources.resolved.recv() => self.applier.resolved(resolved.cluster, resolved.assignment),
+                Some(report) = sources.checked.recv() => {
+                    if self.keeper.found(&report, clock::now()) {
+                        self.applier.warmed();
+                    }
+                }
+                () = self.shared.registry.learned.notified() => self.keeper.notice(clock::now()),
                 () = self.shared.drain.connection_ended.notified(), if self.leaving.is_some() => {}
                 () = sleep_until(wake) => {}
             }
@@ -167,6 +187,8 @@ impl Watch {
     }
 
     fn connect(&mut self, mut config: ClientConfig) -> mpsc::Receiver<ClientEvent> {
+        // Aborted with the runtime, which ends with this loop.
+        tokio::spawn(Reporter::new(Arc::clone(&self.shared.registry.leases), config.server.clone()).run());
         let held = self.applier.stored();
         config.held = held.into_iter().map(|stored| (stored.resource_type, stored.name, stored.version)).collect();
         let (client, events) = connect(config);
@@ -244,6 +266,8 @@ impl Watch {
                     self.subscribe(ResourceType::Route, routes);
                 }
                 Effect::Published => {
+                    let now = clock::nanos_since_start(clock::now());
+                    self.shared.registry.leases.follow(&self.shared.snapshot.load(), now);
                     if self.state_dir.is_some() && self.save_at.is_none() {
                         self.save_at = Some(clock::now() + SAVE_AFTER);
                     }
@@ -254,6 +278,9 @@ impl Watch {
             self.shared.registry.ready.store(true, Ordering::Relaxed);
         }
         self.resolver.keep(self.applier.names_to_resolve());
+        if self.applier.take_settled() {
+            self.keeper.keep(self.applier.clusters(), clock::now());
+        }
     }
 
     fn subscribe(&mut self, resource_type: ResourceType, names: BTreeSet<Arc<str>>) {
@@ -311,6 +338,9 @@ impl Watch {
         if self.applier.next_deadline().is_some_and(|deadline| deadline <= now) {
             self.applier.tick(now);
         }
+        if self.keeper.next_deadline().is_some_and(|deadline| deadline <= now) && self.keeper.tick(now) {
+            self.applier.warmed();
+        }
         if self.save_at.is_some_and(|at| at <= now) && self.saving.as_ref().is_none_or(JoinHandle::is_finished) {
             self.save();
         }
@@ -340,7 +370,10 @@ impl Watch {
         });
         let saving = self.save_at.filter(|_| self.saving.as_ref().is_none_or(JoinHandle::is_finished));
         let retry_save = self.save_at.filter(|_| saving.is_none()).map(|_| clock::now() + SAVE_AFTER);
-        [self.applier.next_deadline(), saving, retry_save, leaving].into_iter().flatten().min()
+        [self.applier.next_deadline(), self.keeper.next_deadline(), saving, retry_save, leaving]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn save(&mut self) {

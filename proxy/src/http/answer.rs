@@ -6,13 +6,15 @@ use bytes::{Buf as _, Bytes};
 use http::HeaderMap;
 use tidegate_http1::{HeadEdits, ResponseHead};
 use tidegate_report::ResponseFlag;
-use tidegate_traffic::CompiledRoute;
+use tidegate_traffic::cors::Preflight;
 
 use super::call::{Call, Ending};
 use super::exchange::{Caller, Reply, Start};
-use super::head::response_edits;
-use super::rejection::Rejection;
+use super::head::{ResponseEditor, response_edits};
+use super::rejection::{Behind, Rejection};
 use crate::clock::{self, Slot};
+use crate::filter::Passed;
+use crate::router::Made;
 use crate::wire::body::{Broken, Form, More, Patience, Pump, Source};
 
 use std::task::{Context, Poll};
@@ -60,17 +62,55 @@ pub(crate) async fn reject<C: Caller, R: Reply>(
     caller: &mut C,
     reply: &mut R,
     rejection: Rejection,
+    behind: Behind<'_>,
+    passed: &Passed<'_>,
 ) -> Ending {
-    call.worker.cells().reject(rejection.flag);
-    call.count(rejection.status);
+    call.flag(rejection.flag);
+    if let Some(also) = rejection.also {
+        call.flag(also);
+    }
     let grpc = call.is_grpc();
-    let Some((head, body)) = rejected(&rejection, call.request.method(), grpc) else { return Ending::Abort };
-    send(call, caller, reply, &head, &HeadEdits::new(), body, rejection.close).await
+    call.count(rejection.status);
+    let error = call.listener.config.error_header.then(|| rejection.error(behind));
+    let rejected = rejected(&rejection, call.request.method(), grpc, error.as_deref());
+    let Some((head, body)) = rejected else { return Ending::Abort };
+    let context = call.context("");
+    let mut edits = match behind.changed_by {
+        Some((route, chosen)) => {
+            response_edits(call.request, &head, &call.chain.manager, Some(route), chosen, &context)
+        }
+        None => HeadEdits::new(),
+    };
+    passed.dress(&head, &context, &mut edits);
+    send(call, caller, reply, &head, &edits, body, rejection.close).await
 }
 
 /// Nobody is there to be answered.
 pub(crate) fn gone(call: &Call<'_>) -> Ending {
-    call.worker.cells().reject(ResponseFlag::DownstreamTermination);
+    call.flag(ResponseFlag::DownstreamTermination);
+    Ending::Abort
+}
+
+/// The answer to a browser's question whether it may ask.
+pub(crate) async fn preflight<C: Caller, R: Reply>(
+    call: &Call<'_>,
+    caller: &mut C,
+    reply: &mut R,
+    preflight: Preflight<'_>,
+) -> Ending {
+    let builder = ResponseHead::builder(200).request_method(call.request.method());
+    let head = builder.field("content-length", b"0").field("date", date(clock::wall()).as_bytes()).build();
+    let Ok(head) = head else { return Ending::Abort };
+    call.count(200);
+    let mut edits = HeadEdits::new();
+    preflight.write(&mut ResponseEditor { head: &head, edits: &mut edits });
+    send(call, caller, reply, &head, &edits, Bytes::new(), false).await
+}
+
+/// The caller's connection or stream is reset, on purpose.
+pub(crate) fn reset<R: Reply>(call: &Call<'_>, reply: &mut R) -> Ending {
+    call.flag(ResponseFlag::FaultInjected);
+    reply.reset();
     Ending::Abort
 }
 
@@ -79,13 +119,13 @@ pub(crate) async fn local<C: Caller, R: Reply>(
     call: &Call<'_>,
     caller: &mut C,
     reply: &mut R,
-    route: &CompiledRoute,
-    status: u16,
-    location: Option<String>,
-    body: Bytes,
+    passed: &Passed<'_>,
+    made: &Made<'_>,
 ) -> Ending {
+    let Made { route, status, location, body } = made;
+    let (status, body) = (*status, body.clone());
     let mut builder = ResponseHead::builder(status).request_method(call.request.method());
-    if let Some(location) = &location {
+    if let Some(location) = location {
         builder = builder.field("location", location.as_bytes());
     }
     if !body.is_empty() {
@@ -93,11 +133,12 @@ pub(crate) async fn local<C: Caller, R: Reply>(
     }
     let builder = framed(builder, status, body.len());
     let Ok(head) = builder.field("date", date(clock::wall()).as_bytes()).build() else {
-        return reject(call, caller, reply, Rejection::UNWRITABLE).await;
+        return reject(call, caller, reply, Rejection::UNWRITABLE, Behind::default(), passed).await;
     };
     call.count(status);
     let context = call.context("");
-    let edits = response_edits(call.request, &head, &call.chain.manager, Some(route), None, &context);
+    let mut edits = response_edits(call.request, &head, &call.chain.manager, Some(route), None, &context);
+    passed.dress(&head, &context, &mut edits);
     send(call, caller, reply, &head, &edits, body, false).await
 }
 
@@ -106,30 +147,41 @@ fn framed(builder: tidegate_http1::ResponseBuilder, status: u16, length: usize) 
     if matches!(status, 204 | 304) { builder } else { builder.field("content-length", length.to_string().as_bytes()) }
 }
 
-/// Head and body of a refusal, in the caller's protocol.
-pub(crate) fn rejected(rejection: &Rejection, method: &str, grpc: bool) -> Option<(ResponseHead, Bytes)> {
-    let error = format!("{} {}", rejection.flag, rejection.details);
+/// Head and body of a refusal, in the caller's protocol. `error`: why, unless the listener keeps that to itself.
+pub(crate) fn rejected(
+    rejection: &Rejection,
+    method: &str,
+    grpc: bool,
+    error: Option<&str>,
+) -> Option<(ResponseHead, Bytes)> {
     let builder = |status: u16| {
-        ResponseHead::builder(status)
-            .request_method(method)
-            .field("date", date(clock::wall()).as_bytes())
-            .field("x-tidegate-error", error.as_bytes())
+        let mut builder =
+            ResponseHead::builder(status).request_method(method).field("date", date(clock::wall()).as_bytes());
+        if let Some(error) = error {
+            builder = builder.field("x-mesh-error", error.as_bytes());
+        }
+        if rejection.flag == ResponseFlag::UpstreamOverflow {
+            builder = builder.field("x-envoy-overloaded", b"true");
+        }
+        builder
     };
-    if grpc {
+    if grpc || (rejection.grpc.is_some() && rejection.status == 200) {
         let head = builder(200)
             .field("content-type", b"application/grpc")
             .field("grpc-status", rejection.grpc_status().to_string().as_bytes())
-            .field("grpc-message", rejection.text.as_bytes())
-            .field("content-length", b"0")
-            .build();
-        return head.ok().map(|head| (head, Bytes::new()));
+            .field("content-length", b"0");
+        let head = match rejection.text {
+            "" => head,
+            text => head.field("grpc-message", text.as_bytes()),
+        };
+        return head.build().ok().map(|head| (head, Bytes::new()));
     }
-    let body = Bytes::from(format!("{} ({})\n", rejection.text, rejection.flag));
-    let head = builder(rejection.status)
-        .field("content-type", b"text/plain")
-        .field("content-length", body.len().to_string().as_bytes())
-        .build();
-    head.ok().map(|head| (head, body))
+    let mut builder = builder(rejection.status);
+    if !rejection.text.is_empty() {
+        builder = builder.field("content-type", b"text/plain");
+    }
+    let builder = framed(builder, rejection.status, rejection.text.len());
+    builder.build().ok().map(|head| (head, Bytes::from_static(rejection.text.as_bytes())))
 }
 
 async fn send<C: Caller, R: Reply>(
@@ -151,7 +203,9 @@ async fn send<C: Caller, R: Reply>(
     }
     let limit = Some(call.worker.shared.limits.write_progress);
     let mut pump = Pump::new(Slot::Download, Patience { source: limit, sink: limit });
-    let mut body = Fixed(if call.is_head() { Bytes::new() } else { body });
+    // RFC 9110 §6.4.1: these have no body whatever is configured, and its bytes would be read as the next answer.
+    let bodiless = call.is_head() || matches!(head.status(), 204 | 304);
+    let mut body = Fixed(if bodiless { Bytes::new() } else { body });
     let sent = std::future::poll_fn(|cx| pump.poll(cx, &mut body, reply.body(), call.alarm));
     match call.alarm.guard(sent).await {
         Ok(Ok(())) if close || reply.must_close() => Ending::Close,

@@ -1,15 +1,19 @@
 //! One request with everything that was known when it arrived.
 
-use std::net::SocketAddr;
+use std::cell::RefCell;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
 use tidegate_http1::RequestHead;
+use tidegate_report::ResponseFlag;
 use tidegate_traffic::IdleLimit;
+use tidegate_traffic::rate_limit::ConnectionBuckets;
 use tokio::time::Instant;
 
 use crate::clock::Alarm;
 use crate::config::snapshot::{ActiveListener, HttpChain};
+use crate::telemetry::access_log::Outcome;
 use crate::worker::{View, Worker};
 
 /// A request in its world.
@@ -24,6 +28,12 @@ pub(crate) struct Call<'c> {
     pub(crate) local: Option<SocketAddr>,
     pub(crate) alarm: &'c Alarm,
     pub(crate) started: Instant,
+    /// The head has fields for proxies (`x-envoy-…`).
+    pub(crate) speaks_to_proxies: bool,
+    /// The connection's own tokens.
+    pub(crate) buckets: &'c RefCell<ConnectionBuckets>,
+    /// What becomes of it.
+    pub(crate) outcome: Outcome,
 }
 
 impl Call<'_> {
@@ -36,9 +46,34 @@ impl Call<'_> {
         }
     }
 
+    /// The caller's address as far as it is trusted: of the connection where the mesh begins, and otherwise what the proxy
+    /// in front of this one wrote last.
+    pub(crate) fn trusted_address(&self) -> IpAddr {
+        let manager = &self.chain.manager;
+        let peer = self.peer.ip().to_canonical();
+        let hops = usize::try_from(manager.xff_num_trusted_hops).unwrap_or(usize::MAX);
+        let from_right = match (manager.use_remote_address, hops) {
+            (true, 0) => return peer,
+            (true, hops) => hops - 1,
+            (false, hops) => hops,
+        };
+        let listed: Vec<&[u8]> =
+            self.request.field_all("x-forwarded-for").flat_map(|field| field.split(|byte| *byte == b',')).collect();
+        let nth = listed.iter().rev().nth(from_right);
+        let address = nth.and_then(|text| std::str::from_utf8(text).ok()?.trim().parse::<IpAddr>().ok());
+        address.map_or(peer, |address| address.to_canonical())
+    }
+
     /// Counts the answer for the listener.
     pub(crate) fn count(&self, status: u16) {
         self.listener.state.cells.of(self.worker.index).requests.count(status);
+        self.outcome.answered(status);
+    }
+
+    /// Counts why it did not go the ordinary way.
+    pub(crate) fn flag(&self, flag: ResponseFlag) {
+        self.worker.cells().reject(flag);
+        self.outcome.flag(flag);
     }
 }
 

@@ -5,15 +5,17 @@
 //! the answer before it sends the rest. Neither direction may wait for the other, so one task polls both.
 
 use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tidegate_http1::{HeadEdits, ResponseHead};
+use tidegate_traffic::fault::{Abort, Bandwidth};
 
 use crate::clock::{Alarm, Ring, Slot};
 use crate::limits::INTERIM_ANSWERS_MAX;
 use crate::upstream::{Answer, Fault};
-use crate::wire::body::{Broken, Closed, Patience, Pump, PumpFault, Sink, Source};
+use crate::wire::body::{Broken, Closed, Form, More, Patience, Pump, PumpFault, Sink, Source};
+use crate::wire::pace::{Pace, Paced};
 use crate::wire::tunnel::{Quiet, tunnel};
 
 /// The caller's side of a request: its body, and whether the caller is still there.
@@ -21,10 +23,22 @@ pub(crate) trait Caller {
     type Body: Source;
 
     fn body(&mut self) -> &mut Self::Body;
+    /// The same, only to look at.
+    fn source(&self) -> &Self::Body;
     /// Whether any byte of the body was taken, so that the request cannot be sent again.
     fn is_touched(&self) -> bool;
     /// Whether the whole body was taken.
     fn is_received(&self) -> bool;
+    /// Whether the request can be sent again from its beginning.
+    fn is_replayable(&self) -> bool {
+        !self.is_touched()
+    }
+    /// Whether the body can be shown with the framing it came in.
+    fn shows_framing(&self) -> bool {
+        Self::Body::RAW
+    }
+    /// There will be no further attempt.
+    fn commit(&mut self) {}
     /// Ready when the caller has gone. Polled only when its body has arrived.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
@@ -53,6 +67,8 @@ pub(crate) trait Reply {
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
     /// Ends an answer that has begun and cannot be finished: the caller must see that it is torn.
     fn abort(&mut self);
+    /// The caller shall see a reset in place of an answer.
+    fn reset(&mut self);
     /// Whether the connection must end after this answer, whatever the exchange says.
     fn must_close(&self) -> bool;
 }
@@ -70,6 +86,10 @@ pub(crate) enum Trouble {
     Unwritable,
     /// A time limit passed.
     Late(Late),
+    /// An answer with this status came, and the retry policy wants another one.
+    Answered(u16),
+    /// A fault that is injected on purpose ended the attempt.
+    Injected(Abort),
 }
 
 /// Which one, and whose silence it was.
@@ -77,6 +97,8 @@ pub(crate) enum Trouble {
 pub(crate) enum Late {
     /// The route's limit.
     Total,
+    /// The limit of one attempt.
+    Attempt,
     /// The caller owes its body.
     CallerSending,
     /// The caller does not read.
@@ -99,6 +121,8 @@ pub(crate) struct Exchange<'x, C, R, S, A> {
     pub(crate) unwanted: bool,
     /// The limit that begins when the request has been received whole.
     pub(crate) total: Option<Duration>,
+    /// The same for this attempt.
+    pub(crate) per_try: Option<Duration>,
 }
 
 impl<C: Caller, R: Reply, S: Sink, A: Answer> Exchange<'_, C, R, S, A> {
@@ -118,6 +142,8 @@ impl<C: Caller, R: Reply, S: Sink, A: Answer> Exchange<'_, C, R, S, A> {
                             let fault = Fault::Unexpected("the endpoint sent too many interim answers");
                             return Poll::Ready(Err(Trouble::Upstream(fault)));
                         }
+                        // What the caller has seen came from this endpoint, so the rest must, too.
+                        self.caller.commit();
                         if let Err(trouble) = self.reply.interim(&head) {
                             return Poll::Ready(Err(trouble));
                         }
@@ -138,13 +164,19 @@ impl<C: Caller, R: Reply, S: Sink, A: Answer> Exchange<'_, C, R, S, A> {
     }
 
     /// Relays the answer's body, and what is left of the request's.
-    pub(crate) async fn relay(&mut self, patience: Patience) -> Result<(), Trouble> {
+    pub(crate) async fn relay(&mut self, patience: Patience, bandwidth: Option<Bandwidth>) -> Result<(), Trouble> {
         let mut download = Pump::new(Slot::Download, patience);
+        let mut pace = bandwidth.map(Pace::new);
         poll_fn(|cx| {
             if let Err(trouble) = self.poll_upload(cx) {
                 return Poll::Ready(Err(trouble));
             }
-            match download.poll(cx, self.answer.body(), self.reply.body(), self.alarm) {
+            let body = self.answer.body();
+            let polled = match &mut pace {
+                None => download.poll(cx, body, self.reply.body(), self.alarm),
+                Some(pace) => download.poll(cx, &mut Paced { source: body, pace }, self.reply.body(), self.alarm),
+            };
+            match polled {
                 Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
                 Poll::Ready(Err(PumpFault::Source(broken))) => {
                     // What did arrive is passed on: the caller shall see a torn answer, not an empty connection.
@@ -181,6 +213,9 @@ impl<C: Caller, R: Reply, S: Sink, A: Answer> Exchange<'_, C, R, S, A> {
                 if let Some(total) = self.total.take() {
                     self.alarm.tighten(Slot::Total, total);
                 }
+                if let Some(limit) = self.per_try.take() {
+                    self.alarm.set(Slot::Attempt, Some(limit));
+                }
                 Ok(())
             }
             Poll::Ready(Err(PumpFault::Source(broken))) => Err(Trouble::Caller(broken)),
@@ -202,6 +237,7 @@ impl<C: Caller, R: Reply, S: Sink, A: Answer> Exchange<'_, C, R, S, A> {
             let late = match ring {
                 Ring::Poked => continue,
                 Ring::Due(Slot::Total) => Late::Total,
+                Ring::Due(Slot::Attempt) => Late::Attempt,
                 Ring::Due(Slot::Upload) if self.upload.waits_for_source() => Late::CallerSending,
                 Ring::Due(Slot::Upload) => Late::UpstreamReading,
                 Ring::Due(Slot::Download) => match download {
@@ -213,4 +249,51 @@ impl<C: Caller, R: Reply, S: Sink, A: Answer> Exchange<'_, C, R, S, A> {
         }
         Poll::Pending
     }
+}
+
+/// What is read at once of an answer that nobody wants, so that its connection can be kept.
+const DISCARDED_BYTES_MAX: usize = 64 * 1024;
+
+/// Reads and forgets what is there of a body, without waiting. Whether that was all of it.
+pub(crate) async fn discard(body: &mut impl Source) -> bool {
+    let mut count = 0;
+    poll_fn(|cx| {
+        loop {
+            match body.poll_more(cx, Form::Payload) {
+                Poll::Ready(Ok(More::Data)) if count < DISCARDED_BYTES_MAX => {
+                    count += body.data().len();
+                    body.consume(body.data().len());
+                }
+                Poll::Ready(Ok(More::End)) => return Poll::Ready(true),
+                Poll::Ready(Ok(More::Data) | Err(_)) | Poll::Pending => return Poll::Ready(false),
+            }
+        }
+    })
+    .await
+}
+
+/// Waits on purpose, for as long as the caller does.
+pub(crate) async fn pause<C: Caller, R: Reply>(
+    caller: &mut C,
+    reply: &mut R,
+    alarm: &Alarm,
+    length: Duration,
+) -> Result<(), Trouble> {
+    alarm.set(Slot::Download, Some(length));
+    let waited = poll_fn(|cx| {
+        if reply.poll_gone(cx).is_ready() || (caller.is_received() && caller.poll_gone(cx).is_ready()) {
+            return Poll::Ready(Err(Trouble::CallerGone));
+        }
+        loop {
+            return match ready!(alarm.poll(cx)) {
+                Ring::Poked => continue,
+                Ring::Due(Slot::Total) => Poll::Ready(Err(Trouble::Late(Late::Total))),
+                Ring::Due(Slot::Attempt) => Poll::Ready(Err(Trouble::Late(Late::Attempt))),
+                Ring::Due(Slot::Upload | Slot::Download) => Poll::Ready(Ok(())),
+            };
+        }
+    })
+    .await;
+    alarm.clear(Slot::Download);
+    waited
 }

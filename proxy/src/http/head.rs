@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use tidegate_http1::{HeadEdits, RequestHead, ResponseHead, Unwritable, Version};
 use tidegate_traffic::rewrite::{rewritten_authority, rewritten_path_and_query};
-use tidegate_traffic::timeout::TIMEOUT_HEADER;
+use tidegate_traffic::timeout::{PER_TRY_TIMEOUT_HEADER, TIMEOUT_HEADER};
 use tidegate_traffic::{
     Chosen, CompiledForward, CompiledRoute, Context, HeadEditor, RequestView, ResponseView, apply_request,
     apply_response,
@@ -18,11 +18,13 @@ use tidegate_xds::resource::listener::{HttpConnectionManager, ServerHeader};
 pub(crate) struct Request<'a> {
     pub(crate) head: &'a RequestHead,
     pub(crate) path: &'a str,
+    /// What the caller says to proxies is not heard: it is not part of the mesh, or says nothing.
+    pub(crate) deaf: bool,
 }
 
 impl<'a> Request<'a> {
     pub(crate) fn new(head: &'a RequestHead) -> Self {
-        Self { head, path: head.path() }
+        Self { head, path: head.path(), deaf: false }
     }
 }
 
@@ -48,7 +50,8 @@ impl RequestView for Request<'_> {
     }
 
     fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
-        self.head.field_all(name)
+        let values = if self.deaf && is_for_proxies(name) { 0 } else { usize::MAX };
+        self.head.field_all(name).take(values)
     }
 
     fn path_and_query(&self) -> Cow<'_, str> {
@@ -65,9 +68,9 @@ impl ResponseView for Response<'_> {
     }
 }
 
-struct RequestEditor<'a> {
-    head: &'a RequestHead,
-    edits: &'a mut HeadEdits,
+pub(crate) struct RequestEditor<'a> {
+    pub(crate) head: &'a RequestHead,
+    pub(crate) edits: &'a mut HeadEdits,
 }
 
 impl HeadEditor for RequestEditor<'_> {
@@ -88,9 +91,9 @@ impl HeadEditor for RequestEditor<'_> {
     }
 }
 
-struct ResponseEditor<'a> {
-    head: &'a ResponseHead,
-    edits: &'a mut HeadEdits,
+pub(crate) struct ResponseEditor<'a> {
+    pub(crate) head: &'a ResponseHead,
+    pub(crate) edits: &'a mut HeadEdits,
 }
 
 impl HeadEditor for ResponseEditor<'_> {
@@ -111,6 +114,44 @@ impl HeadEditor for ResponseEditor<'_> {
     }
 }
 
+const PREFIX: &[u8] = b"x-envoy-";
+
+/// Fields by which a caller speaks to the proxy that forwards its request. Obeyed and removed.
+const CONSUMED: &[&str] = &[
+    TIMEOUT_HEADER,
+    PER_TRY_TIMEOUT_HEADER,
+    "x-envoy-retry-on",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-max-retries",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retriable-header-names",
+];
+
+/// Fields by which proxies of a mesh speak to each other. Where the mesh begins (the listener takes the caller's address
+/// from the connection) nobody may have set them; Envoy removes the same there.
+const STRIPPED_AT_EDGE: &[&str] = &[
+    "x-envoy-internal",
+    "x-envoy-downstream-service-cluster",
+    "x-envoy-downstream-service-node",
+    "x-envoy-decorator-operation",
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-force-trace",
+    "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-ip-tags",
+    "x-envoy-original-url",
+    "x-envoy-upstream-alt-stat-name",
+    "x-envoy-upstream-rq-timeout-alt-response",
+];
+
+/// Whether a head has any field for proxies: asked once for each request, so that none of them is looked for in vain.
+pub(crate) fn speaks_to_proxies(head: &RequestHead) -> bool {
+    head.fields().any(|(name, _)| name.len() > PREFIX.len() && name[..PREFIX.len()].eq_ignore_ascii_case(PREFIX))
+}
+
+fn is_for_proxies(name: &str) -> bool {
+    name.starts_with("x-envoy-") && (CONSUMED.contains(&name) || STRIPPED_AT_EDGE.contains(&name))
+}
+
 /// What the forwarded head depends on besides the request.
 pub(crate) struct Forwarding<'a> {
     pub(crate) manager: &'a HttpConnectionManager,
@@ -122,6 +163,8 @@ pub(crate) struct Forwarding<'a> {
     pub(crate) request_id: Option<u128>,
     pub(crate) endpoint_hostname: Option<&'a str>,
     pub(crate) attempt: u32,
+    /// The head has fields for proxies.
+    pub(crate) speaks_to_proxies: bool,
 }
 
 /// Changes to a request on its way to the endpoint. The proxy's own fields come first, so that configuration has the last
@@ -137,8 +180,13 @@ pub(crate) fn request_edits(head: &RequestHead, forwarding: &Forwarding<'_>) -> 
     if forwarding.manager.use_remote_address {
         edits.set("x-forwarded-for", &forwarded_for(head, forwarding.peer));
     }
-    if head.field(TIMEOUT_HEADER).is_some() {
-        edits.remove(TIMEOUT_HEADER);
+    if forwarding.speaks_to_proxies {
+        let edge = forwarding.manager.use_remote_address;
+        for name in CONSUMED.iter().chain(if edge { STRIPPED_AT_EDGE } else { &[] }) {
+            if head.field(name).is_some() {
+                edits.remove(name);
+            }
+        }
     }
     if forwarding.route.include_attempt_count {
         edits.set("x-envoy-attempt-count", forwarding.attempt.to_string().as_bytes());
@@ -210,6 +258,11 @@ fn forwarded_for(head: &RequestHead, peer: SocketAddr) -> Vec<u8> {
 }
 
 /// A random UUID (RFC 9562, version 4) as text.
+/// A request's id as it is sent.
+pub(crate) fn request_id(random: u128) -> String {
+    String::from_utf8_lossy(&uuid(random)).into_owned()
+}
+
 fn uuid(random: u128) -> [u8; 36] {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let id = (random & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);

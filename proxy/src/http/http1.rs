@@ -3,6 +3,7 @@
 //! Requests are served in the order in which they came; pipelined ones wait in the input. Between two requests the
 //! connection holds no buffer.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -13,14 +14,17 @@ use tidegate_http1::{
     ConnectionField, Framing, HeadEdits, Limits, Parsed, Refusal, RequestHead, ResponseHead, Version, parse_request,
     write_response,
 };
+use tidegate_traffic::rate_limit::ConnectionBuckets;
 
 use super::answer::rejected;
 use super::call::{Call, Ending};
 use super::exchange::{Caller, Reply, Start, Trouble};
-use super::rejection::Rejection;
+use super::head::speaks_to_proxies;
+use super::rejection::{Behind, Rejection};
 use super::serve::serve;
 use crate::clock::{self, Ring, Slot};
 use crate::listener::connection::{Connection, World};
+use crate::telemetry::access_log::Outcome;
 use crate::wire::buffer::Output;
 use crate::wire::http1::{Body, Http1Sink, Http1Source, Written};
 use crate::wire::socket::Writing;
@@ -48,6 +52,7 @@ enum Incoming {
 pub(crate) async fn run(worker: &Rc<Worker>, world: &mut World, connection: &mut Connection) {
     let limits = Limits::default();
     let mut output = Output::new(&worker.buffers);
+    let buckets = RefCell::default();
     // The caller of a new connection owes its first head, whatever idle limit holds between requests.
     let mut idle = Some(worker.shared.limits.head);
     loop {
@@ -63,7 +68,7 @@ pub(crate) async fn run(worker: &Rc<Worker>, world: &mut World, connection: &mut
         };
         world.refresh(worker);
         let mut body = Body::new(request.framing());
-        let (ending, reset) = exchange(worker, world, &request, connection, &mut body, &mut output).await;
+        let (ending, reset) = exchange(worker, world, &request, connection, &mut body, &mut output, &buckets).await;
         match ending {
             Ending::Reusable => idle = world.chain.manager.idle_timeout,
             Ending::Close => return Box::pin(linger(connection)).await,
@@ -85,6 +90,7 @@ async fn exchange(
     connection: &mut Connection,
     body: &mut Body,
     output: &mut Output,
+    buckets: &RefCell<ConnectionBuckets>,
 ) -> (Ending, bool) {
     let (reading, writing) = connection.socket.split();
     let mut caller = Http1Caller { source: Http1Source { reading, input: &mut connection.input, body } };
@@ -100,6 +106,9 @@ async fn exchange(
         local: connection.local,
         alarm: &connection.alarm,
         started: clock::now(),
+        speaks_to_proxies: speaks_to_proxies(request),
+        buckets,
+        outcome: Outcome::default(),
     };
     let ending = Box::pin(serve(&call, &mut caller, &mut reply)).await;
     (ending, reply.reset)
@@ -178,7 +187,8 @@ async fn refuse(
 ) {
     worker.cells().reject(rejection.flag);
     world.listener.state.cells.of(worker.index).requests.count(rejection.status);
-    let Some((head, body)) = rejected(&rejection, "GET", false) else { return };
+    let error = world.listener.config.error_header.then(|| rejection.error(Behind::default()));
+    let Some((head, body)) = rejected(&rejection, "GET", false, error.as_deref()) else { return };
     let framing = Framing::Length(body.len() as u64);
     let none = HeadEdits::new();
     let written = write_response(output.buffer(), &head, &none, framing, ConnectionField::Close, false);
@@ -224,6 +234,10 @@ impl<'a> Caller for Http1Caller<'a> {
 
     fn body(&mut self) -> &mut Http1Source<'a> {
         &mut self.source
+    }
+
+    fn source(&self) -> &Http1Source<'a> {
+        &self.source
     }
 
     fn is_touched(&self) -> bool {
@@ -310,6 +324,10 @@ impl<'a> Reply for Http1Reply<'a> {
 
     fn abort(&mut self) {
         self.reset = self.until_close;
+    }
+
+    fn reset(&mut self) {
+        self.reset = true;
     }
 
     fn must_close(&self) -> bool {

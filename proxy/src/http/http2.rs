@@ -4,7 +4,7 @@
 //! `h2` alone is permissive; every limit that hyper would set is set here, and two that no library has: idle connections
 //! end, and a caller that opens streams only to reset them is cut off by a count that does not depend on scheduling.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -18,13 +18,15 @@ use h2::{Reason, RecvStream};
 use http::Request;
 use tidegate_http1::{Framing, HeadEdits, Limits, Refusal, RequestHead, ResponseHead};
 use tidegate_report::ResponseFlag;
+use tidegate_traffic::rate_limit::ConnectionBuckets;
 use tokio::task::JoinSet;
 use tracing::{debug, error};
 
 use super::answer::rejected;
 use super::call::{Call, Ending};
 use super::exchange::{Caller, Reply, Start, Trouble};
-use super::rejection::Rejection;
+use super::head::speaks_to_proxies;
+use super::rejection::{Behind, Rejection};
 use super::serve::serve;
 use crate::clock::{self, Alarm, Ring, Slot};
 use crate::limits::{
@@ -32,6 +34,7 @@ use crate::limits::{
     HTTP2_STREAMS_MAX,
 };
 use crate::listener::connection::{Connection, World};
+use crate::telemetry::access_log::Outcome;
 use crate::upstream::http2::response;
 use crate::wire::http2::{Http2Sink, Http2Source};
 use crate::wire::socket::Rewound;
@@ -48,6 +51,8 @@ const PREMATURE_RESETS_MAX: u32 = 100;
 struct Budget {
     ended: Cell<u32>,
     premature: Cell<u32>,
+    /// The connection's own tokens.
+    buckets: RefCell<ConnectionBuckets>,
 }
 
 impl Budget {
@@ -224,6 +229,9 @@ async fn stream(
                 local,
                 alarm: &alarm,
                 started,
+                speaks_to_proxies: speaks_to_proxies(&head),
+                buckets: &budget.buckets,
+                outcome: Outcome::default(),
             };
             let ending = serve(&call, &mut caller, &mut reply).await;
             if ending == Ending::Abort && clock::now() - started < PREMATURE {
@@ -239,7 +247,8 @@ fn refuse(worker: &Worker, world: &World, reply: &mut Http2Reply, refusal: Refus
     let rejection = Rejection::refused(refusal);
     worker.cells().reject(rejection.flag);
     world.listener.state.cells.of(worker.index).requests.count(rejection.status);
-    let Some((head, body)) = rejected(&rejection, "GET", false) else { return };
+    let error = world.listener.config.error_header.then(|| rejection.error(Behind::default()));
+    let Some((head, body)) = rejected(&rejection, "GET", false, error.as_deref()) else { return };
     let start = Start { raw: false, close: true, upgrade: false };
     if reply.begin(&head, &HeadEdits::new(), start).is_ok()
         && let Some(stream) = &mut reply.sink.stream
@@ -276,6 +285,10 @@ impl Caller for Http2Caller {
 
     fn body(&mut self) -> &mut Http2Source {
         &mut self.source
+    }
+
+    fn source(&self) -> &Http2Source {
+        &self.source
     }
 
     fn is_touched(&self) -> bool {
@@ -332,6 +345,10 @@ impl Reply for Http2Reply {
             Some(stream) => stream.send_reset(Reason::INTERNAL_ERROR),
             None => self.respond.send_reset(Reason::INTERNAL_ERROR),
         }
+    }
+
+    fn reset(&mut self) {
+        self.abort();
     }
 
     fn must_close(&self) -> bool {

@@ -11,4 +11,5 @@ pub(crate) mod head;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod rejection;
+pub(crate) mod replay;
 pub(crate) mod serve;

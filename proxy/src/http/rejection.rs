@@ -1,11 +1,17 @@
 //! Answers that the proxy makes itself, and why.
 //!
 //! A closed set: each has its status, its response flag, a detail for machines and a sentence for people, in one place.
+//! Statuses and bodies are Envoy's, so that whoever reads its answers reads ours. What an operator needs beyond them is in
+//! `x-mesh-error`: the flag, the policy that stands behind the answer, and the detail.
 
 use tidegate_http1::Refusal;
 use tidegate_report::ResponseFlag;
+use tidegate_traffic::circuit_breaker::Tripped;
+use tidegate_traffic::{Chosen, CompiledRoute};
+use tidegate_xds::resource::route::Policies;
 
 use super::exchange::{Late, Trouble};
+use crate::filter::fault;
 use crate::upstream::Fault;
 use crate::wire::body::Broken;
 
@@ -14,35 +20,48 @@ use crate::wire::body::Broken;
 pub(crate) struct Rejection {
     pub(crate) status: u16,
     pub(crate) flag: ResponseFlag,
+    /// What else was the case: retries that were spent, or that a breaker forbade.
+    pub(crate) also: Option<ResponseFlag>,
     /// One word for machines, as in Envoy's response code details.
     pub(crate) details: &'static str,
     /// One sentence for people.
     pub(crate) text: &'static str,
     /// The caller's connection cannot be used any more.
     pub(crate) close: bool,
+    /// The status for callers that speak gRPC, where it does not follow from `status`.
+    pub(crate) grpc: Option<u32>,
+    /// Which kind of policy stands behind it.
+    pub(crate) kind: Option<&'static str>,
 }
 
 const fn upstream(status: u16, flag: ResponseFlag, details: &'static str, text: &'static str) -> Rejection {
-    Rejection { status, flag, details, text, close: false }
+    Rejection { status, flag, also: None, details, text, close: false, grpc: None, kind: None }
+}
+
+/// What stands behind an answer: the route and the cluster, where the request had come so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Behind<'a> {
+    /// The policies of the route.
+    pub(crate) route: Option<&'a Policies>,
+    /// The policies of the cluster.
+    pub(crate) cluster: Option<&'a Policies>,
+    /// The route that changes the answer's head, with what was chosen on it.
+    pub(crate) changed_by: Option<(&'a CompiledRoute, Option<&'a Chosen<'a>>)>,
+}
+
+impl Behind<'_> {
+    fn policy(&self, kind: &str) -> Option<&str> {
+        [self.route, self.cluster].into_iter().flatten().find_map(|policies| policies.get(kind)).map(|policy| &**policy)
+    }
 }
 
 impl Rejection {
-    pub(crate) const NO_ROUTE: Self =
-        upstream(404, ResponseFlag::NoRoute, "route_not_found", "no virtual host or route matches this request");
+    pub(crate) const NO_ROUTE: Self = upstream(404, ResponseFlag::NoRoute, "route_not_found", "");
     pub(crate) const CONNECT: Self =
         upstream(405, ResponseFlag::NoRoute, "connect_not_allowed", "CONNECT is not allowed here");
-    pub(crate) const NO_ENDPOINT: Self = upstream(
-        503,
-        ResponseFlag::NoHealthyUpstream,
-        "no_healthy_upstream",
-        "the cluster has no endpoint that can be used",
-    );
-    pub(crate) const OVERFLOW: Self = upstream(
-        503,
-        ResponseFlag::UpstreamOverflow,
-        "overflow",
-        "the cluster has as many requests in flight as its circuit breaker allows",
-    );
+    pub(crate) const NO_ENDPOINT: Self =
+        upstream(503, ResponseFlag::NoHealthyUpstream, "no_healthy_upstream", "no healthy upstream");
+    pub(crate) const DROP_OVERLOAD: Self = upstream(503, ResponseFlag::DropOverload, "drop_overload", "drop overload");
     pub(crate) const UNWRITABLE: Self = upstream(
         500,
         ResponseFlag::DownstreamProtocolError,
@@ -50,27 +69,57 @@ impl Rejection {
         "a configured mutation makes the head invalid",
     );
     pub(crate) const HEAD_TIMEOUT: Self = Self {
-        status: 408,
-        flag: ResponseFlag::DownstreamProtocolError,
-        details: "request_head_timeout",
-        text: "the request head did not arrive in time",
         close: true,
+        ..upstream(
+            408,
+            ResponseFlag::DownstreamProtocolError,
+            "request_head_timeout",
+            "the request head did not arrive in time",
+        )
     };
 
     /// The route's cluster is not known.
     pub(crate) fn no_cluster(status: u16) -> Self {
-        upstream(status, ResponseFlag::NoCluster, "cluster_not_found", "the route's cluster is not known")
+        upstream(status, ResponseFlag::NoCluster, "cluster_not_found", "")
+    }
+
+    /// A limit of the cluster's circuit breaker.
+    pub(crate) fn overflow(limit: Tripped) -> Self {
+        let details = match limit {
+            Tripped::Connections => "overflow{max_connections}",
+            Tripped::PendingRequests => "overflow{max_pending_requests}",
+            Tripped::Requests => "overflow{max_requests}",
+            Tripped::Retries => "overflow{max_retries}",
+            Tripped::RetryBudget => "overflow{retry_budget}",
+            Tripped::ConnectionsPerEndpoint => "overflow{max_connections_per_endpoint}",
+            Tripped::RequestsPerEndpoint => "overflow{max_requests_per_endpoint}",
+        };
+        let text = "upstream connect error or disconnect/reset before headers. reset reason: overflow";
+        Self { kind: Some("circuit_breaker"), ..upstream(503, ResponseFlag::UpstreamOverflow, details, text) }
     }
 
     /// The caller's message breaks the protocol.
     pub(crate) fn refused(refusal: Refusal) -> Self {
-        Self {
-            status: refusal.status,
-            flag: ResponseFlag::DownstreamProtocolError,
-            details: "protocol_error",
-            text: refusal.reason,
-            close: true,
+        let rejection =
+            upstream(refusal.status, ResponseFlag::DownstreamProtocolError, "protocol_error", refusal.reason);
+        Self { close: true, ..rejection }
+    }
+
+    /// The value of `x-mesh-error`.
+    pub(crate) fn error(&self, behind: Behind<'_>) -> String {
+        let mut error = self.flag.to_string();
+        if let Some(also) = self.also {
+            error.push(',');
+            error.push_str(also.code());
         }
+        if let Some(policy) = self.kind.and_then(|kind| behind.policy(kind)) {
+            error.push_str("; policy=");
+            // Names of files may hold what a field may not.
+            error.extend(policy.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }));
+        }
+        error.push_str("; details=");
+        error.push_str(self.details);
+        error
     }
 
     /// What is answered to a trouble before the answer's head; `None`: nobody is there to be answered.
@@ -79,6 +128,14 @@ impl Rejection {
             Trouble::Upstream(fault) => Some(Self::of_fault(fault)),
             Trouble::Caller(Broken::Refused(refusal)) => Some(Self::refused(*refusal)),
             Trouble::Caller(Broken::Torn | Broken::Reset(_)) | Trouble::CallerGone => None,
+            // An answer that was thrown away for another attempt, and then there was none.
+            Trouble::Answered(status) => Some(upstream(
+                *status,
+                ResponseFlag::RetryLimitExceeded,
+                "retry_abandoned",
+                "the endpoint's answer was given up for another attempt",
+            )),
+            Trouble::Injected(abort) => fault::rejection(*abort),
             Trouble::Unwritable => Some(Self::UNWRITABLE),
             Trouble::Late(late) => Some(Self::of_lateness(*late)),
         }
@@ -91,76 +148,92 @@ impl Rejection {
                 503,
                 Flag::UpstreamConnectionFailure,
                 "upstream_connect_failure",
-                "no connection to the endpoint could be made",
+                "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure",
             ),
             Fault::ConnectTimeout => upstream(
                 503,
                 Flag::UpstreamConnectionFailure,
                 "upstream_connect_timeout",
-                "the endpoint did not take the connection in time",
+                "upstream connect error or disconnect/reset before headers. reset reason: connection timeout",
             ),
             Fault::Closed { seen: false } => upstream(
                 503,
                 Flag::UpstreamConnectionTermination,
                 "upstream_reset_before_response",
-                "the endpoint closed the connection before it answered",
+                "upstream connect error or disconnect/reset before headers. reset reason: connection termination",
             ),
-            Fault::Closed { seen: true } => upstream(
-                502,
-                Flag::UpstreamProtocolError,
-                "upstream_head_incomplete",
-                "the endpoint closed the connection in the middle of its answer's head",
-            ),
+            Fault::Closed { seen: true } => protocol_error("upstream_head_incomplete"),
             Fault::Reset(_) | Fault::Unprocessed => upstream(
                 503,
                 Flag::UpstreamRemoteReset,
                 "upstream_remote_reset",
-                "the endpoint reset the stream before it answered",
+                "upstream connect error or disconnect/reset before headers. reset reason: remote reset",
             ),
-            Fault::Protocol(refusal) => {
-                upstream(502, Flag::UpstreamProtocolError, "upstream_protocol_error", refusal.reason)
-            }
-            Fault::Unexpected(text) => upstream(502, Flag::UpstreamProtocolError, "upstream_unexpected_answer", text),
+            Fault::Overflow(limit) => Self::overflow(*limit),
+            Fault::Protocol(_) => protocol_error("upstream_protocol_error"),
+            Fault::Unexpected(_) => protocol_error("upstream_unexpected_answer"),
         }
     }
 
     fn of_lateness(late: Late) -> Self {
+        let timeout = |details| Self {
+            kind: Some("timeout"),
+            ..upstream(504, ResponseFlag::UpstreamTimeout, details, "upstream request timeout")
+        };
         match late {
-            Late::Total => upstream(
-                504,
-                ResponseFlag::UpstreamTimeout,
-                "response_timeout",
-                "the endpoint did not answer within the route's time limit",
-            ),
-            Late::Answer => upstream(
-                504,
-                ResponseFlag::StreamIdleTimeout,
-                "stream_idle_timeout",
-                "nothing moved for longer than the stream's idle limit",
-            ),
-            Late::UpstreamReading => upstream(
-                504,
-                ResponseFlag::UpstreamTimeout,
-                "upstream_write_timeout",
-                "the endpoint stopped reading the request",
-            ),
+            Late::Total => timeout("response_timeout"),
+            Late::Attempt => Self { kind: Some("retry"), ..timeout("upstream_per_try_timeout") },
+            Late::UpstreamReading => timeout("upstream_write_timeout"),
+            Late::Answer => upstream(504, ResponseFlag::StreamIdleTimeout, "stream_idle_timeout", "stream timeout"),
             Late::CallerSending | Late::CallerReading => Self {
-                status: 408,
-                flag: ResponseFlag::StreamIdleTimeout,
-                details: "request_body_timeout",
-                text: "the request's body stopped arriving",
                 close: true,
+                ..upstream(408, ResponseFlag::StreamIdleTimeout, "request_body_timeout", "stream timeout")
             },
         }
     }
 
-    /// The gRPC status for callers that speak it.
-    pub(crate) fn grpc_status(&self) -> u8 {
-        match (self.status, self.flag) {
-            (504, ResponseFlag::UpstreamTimeout) => 4,
-            (404, _) => 12,
-            (400..=499, _) => 13,
-            _ => 14,
+    /// The status for callers that speak gRPC.
+    pub(crate) fn grpc_status(&self) -> u32 {
+        match (self.grpc, self.status, self.flag) {
+            (Some(status), _, _) => status,
+            (None, 504, ResponseFlag::UpstreamTimeout) => 4,
+            (None, 401, _) => 16,
+            (None, 403, _) => 7,
+            (None, 404, _) => 12,
+            (None, 429, _) => 14,
+            (None, 400, _) => 13,
+            (None, 502..=504, _) => 14,
+            (None, _, _) => 2,
         }
+    }
+}
+
+fn protocol_error(details: &'static str) -> Rejection {
+    upstream(
+        502,
+        ResponseFlag::UpstreamProtocolError,
+        details,
+        "upstream connect error or disconnect/reset before headers. reset reason: protocol error",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_field_names_flags_policy_and_detail() {
+        let route = Policies::from([("timeout".into(), "shop/slow reviews.yaml:12".into())]);
+        let cluster = Policies::from([("circuit_breaker".into(), "shop/br\u{e9}aker\n b.yaml:1".into())]);
+        let behind = Behind { route: Some(&route), cluster: Some(&cluster), changed_by: None };
+
+        let late = Rejection::of(&Trouble::Late(Late::Total)).expect("answered");
+        assert_eq!(late.error(behind), "UT; policy=shop/slow reviews.yaml:12; details=response_timeout");
+        assert_eq!(
+            Rejection::overflow(Tripped::Requests).error(behind),
+            "UO; policy=shop/br?aker? b.yaml:1; details=overflow{max_requests}"
+        );
+        let spent = Rejection { also: Some(ResponseFlag::RetryLimitExceeded), ..Rejection::NO_ENDPOINT };
+        assert_eq!(spent.error(behind), "UH,URX; details=no_healthy_upstream");
     }
 }

@@ -1,49 +1,92 @@
 //! The corridor: every turn that a request can take, in one place.
 //!
-//! What is called from here either decides or does. Decisions are the router's and the balancer's; the doing is in
-//! [`super::forward`] and [`super::answer`].
-
-use bytes::Bytes;
+//! What is called from here either decides or does. Decisions are the router's, the filters' and the balancer's; the doing
+//! is in [`super::forward`] and [`super::answer`].
 
 use super::answer;
 use super::call::{Call, Ending};
-use super::exchange::{Caller, Reply};
+use super::exchange::{Caller, Reply, pause};
 use super::forward::{Attempt, attempt};
 use super::rejection::Rejection;
-use crate::balance::{self, Admitted};
-use crate::filter::{self, Verdict};
+use super::replay::Replay;
+use crate::balance::{self, Wish};
+use crate::filter::{self, Passed, Stop};
+use crate::mirror;
 use crate::router::attempts::{Next, Record};
 use crate::router::{self, Decision};
+use crate::telemetry::access_log;
 
 /// Serves one request.
 pub(crate) async fn serve<C: Caller, R: Reply>(call: &Call<'_>, caller: &mut C, reply: &mut R) -> Ending {
-    match filter::run(&call.chain.filters) {
-        Verdict::Continue => {}
+    let decision = router::decide(call);
+    let ending = follow(call, caller, reply, &decision).await;
+    access_log::record(call, &decision);
+    ending
+}
+
+/// Takes a request all the way.
+async fn follow<C: Caller, R: Reply>(
+    call: &Call<'_>,
+    caller: &mut C,
+    reply: &mut R,
+    decision: &Decision<'_>,
+) -> Ending {
+    let view = call.view();
+    let (overrides, behind) = (decision.overrides(), decision.behind());
+    let mut passed = Passed::new(call, decision.subject(&view));
+    if let Err(stop) = filter::run(call, &overrides, &mut passed, caller, reply).await {
+        return match stop {
+            Stop::Preflight(preflight) => answer::preflight(call, caller, reply, preflight).await,
+            Stop::Reject(rejection) => answer::reject(call, caller, reply, rejection, behind, &passed).await,
+            Stop::Reset => answer::reset(call, reply),
+            Stop::Trouble(trouble) => match Rejection::of(&trouble) {
+                Some(rejection) => answer::reject(call, caller, reply, rejection, behind, &passed).await,
+                None => answer::gone(call),
+            },
+        };
     }
-    let plan = match router::decide(call) {
+    let plan = match decision {
         Decision::Forward(plan) => plan,
-        Decision::Answer { route, status, location, body } => {
-            return answer::local(call, caller, reply, route, status, location, Bytes::copy_from_slice(&body)).await;
+        Decision::Answer(made) => return answer::local(call, caller, reply, &passed, made).await,
+        Decision::Reject(rejection, _) => {
+            return answer::reject(call, caller, reply, *rejection, behind, &passed).await;
         }
-        Decision::Reject(rejection) => return answer::reject(call, caller, reply, rejection).await,
     };
-    let Some(_admitted) = Admitted::enter(plan.cluster) else {
-        return answer::reject(call, caller, reply, Rejection::OVERFLOW).await;
+    let _admitted = match balance::admit(plan.cluster, call.worker) {
+        Ok(admitted) => admitted,
+        Err(rejection) => return answer::reject(call, caller, reply, rejection, behind, &passed).await,
     };
-    let mut record = Record::default();
+    let mut record = Record::new(call.worker, plan, &view);
+    let mut caller = Replay::new(caller, record.keeps_body());
+    mirror::copy(call, plan, &mut caller);
     loop {
-        let Some(index) = balance::choose(plan.cluster, record.tried(), call.worker) else {
-            return answer::reject(call, caller, reply, Rejection::NO_ENDPOINT).await;
+        let wish = Wish { tried: record.tried(), hash: plan.hashed.hash, session: passed.session };
+        let index = match balance::choose(plan.cluster, wish, call.worker) {
+            Ok(index) => index,
+            Err(rejection) => return answer::reject(call, &mut caller, reply, rejection, behind, &passed).await,
         };
         record.count += 1;
-        let attempted = Attempt { plan: &plan, index, count: record.count, may_reuse: record.may_reuse() };
-        match attempt(call, caller, reply, &attempted).await {
+        call.outcome.attempt(record.count, plan.cluster.states.get(index).map(|endpoint| endpoint.address));
+        let attempted = Attempt { plan, index, count: record.count, may_reuse: record.may_reuse(), passed: &passed };
+        let failed = match attempt(call, &mut caller, reply, &attempted, &mut record).await {
             Ok(ending) => return ending,
-            Err(failed) => match record.after(&failed, call.request.method()) {
-                Next::Again => plan.cluster.state.cells.of(call.worker.index).retries.increment(),
-                Next::GiveUp(Some(rejection)) => return answer::reject(call, caller, reply, rejection).await,
-                Next::GiveUp(None) => return answer::gone(call),
-            },
-        }
+            Err(failed) => failed,
+        };
+        let rejection = match record.after(&failed) {
+            Next::Again(length) => {
+                plan.cluster.state.cells.of(call.worker.index).retries.increment();
+                caller.rewind();
+                match pause(&mut caller, reply, call.alarm, length).await {
+                    Ok(()) => continue,
+                    Err(trouble) => Rejection::of(&trouble),
+                }
+            }
+            Next::Reset => return answer::reset(call, reply),
+            Next::GiveUp(rejection) => rejection,
+        };
+        return match rejection {
+            Some(rejection) => answer::reject(call, &mut caller, reply, rejection, behind, &passed).await,
+            None => answer::gone(call),
+        };
     }
 }

@@ -6,6 +6,12 @@
 //!
 //! HTTP/1.1 connections are taken out and given back; an HTTP/2 connection is shared by as many streams as its peer
 //! allows, and another one is opened when they run out.
+//!
+//! # Endpoints that are out
+//! An endpoint that left the configuration takes its idle connections with it. One that is ejected or unhealthy keeps
+//! them: nothing is sent to it, they grow old like any others, and if it comes back in time they are still good.
+
+pub(crate) mod waiting;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,8 +20,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt as _};
+use tidegate_xds::resource::cluster::Thresholds;
 use tokio::time::Instant;
 
+use crate::balance::circuit_breaker::{Breaker, Connected, HandOver};
 use crate::clock;
 use crate::config::registry::EndpointState;
 use crate::limits::{HTTP2_CONNECTIONS_PER_ENDPOINT_MAX, Limits};
@@ -29,6 +37,8 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// The pools of one worker.
 #[derive(Debug)]
 pub(crate) struct Pools {
+    /// Of the worker.
+    index: usize,
     buffers: Rc<Buffers>,
     http1: RefCell<HashMap<u64, Shelf>>,
     http2: RefCell<HashMap<u64, Rc<Shared>>>,
@@ -61,11 +71,17 @@ pub(crate) struct Terms {
     pub(crate) connect_timeout: Duration,
     pub(crate) idle: Duration,
     pub(crate) requests_max: u32,
+    pub(crate) thresholds: Thresholds,
 }
 
 impl Pools {
-    pub(crate) fn new(buffers: &Rc<Buffers>) -> Self {
-        Self { buffers: Rc::clone(buffers), http1: RefCell::new(HashMap::new()), http2: RefCell::new(HashMap::new()) }
+    pub(crate) fn new(index: usize, buffers: &Rc<Buffers>) -> Self {
+        Self {
+            index,
+            buffers: Rc::clone(buffers),
+            http1: RefCell::new(HashMap::new()),
+            http2: RefCell::new(HashMap::new()),
+        }
     }
 
     /// An idle connection, if there is a live one. `only_once`: the request must not be sent twice, so the kernel is asked
@@ -81,18 +97,23 @@ impl Pools {
         None
     }
 
-    /// A fresh connection.
-    pub(crate) async fn open_http1(&self, endpoint: &EndpointState, terms: Terms) -> Result<http1::Connection, Fault> {
+    /// A fresh connection in its place.
+    async fn open_http1(
+        &self,
+        endpoint: &EndpointState,
+        place: Connected,
+        terms: &Terms,
+    ) -> Result<http1::Connection, Fault> {
         let socket = connect(endpoint.address, terms.connect_timeout).await?;
-        Ok(http1::Connection::new(socket, &self.buffers))
+        Ok(http1::Connection::new(socket, &self.buffers, place))
     }
 
-    /// Keeps a connection for the next request, unless it or its endpoint is through.
+    /// Keeps a connection for the next request, unless it or its endpoint is through, or somebody waits for its place.
     pub(crate) fn give_back(
         &self,
         endpoint: &Arc<EndpointState>,
         connection: http1::Connection,
-        terms: Terms,
+        terms: &Terms,
         limits: &Limits,
     ) {
         if !connection.is_clean()
@@ -101,11 +122,32 @@ impl Pools {
         {
             return;
         }
+        let told = match endpoint.breaker.hand_over(self.index, endpoint.id) {
+            HandOver::Keep => None,
+            HandOver::Tell(waiter) => Some(waiter),
+            HandOver::Close => return,
+        };
         let mut shelves = self.http1.borrow_mut();
         let shelf =
             shelves.entry(endpoint.id).or_insert_with(|| Shelf { endpoint: Arc::clone(endpoint), idle: Vec::new() });
         if shelf.idle.len() < limits.pooled_per_endpoint_max {
             shelf.idle.push(Idle { connection, until: clock::now() + terms.idle });
+        }
+        if let Some(told) = told {
+            // The waiter is a task of this very thread, so it cannot have gone since it was taken from the queue.
+            told.send(()).ok();
+        }
+    }
+
+    /// Closes up to `count` idle connections of a cluster, the oldest first, to make room for requests that wait.
+    pub(crate) fn let_go(&self, breaker: &Arc<Breaker>, count: usize) {
+        let mut shelves = self.http1.borrow_mut();
+        let of_cluster = shelves.values_mut().filter(|shelf| Arc::ptr_eq(&shelf.endpoint.breaker, breaker));
+        let mut left = count;
+        for shelf in of_cluster {
+            let some = left.min(shelf.idle.len());
+            shelf.idle.drain(..some);
+            left -= some;
         }
     }
 
@@ -113,7 +155,7 @@ impl Pools {
     pub(crate) async fn http2(
         &self,
         endpoint: &Arc<EndpointState>,
-        terms: Terms,
+        terms: &Terms,
         limits: &Limits,
     ) -> Result<(Rc<http2::Connection>, bool), Fault> {
         let shared = {
@@ -135,13 +177,19 @@ impl Pools {
             return Ok((connection, true));
         }
         let open = shared.connections.borrow().len();
-        if open >= HTTP2_CONNECTIONS_PER_ENDPOINT_MAX {
-            // All are full: the request waits on one of them, inside the route's time limit.
+        let place = match open {
+            // Connections for many streams live long and belong to one worker, so each worker must be able to have one.
+            0 => Some(Connected::enter(endpoint, &terms.thresholds).unwrap_or_else(|_| Connected::force(endpoint))),
+            1..HTTP2_CONNECTIONS_PER_ENDPOINT_MAX => Connected::enter(endpoint, &terms.thresholds).ok(),
+            _ => None,
+        };
+        let Some(place) = place else {
+            // All are full: the request waits on one of them.
             let fullest = shared.connections.borrow().last().cloned();
             return fullest.map(|connection| (connection, true)).ok_or(Fault::Unprocessed);
-        }
+        };
         let socket = connect(endpoint.address, terms.connect_timeout).await?;
-        let connection = http2::Connection::open(socket, terms.connect_timeout, limits.http2_ping).await?;
+        let connection = http2::Connection::open(socket, terms.connect_timeout, limits.http2_ping, place).await?;
         shared.connections.borrow_mut().push(Rc::clone(&connection));
         Ok((connection, false))
     }
@@ -178,7 +226,7 @@ impl Pools {
 }
 
 impl Shared {
-    fn with_room(&self, terms: Terms) -> Option<Rc<http2::Connection>> {
+    fn with_room(&self, terms: &Terms) -> Option<Rc<http2::Connection>> {
         let mut connections = self.connections.borrow_mut();
         // One that has carried its share is let go by the pool and ends with its last stream.
         connections.retain(|connection| !connection.is_closed() && connection.requests.get() < terms.requests_max);

@@ -1,18 +1,31 @@
 //! The pools over real connections.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use tidegate_http1::{HeadEdits, RequestHead};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
-const TERMS: Terms =
-    Terms { connect_timeout: Duration::from_secs(1), idle: Duration::from_secs(10), requests_max: u32::MAX };
+const TERMS: Terms = Terms {
+    connect_timeout: Duration::from_secs(1),
+    idle: Duration::from_secs(10),
+    requests_max: u32::MAX,
+    thresholds: THRESHOLDS,
+};
+
+const THRESHOLDS: Thresholds = Thresholds {
+    max_connections: 1024,
+    max_pending_requests: 1024,
+    max_requests: 1024,
+    max_retries: 3,
+    retry_budget: None,
+    max_connections_per_endpoint: None,
+    max_requests_per_endpoint: None,
+};
 
 fn endpoint(address: SocketAddr) -> Arc<EndpointState> {
-    Arc::new(EndpointState { id: 1, address, in_flight: AtomicU32::new(0), retired: AtomicBool::new(false) })
+    Arc::new(EndpointState::new(1, address, Arc::default()))
 }
 
 async fn listen() -> (TcpListener, Arc<EndpointState>) {
@@ -21,13 +34,14 @@ async fn listen() -> (TcpListener, Arc<EndpointState>) {
     (listener, endpoint)
 }
 
-async fn open(pools: &Pools, listener: &TcpListener, endpoint: &EndpointState) -> (http1::Connection, TcpStream) {
-    let (connection, accepted) = tokio::join!(pools.open_http1(endpoint, TERMS), listener.accept());
+async fn open(pools: &Pools, listener: &TcpListener, endpoint: &Arc<EndpointState>) -> (http1::Connection, TcpStream) {
+    let place = Connected::enter(endpoint, &THRESHOLDS).expect("a place");
+    let (connection, accepted) = tokio::join!(pools.open_http1(endpoint, place, &TERMS), listener.accept());
     (connection.expect("opens"), accepted.expect("accepts").0)
 }
 
 fn pools() -> Pools {
-    Pools::new(&Rc::new(Buffers::default()))
+    Pools::new(0, &Rc::new(Buffers::default()))
 }
 
 #[tokio::test]
@@ -39,8 +53,8 @@ async fn the_last_connection_in_is_the_first_one_out() {
     (first.requests, second.requests) = (1, 2);
     let limits = Limits::default();
 
-    pools.give_back(&endpoint, first, TERMS, &limits);
-    pools.give_back(&endpoint, second, TERMS, &limits);
+    pools.give_back(&endpoint, first, &TERMS, &limits);
+    pools.give_back(&endpoint, second, &TERMS, &limits);
 
     assert_eq!(pools.take_http1(&endpoint, false).map(|taken| taken.requests), Some(2));
     assert_eq!(pools.take_http1(&endpoint, false).map(|taken| taken.requests), Some(1));
@@ -52,7 +66,7 @@ async fn a_connection_that_its_peer_closed_is_not_given_out() {
     let pools = pools();
     let (listener, endpoint) = listen().await;
     let (connection, far) = open(&pools, &listener, &endpoint).await;
-    pools.give_back(&endpoint, connection, TERMS, &Limits::default());
+    pools.give_back(&endpoint, connection, &TERMS, &Limits::default());
 
     drop(far);
     // The kernel knows as soon as the peer's end has arrived; on loopback that is at once.
@@ -64,7 +78,7 @@ async fn a_connection_with_stray_bytes_is_not_given_out() {
     let pools = pools();
     let (listener, endpoint) = listen().await;
     let (connection, far) = open(&pools, &listener, &endpoint).await;
-    pools.give_back(&endpoint, connection, TERMS, &Limits::default());
+    pools.give_back(&endpoint, connection, &TERMS, &Limits::default());
 
     far.writable().await.expect("writable");
     assert_eq!(far.try_write(b"HTTP/1.1 200 OK\r\n\r\n").expect("writes"), 19);
@@ -81,7 +95,7 @@ async fn a_connection_that_has_carried_its_share_is_let_go() {
     connection.begin(&head, &HeadEdits::new(), None).expect("writable");
     let once = Terms { requests_max: 1, ..TERMS };
 
-    pools.give_back(&endpoint, connection, once, &Limits::default());
+    pools.give_back(&endpoint, connection, &once, &Limits::default());
 
     assert!(pools.take_http1(&endpoint, false).is_none());
 }
@@ -91,7 +105,7 @@ async fn connections_to_a_retired_endpoint_are_dropped() {
     let pools = pools();
     let (listener, endpoint) = listen().await;
     let (connection, far) = open(&pools, &listener, &endpoint).await;
-    pools.give_back(&endpoint, connection, TERMS, &Limits::default());
+    pools.give_back(&endpoint, connection, &TERMS, &Limits::default());
 
     endpoint.retired.store(true, Ordering::Relaxed);
     pools.drop_retired();
@@ -105,7 +119,7 @@ async fn connections_that_were_idle_for_too_long_are_swept() {
     let pools = pools();
     let (listener, endpoint) = listen().await;
     let (connection, far) = open(&pools, &listener, &endpoint).await;
-    pools.give_back(&endpoint, connection, TERMS, &Limits::default());
+    pools.give_back(&endpoint, connection, &TERMS, &Limits::default());
 
     pools.sweep(clock::now() + TERMS.idle / 2, TERMS.idle);
     assert_eq!(pools.http1.borrow().len(), 1);

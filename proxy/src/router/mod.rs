@@ -5,29 +5,83 @@ pub(crate) mod attempts;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_http1::Version;
+use bytes::Bytes;
+use tidegate_http1::{RequestHead, Version};
 use tidegate_traffic::{
-    Chosen, CompiledAction, CompiledForward, CompiledRoute, Context, Deadlines, RequestView as _, deadlines, redirect,
+    Chosen, CompiledAction, CompiledForward, CompiledRoute, Context, Deadlines, Hashed, Overrides, RequestView as _,
+    deadlines, redirect,
 };
 use tidegate_xds::resource::cluster::UpstreamProtocol;
 
 use crate::config::snapshot::ActiveCluster;
+use crate::filter::Subject;
 use crate::http::call::Call;
 use crate::http::head::{Request, protocol};
-use crate::http::rejection::Rejection;
+use crate::http::rejection::{Behind, Rejection};
 use crate::pool::Terms;
 
 /// What is to be done with a request.
 pub(crate) enum Decision<'c> {
     Forward(Box<Plan<'c>>),
     /// Answered here, as configured.
-    Answer {
-        route: &'c CompiledRoute,
-        status: u16,
-        location: Option<String>,
-        body: Arc<[u8]>,
-    },
-    Reject(Rejection),
+    Answer(Made<'c>),
+    /// With the route, where one was found.
+    Reject(Rejection, Option<&'c CompiledRoute>),
+}
+
+/// An answer as a route says it.
+pub(crate) struct Made<'c> {
+    pub(crate) route: &'c CompiledRoute,
+    pub(crate) status: u16,
+    pub(crate) location: Option<String>,
+    pub(crate) body: Bytes,
+}
+
+impl<'c> Decision<'c> {
+    /// The route, where one was found.
+    pub(crate) fn route(&self) -> Option<&CompiledRoute> {
+        match self {
+            Self::Forward(plan) => Some(plan.route),
+            Self::Answer(made) => Some(made.route),
+            Self::Reject(_, route) => *route,
+        }
+    }
+
+    /// What filters see of it.
+    pub(crate) fn subject<'a>(&'a self, request: &'a Request<'a>) -> Subject<'a> {
+        let (route, cluster) = match self {
+            Self::Forward(plan) => (Some(plan.route), &*plan.cluster.config.name),
+            Self::Answer(made) => (Some(made.route), ""),
+            Self::Reject(_, route) => (*route, ""),
+        };
+        Subject { request, route, cluster }
+    }
+
+    /// What its route says to filters.
+    pub(crate) fn overrides(&self) -> Overrides<'_> {
+        match self {
+            Self::Forward(plan) => plan.route.filters(Some(&plan.chosen)),
+            Self::Answer(made) => made.route.filters(None),
+            Self::Reject(_, route) => route.map_or_else(Overrides::default, |route| route.filters(None)),
+        }
+    }
+
+    /// Where the policies that act on the request are written.
+    pub(crate) fn behind(&self) -> Behind<'_> {
+        match self {
+            Self::Forward(plan) => {
+                let cluster = Some(&plan.cluster.config.policies);
+                let changed_by = Some((plan.route, Some(&plan.chosen)));
+                Behind { route: Some(&plan.route.policies), cluster, changed_by }
+            }
+            // Its own answer is changed where it is made; a filter's in its place is not, as in Envoy.
+            Self::Answer(Made { route, .. }) => Behind { route: Some(&route.policies), ..Behind::default() },
+            Self::Reject(_, Some(route)) => {
+                Behind { route: Some(&route.policies), cluster: None, changed_by: Some((*route, None)) }
+            }
+            Self::Reject(_, None) => Behind::default(),
+        }
+    }
 }
 
 /// How a request is forwarded.
@@ -43,35 +97,48 @@ pub(crate) struct Plan<'c> {
     pub(crate) http2: bool,
     pub(crate) request_id: Option<u128>,
     pub(crate) terms: Terms,
+    /// The hash of the route's policy, and the cookies that it made.
+    pub(crate) hashed: Hashed,
 }
 
 /// Decides. Two draws: a route's share and the choice between clusters must not be correlated.
 pub(crate) fn decide<'c>(call: &Call<'c>) -> Decision<'c> {
     let request = call.request;
     if request.method() == "CONNECT" {
-        return Decision::Reject(Rejection::CONNECT);
+        return Decision::Reject(Rejection::CONNECT, None);
     }
     let matching = request.path_for_matching();
-    let view = Request { head: request, path: &matching };
+    let view = Request { path: &matching, ..call.view() };
     let Some(route) = call.chain.routes.table.find(&view, call.worker.random()) else {
-        return Decision::Reject(Rejection::NO_ROUTE);
+        return Decision::Reject(Rejection::NO_ROUTE, None);
     };
     let forward = match &route.action {
         CompiledAction::Forward(forward) => &**forward,
         CompiledAction::Redirect(target) => {
             let location = redirect::location(target, &Request::new(request));
-            return Decision::Answer { route, status: target.status, location: Some(location), body: Arc::new([]) };
+            return Decision::Answer(Made {
+                route,
+                status: target.status,
+                location: Some(location),
+                body: Bytes::new(),
+            });
         }
         CompiledAction::DirectResponse { status, body } => {
-            return Decision::Answer { route, status: *status, location: None, body: Arc::clone(body) };
+            return Decision::Answer(Made {
+                route,
+                status: *status,
+                location: None,
+                body: Bytes::copy_from_slice(body),
+            });
         }
     };
     let not_found = Rejection::no_cluster(forward.cluster_not_found_status);
-    let Some(chosen) = forward.choose_cluster(&Request::new(request), call.worker.random()) else {
-        return Decision::Reject(not_found);
+    let hashed = hash(call, forward);
+    let Some(chosen) = forward.choose(&call.view(), call.worker.random(), hashed.hash) else {
+        return Decision::Reject(not_found, Some(route));
     };
-    let Some(cluster) = call.view_cluster(&chosen.cluster) else { return Decision::Reject(not_found) };
-    Decision::Forward(Box::new(plan(call, route, forward, chosen, cluster)))
+    let Some(cluster) = call.view_cluster(&chosen.cluster) else { return Decision::Reject(not_found, Some(route)) };
+    Decision::Forward(Box::new(plan(call, route, forward, chosen, cluster, hashed)))
 }
 
 fn plan<'c>(
@@ -80,20 +147,16 @@ fn plan<'c>(
     forward: &'c CompiledForward,
     chosen: Chosen<'c>,
     cluster: &'c Arc<ActiveCluster>,
+    hashed: Hashed,
 ) -> Plan<'c> {
     let request = call.request;
-    let deadlines = deadlines(forward, &Request::new(request));
-    let http2 = match cluster.config.protocol {
-        UpstreamProtocol::Http1 => false,
-        UpstreamProtocol::Http2 => true,
-        UpstreamProtocol::SameAsDownstream => request.version() == Version::Http2,
-    };
+    let deadlines = deadlines(forward, &call.view());
+    let http2 = speaks_http2(cluster, request);
     let manager = &call.chain.manager;
     // A switch of protocols is one connection's business: it works where both sides speak HTTP/1.1.
     let upgrade = request.upgrade().filter(|kind| !http2 && is_allowed(manager, forward, kind));
     let request_id = (manager.generate_request_id && request.field("x-request-id").is_none())
         .then(|| u128::from(call.worker.random()) << 64 | u128::from(call.worker.random()));
-    let limits = &call.worker.shared.limits;
     Plan {
         route,
         forward,
@@ -104,11 +167,35 @@ fn plan<'c>(
         upgrade,
         http2,
         request_id,
-        terms: Terms {
-            connect_timeout: cluster.config.connect_timeout,
-            idle: cluster.config.idle_timeout.unwrap_or(limits.upstream_idle),
-            requests_max: cluster.config.max_requests_per_connection.map_or(u32::MAX, std::num::NonZeroU32::get),
-        },
+        terms: terms(call, cluster),
+        hashed,
+    }
+}
+
+fn hash(call: &Call<'_>, forward: &CompiledForward) -> Hashed {
+    let policies = forward.hash_policies();
+    if policies.is_empty() {
+        return Hashed::default();
+    }
+    policies.hash(&call.view(), Some(call.trusted_address()), &mut || call.worker.random())
+}
+
+/// What is spoken to a cluster about this request.
+pub(crate) fn speaks_http2(cluster: &ActiveCluster, request: &RequestHead) -> bool {
+    match cluster.config.protocol {
+        UpstreamProtocol::Http1 => false,
+        UpstreamProtocol::Http2 => true,
+        UpstreamProtocol::SameAsDownstream => request.version() == Version::Http2,
+    }
+}
+
+/// On which terms connections to a cluster are kept.
+pub(crate) fn terms(call: &Call<'_>, cluster: &ActiveCluster) -> Terms {
+    Terms {
+        connect_timeout: cluster.config.connect_timeout,
+        idle: cluster.config.idle_timeout.unwrap_or(call.worker.shared.limits.upstream_idle),
+        thresholds: cluster.config.circuit_breakers,
+        requests_max: cluster.config.max_requests_per_connection.map_or(u32::MAX, std::num::NonZeroU32::get),
     }
 }
 
@@ -124,6 +211,11 @@ fn is_allowed(
 impl<'c> Call<'c> {
     fn view_cluster(&self, name: &str) -> Option<&'c Arc<ActiveCluster>> {
         self.view.cluster(name)
+    }
+
+    /// The request as rules see it.
+    pub(crate) fn view(&self) -> Request<'c> {
+        Request { deaf: self.chain.manager.use_remote_address || !self.speaks_to_proxies, ..Request::new(self.request) }
     }
 
     /// What formats may read.

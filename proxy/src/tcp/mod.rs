@@ -10,8 +10,11 @@ use tidegate_report::ResponseFlag;
 use tidegate_traffic::retry::ENDPOINTS_MAX;
 use tidegate_xds::resource::listener::TcpProxy;
 
-use crate::balance::{self, InFlight};
+use crate::balance::circuit_breaker::Connected;
+use crate::balance::outlier::Watched;
+use crate::balance::{self, Wish};
 use crate::config::snapshot::ActiveCluster;
+use crate::http::exchange::Trouble;
 use crate::listener::connection::Connection;
 use crate::upstream::connect::connect;
 use crate::wire::buffer::{Input, Output};
@@ -27,19 +30,18 @@ pub(crate) async fn run(worker: &Rc<Worker>, view: &View, proxy: &TcpProxy, mut 
         worker.cells().reject(ResponseFlag::NoCluster);
         return;
     };
-    let opened = match open(worker, cluster).await {
+    let mut opened = match open(worker, cluster).await {
         Ok(opened) => opened,
         Err(flag) => {
             worker.cells().reject(flag);
             return;
         }
     };
-    let (mut upstream, _in_flight) = opened;
     let (mut there_input, mut there_output) = (Input::new(&worker.buffers), Output::new(&worker.buffers));
     let mut output = Output::new(&worker.buffers);
     let (mut body, mut there_body) = (Body::new(Framing::UntilClose), Body::new(Framing::UntilClose));
     let (reading, writing) = connection.socket.split();
-    let (there_reading, there_writing) = upstream.split();
+    let (there_reading, there_writing) = opened.socket.split();
     let mut from_caller = Http1Source { reading, input: &mut connection.input, body: &mut body };
     let mut to_caller = Http1Sink::new(writing, &mut output);
     let mut from_endpoint = Http1Source { reading: there_reading, input: &mut there_input, body: &mut there_body };
@@ -71,21 +73,37 @@ fn choose_cluster(proxy: &TcpProxy, draw: u64) -> Option<&str> {
     None
 }
 
-async fn open(worker: &Worker, cluster: &ActiveCluster) -> Result<(Socket, InFlight), ResponseFlag> {
+/// What a connection of bytes holds until it ends.
+struct Opened<'a> {
+    socket: Socket,
+    _watched: Watched<'a>,
+    _place: Connected,
+}
+
+async fn open<'a>(worker: &'a Worker, cluster: &'a ActiveCluster) -> Result<Opened<'a>, ResponseFlag> {
+    let thresholds = &cluster.config.circuit_breakers;
     let mut tried = Vec::new();
     for _ in 0..ENDPOINTS_MAX {
-        let index = balance::choose(cluster, &tried, worker);
-        let Some(endpoint) = index.and_then(|index| cluster.states.get(index)) else {
-            return Err(ResponseFlag::NoHealthyUpstream);
+        let index = balance::choose(cluster, Wish { tried: &tried, ..Wish::default() }, worker)
+            .map_err(|rejection| rejection.flag)?;
+        let Some(endpoint) = cluster.states.get(index) else { return Err(ResponseFlag::NoHealthyUpstream) };
+        let overflow = |limit| {
+            endpoint.breaker.trip(limit);
+            ResponseFlag::UpstreamOverflow
         };
+        // Bytes cannot wait: whoever speaks first may be the endpoint.
+        let place = Connected::enter(endpoint, thresholds).map_err(overflow)?;
+        let watched = Watched::begin(cluster, index, endpoint, worker).map_err(|_| ResponseFlag::UpstreamOverflow)?;
         let cells = cluster.state.cells.of(worker.index);
         match connect(endpoint.address, cluster.config.connect_timeout).await {
             Ok(socket) => {
                 cells.connects.increment();
-                return Ok((socket, InFlight::count(endpoint)));
+                watched.connected();
+                return Ok(Opened { socket, _watched: watched, _place: place });
             }
-            Err(_) => {
+            Err(fault) => {
                 cells.connect_failures.increment();
+                watched.failed(&Trouble::Upstream(fault), false, false);
                 tried.push(endpoint.id);
             }
         }

@@ -7,6 +7,7 @@
 //!
 //! Handles are resolved when the snapshot is built; nothing on a request's way looks a metric up by name.
 
+pub(crate) mod access_log;
 pub(crate) mod prometheus;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -79,6 +80,9 @@ impl ByClass {
 pub(crate) struct ListenerCells {
     pub(crate) requests: ByClass,
     pub(crate) connections: Cell,
+    pub(crate) rate_limit_passed: Cell,
+    pub(crate) rate_limit_shadowed: Cell,
+    pub(crate) rate_limit_refused: Cell,
 }
 
 /// What is counted for a cluster.
@@ -88,6 +92,11 @@ pub(crate) struct ClusterCells {
     pub(crate) connects: Cell,
     pub(crate) connect_failures: Cell,
     pub(crate) retries: Cell,
+    /// Refused because the control plane asked for it.
+    pub(crate) dropped: Cell,
+    pub(crate) mirrored: Cell,
+    pub(crate) mirror_abandoned: Cell,
+    pub(crate) mirror_failed: Cell,
 }
 
 /// What is counted for a worker as a whole.

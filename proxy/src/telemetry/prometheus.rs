@@ -1,13 +1,16 @@
 //! The Prometheus page. Written from the registry; the only reader of the cells.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tidegate_report::{Metric, ResponseFlag, metric};
 use tidegate_xds::name::ResourceType;
 
 use super::ByClass;
-use crate::config::registry::Registry;
+use crate::balance::circuit_breaker::LIMITS;
+use crate::balance::outlier::REASONS;
+use crate::config::registry::{ClusterState, Registry};
 
 struct Page(String);
 
@@ -49,11 +52,14 @@ impl Page {
 }
 
 /// The text exposition of everything that is counted.
-pub(crate) fn page(registry: &Registry) -> String {
+/// `unlogged`: lines that the access log has lost.
+pub(crate) fn page(registry: &Registry, unlogged: u64) -> String {
     let mut page = Page(String::with_capacity(8 * 1024));
     listeners(&mut page, registry);
     clusters(&mut page, registry);
     process(&mut page, registry);
+    page.head(&metric::ACCESS_LOG_DROPPED);
+    page.sample(&metric::ACCESS_LOG_DROPPED, &[], unlogged);
     page.0
 }
 
@@ -70,6 +76,13 @@ fn listeners(page: &mut Page, registry: &Registry) {
     for listener in &listeners {
         let value = listener.cells.sum(|row| &row.connections);
         page.sample(&metric::DOWNSTREAM_CONNECTIONS, &[&listener.name], value);
+    }
+    page.head(&metric::LOCAL_RATE_LIMIT);
+    for listener in &listeners {
+        let mut sample = |outcome, value| page.sample(&metric::LOCAL_RATE_LIMIT, &[&listener.name, outcome], value);
+        sample("passed", listener.cells.sum(|row| &row.rate_limit_passed));
+        sample("shadowed", listener.cells.sum(|row| &row.rate_limit_shadowed));
+        sample("refused", listener.cells.sum(|row| &row.rate_limit_refused));
     }
 }
 
@@ -95,10 +108,61 @@ fn clusters(page: &mut Page, registry: &Registry) {
     for cluster in &clusters {
         page.sample(&metric::UPSTREAM_RETRIES, &[&cluster.name], cluster.cells.sum(|row| &row.retries));
     }
+    page.head(&metric::MIRRORS);
+    for cluster in &clusters {
+        let mut sample = |outcome, value| page.sample(&metric::MIRRORS, &[&cluster.name, outcome], value);
+        sample("mirrored", cluster.cells.sum(|row| &row.mirrored));
+        sample("abandoned", cluster.cells.sum(|row| &row.mirror_abandoned));
+        sample("failed", cluster.cells.sum(|row| &row.mirror_failed));
+    }
     page.head(&metric::UPSTREAM_REQUESTS_ACTIVE);
     for cluster in &clusters {
-        let value = u64::from(cluster.active_requests.load(Ordering::Relaxed));
+        let value = u64::from(cluster.breaker.requests());
         page.sample(&metric::UPSTREAM_REQUESTS_ACTIVE, &[&cluster.name], value);
+    }
+    breakers(page, &clusters);
+    ejections(page, &clusters);
+}
+
+fn breakers(page: &mut Page, clusters: &[Arc<ClusterState>]) {
+    page.head(&metric::UPSTREAM_REQUESTS_PENDING);
+    for cluster in clusters {
+        page.sample(&metric::UPSTREAM_REQUESTS_PENDING, &[&cluster.name], u64::from(cluster.breaker.pending()));
+    }
+    page.head(&metric::UPSTREAM_CONNECTIONS_ACTIVE);
+    for cluster in clusters {
+        let value = u64::from(cluster.breaker.connections());
+        page.sample(&metric::UPSTREAM_CONNECTIONS_ACTIVE, &[&cluster.name], value);
+    }
+    page.head(&metric::UPSTREAM_OVERFLOWS);
+    for cluster in clusters {
+        // Mostly none of seven: what has never happened takes no line.
+        for limit in LIMITS.into_iter().filter(|limit| cluster.breaker.trips(*limit) > 0) {
+            let value = cluster.breaker.trips(limit);
+            page.sample(&metric::UPSTREAM_OVERFLOWS, &[&cluster.name, limit.as_str()], value);
+        }
+    }
+    page.head(&metric::UPSTREAM_DROPS);
+    for cluster in clusters {
+        page.sample(&metric::UPSTREAM_DROPS, &[&cluster.name], cluster.cells.sum(|row| &row.dropped));
+    }
+}
+
+fn ejections(page: &mut Page, clusters: &[Arc<ClusterState>]) {
+    page.head(&metric::EJECTIONS_ACTIVE);
+    for cluster in clusters {
+        page.sample(&metric::EJECTIONS_ACTIVE, &[&cluster.name], cluster.ejected());
+    }
+    page.head(&metric::EJECTIONS);
+    for cluster in clusters {
+        for reason in REASONS.into_iter().filter(|reason| cluster.ejections.of(*reason) > 0) {
+            let value = cluster.ejections.of(reason);
+            page.sample(&metric::EJECTIONS, &[&cluster.name, reason.as_str()], value);
+        }
+    }
+    page.head(&metric::EJECTIONS_REFUSED);
+    for cluster in clusters {
+        page.sample(&metric::EJECTIONS_REFUSED, &[&cluster.name], cluster.ejections.refused());
     }
 }
 
@@ -142,7 +206,7 @@ mod tests {
         let _cluster = registry.cluster(&"outbound|80||a".into());
         let _listener = registry.listener(&"outbound".into());
 
-        let text = page(&registry);
+        let text = page(&registry, 0);
 
         for metric in metric::ALL {
             assert!(text.contains(&format!("# TYPE {} {}\n", metric.name, metric.kind.as_str())), "{}", metric.name);
@@ -154,6 +218,6 @@ mod tests {
         let registry = Registry::new(1);
         let _cluster = registry.cluster(&"a\"b\\c".into());
 
-        assert!(page(&registry).contains(r#"{cluster="a\"b\\c"}"#));
+        assert!(page(&registry, 0).contains(r#"{cluster="a\"b\\c"}"#));
     }
 }

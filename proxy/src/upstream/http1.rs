@@ -9,6 +9,7 @@ use tidegate_http1::{
 };
 
 use super::{Answer, Fault};
+use crate::balance::circuit_breaker::Connected;
 use crate::wire::buffer::{Buffers, Input, Output};
 use crate::wire::http1::{Body, Http1Sink, Http1Source, Written};
 use crate::wire::socket::Socket;
@@ -22,12 +23,14 @@ pub(crate) struct Connection {
     body: Body,
     /// Exchanges begun.
     pub(crate) requests: u32,
+    /// Its place in the circuit breaker. The last field: the place is free when the socket is closed.
+    _place: Connected,
 }
 
 impl Connection {
-    pub(crate) fn new(socket: Socket, buffers: &Rc<Buffers>) -> Self {
+    pub(crate) fn new(socket: Socket, buffers: &Rc<Buffers>, place: Connected) -> Self {
         let body = Body::new(Framing::None);
-        Self { socket, input: Input::new(buffers), output: Output::new(buffers), body, requests: 0 }
+        Self { socket, input: Input::new(buffers), output: Output::new(buffers), body, requests: 0, _place: place }
     }
 
     /// Writes a request head into the output, to be sent with the first bytes of its body.

@@ -10,13 +10,16 @@ use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use tidegate_http1::{Framing, HeadEdits, RequestHead, ResponseHead, Version};
+use tidegate_traffic::circuit_breaker::Tripped;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{Answer, Fault};
+use crate::balance::circuit_breaker::{Connected, Pending};
 use crate::clock;
-use crate::limits::{HTTP2_HEADER_LIST_BYTES_MAX, HTTP2_SEND_BUFFER_BYTES_MAX, UPSTREAM_WINDOW_BYTES};
+use crate::limits::{HTTP2_HEADER_LIST_BYTES_MAX, HTTP2_SEND_BUFFER_BYTES_MAX, PENDING_MAX, UPSTREAM_WINDOW_BYTES};
+use crate::pool::Terms;
 use crate::wire::body::Broken;
 use crate::wire::http2::{Http2Sink, Http2Source, broken};
 use crate::wire::socket::Socket;
@@ -34,11 +37,17 @@ pub(crate) struct Connection {
     used: Cell<Instant>,
     closed: Rc<Cell<bool>>,
     driver: JoinHandle<()>,
+    place: Connected,
 }
 
 impl Connection {
     /// Speaks the preface and starts the connection's task.
-    pub(crate) async fn open(socket: Socket, limit: Duration, ping: Duration) -> Result<Rc<Self>, Fault> {
+    pub(crate) async fn open(
+        socket: Socket,
+        limit: Duration,
+        ping: Duration,
+        place: Connected,
+    ) -> Result<Rc<Self>, Fault> {
         let mut builder = h2::client::Builder::new();
         builder
             .enable_push(false)
@@ -64,6 +73,7 @@ impl Connection {
             used: Cell::new(clock::now()),
             closed,
             driver,
+            place,
         }))
     }
 
@@ -86,24 +96,30 @@ impl Connection {
         self: &Rc<Self>,
         head: &RequestHead,
         edits: &HeadEdits,
-        limit: Duration,
+        terms: &Terms,
     ) -> Result<(Http2Sink, Http2Answer), Fault> {
         let request = request(head, edits).ok_or(Fault::Unexpected("a rewritten head is not valid"))?;
         let ended = matches!(head.framing(), Framing::None | Framing::Length(0));
+        // Above the peer's limit the library holds a stream back for as long as it takes, and any number of them.
+        let waits = self.streams.get() >= self.send.current_max_send_streams();
+        let pending = match waits {
+            true => Some(Pending::enter(self.place.breaker(), &terms.thresholds, Tripped::Connections)),
+            false => None,
+        };
+        let pending = pending.transpose().map_err(Fault::Overflow)?;
         self.streams.set(self.streams.get() + 1);
         self.requests.set(self.requests.get().saturating_add(1));
         let guard = StreamGuard(Rc::clone(self));
         let mut send = self.send.clone();
-        // Nearly always ready: the timer is for the connection whose streams have run out.
-        let ready = match poll_fn(|cx| Poll::Ready(send.poll_ready(cx))).await {
-            Poll::Ready(ready) => ready,
-            Poll::Pending => {
-                let room = tokio::time::timeout(limit, poll_fn(|cx| send.poll_ready(cx))).await;
-                room.map_err(|_elapsed| Fault::ConnectTimeout)?
-            }
-        };
-        ready.map_err(|_| Fault::Unprocessed)?;
+        // Always ready for a handle that has sent nothing, unless the connection has ended.
+        poll_fn(|cx| send.poll_ready(cx)).await.map_err(|_| Fault::Unprocessed)?;
         let (response, stream) = send.send_request(request, ended).map_err(|_| Fault::Unprocessed)?;
+        if let Some(pending) = pending {
+            // Ready when the stream that this handle has sent is open.
+            let opened = tokio::time::timeout(PENDING_MAX, poll_fn(|cx| send.poll_ready(cx))).await;
+            opened.map_err(|_elapsed| Fault::Overflow(Tripped::PendingRequests))?.map_err(|_| Fault::Unprocessed)?;
+            drop(pending);
+        }
         let sink = Http2Sink { stream: (!ended).then_some(stream), ended };
         let answer =
             Http2Answer { response, method: head.method().to_owned(), source: Http2Source::new(None), _guard: guard };

@@ -7,6 +7,7 @@ pub(crate) mod http2;
 use std::task::{Context, Poll};
 
 use tidegate_http1::{Refusal, ResponseHead};
+use tidegate_traffic::circuit_breaker::Tripped;
 
 use crate::wire::body::{Broken, Source};
 
@@ -15,6 +16,8 @@ use crate::wire::body::{Broken, Source};
 pub(crate) enum Fault {
     /// No connection: refused, unreachable, or the handshake failed.
     Connect(String),
+    /// A circuit breaker has no place for a connection, nor for one who waits for it.
+    Overflow(Tripped),
     /// No connection in time.
     ConnectTimeout,
     /// The connection ended before an answer; `seen`: in the middle of its head.

@@ -4,5 +4,6 @@ pub(crate) mod body;
 pub(crate) mod buffer;
 pub(crate) mod http1;
 pub(crate) mod http2;
+pub(crate) mod pace;
 pub(crate) mod socket;
 pub(crate) mod tunnel;

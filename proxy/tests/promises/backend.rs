@@ -163,3 +163,47 @@ pub(crate) async fn send_all(out: &mut h2::SendStream<Bytes>, mut bytes: Bytes) 
         }
     }
 }
+
+/// A backend whose answers a test changes while it runs, and that counts them.
+#[derive(Clone)]
+pub(crate) struct Switchable {
+    pub(crate) address: SocketAddr,
+    status: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Switchable {
+    /// Begins with 200; answers with its name.
+    pub(crate) async fn start(name: &'static str) -> Self {
+        let (listener, address) = bind().await;
+        let this = Self { address, status: Arc::new(AtomicUsize::new(200)), requests: Arc::default() };
+        let serving = this.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let serving = serving.clone();
+                let service = service_fn(move |_: Request<Incoming>| {
+                    let serving = serving.clone();
+                    async move {
+                        serving.requests.fetch_add(1, Ordering::SeqCst);
+                        let mut response = Response::new(Full::new(Bytes::from_static(name.as_bytes())));
+                        let status = u16::try_from(serving.status.load(Ordering::SeqCst)).expect("a status");
+                        *response.status_mut() = http::StatusCode::from_u16(status).expect("a status");
+                        Ok::<_, Infallible>(response)
+                    }
+                });
+                tokio::spawn(async move {
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await
+                });
+            }
+        });
+        this
+    }
+
+    pub(crate) fn answer(&self, status: u16) {
+        self.status.store(status.into(), Ordering::SeqCst);
+    }
+
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}

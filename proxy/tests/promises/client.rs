@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tidegate_proxy::Proxy;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -153,4 +154,18 @@ impl Client {
 /// One request on a connection of its own.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> Answer {
     Client::connect(address).await.get(path).await
+}
+
+/// Waits until the page of clusters has a line that begins so, and gives it back.
+pub(crate) async fn seen(proxy: &Proxy, line: &str) -> String {
+    let admin = proxy.admin_address().expect("admin");
+    let looking = async {
+        loop {
+            let page = get(admin, "/clusters").await;
+            if let Some(found) = page.text().lines().find(|known| known.starts_with(line)) {
+                return found.to_owned();
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking).await.expect(line)
 }

@@ -21,7 +21,7 @@ async fn an_endpoint_that_refuses_connections_is_a_503() {
     let answer = get(address, "/").await;
 
     assert_eq!(answer.status, 503);
-    assert_eq!(answer.field("x-tidegate-error"), Some("UF upstream_connect_failure"));
+    assert_eq!(answer.field("x-mesh-error"), Some("UF; details=upstream_connect_failure"));
 }
 
 #[tokio::test]
@@ -48,7 +48,7 @@ async fn a_cluster_without_endpoints_is_a_503_of_its_own_kind() {
 
     let answer = get(address, "/").await;
 
-    assert_eq!((answer.status, answer.field("x-tidegate-error")), (503, Some("UH no_healthy_upstream")));
+    assert_eq!((answer.status, answer.field("x-mesh-error")), (503, Some("UH; details=no_healthy_upstream")));
 }
 
 #[tokio::test]
@@ -62,7 +62,7 @@ async fn a_request_that_no_route_wants_is_a_404() {
     let mut client = Client::connect(address).await;
 
     let answer = client.get("/v2").await;
-    assert_eq!((answer.status, answer.field("x-tidegate-error")), (404, Some("NR route_not_found")));
+    assert_eq!((answer.status, answer.field("x-mesh-error")), (404, Some("NR; details=route_not_found")));
     assert!(answer.field("date").is_some_and(|date| date.ends_with(" GMT")));
     assert_eq!(client.get("/v1").await.status, 200, "the connection goes on");
 }
@@ -92,8 +92,8 @@ async fn each_fault_of_an_answers_head_has_its_status_and_flag() {
         let answer = client.get("/").await;
 
         assert_eq!(answer.status, status, "{said:?}");
-        let error = answer.field("x-tidegate-error").unwrap_or_default();
-        assert!(error.starts_with(&format!("{flag} ")), "{said:?}: {error}");
+        let error = answer.field("x-mesh-error").unwrap_or_default();
+        assert!(error.starts_with(&format!("{flag}; ")), "{said:?}: {error}");
     }
 }
 
@@ -170,7 +170,7 @@ async fn a_silent_upstream_is_a_504_after_the_routes_limit() {
 
     let answer = get(address, "/").await;
 
-    assert_eq!((answer.status, answer.field("x-tidegate-error")), (504, Some("UT response_timeout")));
+    assert_eq!((answer.status, answer.field("x-mesh-error")), (504, Some("UT; details=response_timeout")));
 }
 
 #[tokio::test]
@@ -259,7 +259,7 @@ async fn a_full_circuit_breaker_answers_for_the_cluster() {
 
     let answer = get(address, "/").await;
 
-    assert_eq!((answer.status, answer.field("x-tidegate-error")), (503, Some("UO overflow")));
+    assert_eq!((answer.status, answer.field("x-mesh-error")), (503, Some("UO; details=overflow{max_requests}")));
 }
 
 #[tokio::test]
@@ -317,4 +317,18 @@ async fn a_caller_that_leaves_takes_its_request_with_it() {
     drop(client);
 
     tokio::time::timeout(Duration::from_secs(5), gone.notified()).await.expect("the upstream request is cancelled");
+}
+
+#[tokio::test]
+async fn a_listener_may_keep_its_reasons_to_itself() {
+    let mut listener = http_listener("in", inline(crate::resources::all_to("r", "backend")));
+    listener.error_header = false;
+    let (_proxy, address) =
+        proxy_with(vec![of_cluster(cluster("backend", Http1, &[nobody().await])), of_listener(listener)]).await;
+
+    let answer = get(address, "/").await;
+
+    assert_eq!((answer.status, answer.field("x-mesh-error")), (503, None));
+    let text = "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure";
+    assert_eq!(answer.text(), text);
 }

@@ -298,7 +298,7 @@ async fn a_body_with_broken_chunks_is_the_callers_fault() {
 
     let answer = client.answer().await;
     assert_eq!(answer.status, 400);
-    assert_eq!(answer.field("x-tidegate-error"), Some("DPE protocol_error"));
+    assert_eq!(answer.field("x-mesh-error"), Some("DPE; details=protocol_error"));
     client.closed().await;
 }
 

@@ -1,17 +1,25 @@
 //! HTTP/2 on either side or both.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tidegate_xds::resource::cluster::UpstreamProtocol::{Http1, Http2, SameAsDownstream};
+use tidegate_xds::resource::filter::{FAULT, Fault, FaultAbort, FaultAnswer, FilterConfig, FilterOverride, HttpFilter};
+use tidegate_xds::resource::listener::NetworkFilter;
+use tidegate_xds::resource::matcher::Fraction;
+use tidegate_xds::resource::route::{Mirror, RetryOn, RetryPolicy, RouteAction};
 use tokio::net::TcpStream;
 
 use crate::backend::{echo, http2_echo, nobody, scripted, send_all};
 use crate::client::Client;
 use crate::resources::{
-    all_to, cluster, http_listener, in_front_of, inline, of_cluster, of_listener, options, start_with,
+    all_to, cluster, forward, http_listener, in_front_of, inline, listener_with, manager, of_cluster, of_listener,
+    options, proxy_with, route, routes, start_with,
 };
 
 async fn connect(address: SocketAddr) -> SendRequest<Bytes> {
@@ -169,7 +177,7 @@ async fn a_reader_that_stops_stops_its_sender() {
         // More than all windows and kernel buffers on the way can hold.
         for _ in 0..4096 {
             let sent = tokio::io::AsyncWriteExt::write_all(&mut connection.stream, chunk.as_bytes());
-            if tokio::time::timeout(std::time::Duration::from_millis(500), sent).await.is_err() {
+            if tokio::time::timeout(Duration::from_millis(500), sent).await.is_err() {
                 return;
             }
         }
@@ -177,7 +185,7 @@ async fn a_reader_that_stops_stops_its_sender() {
     })
     .await;
     let mut impatient = options();
-    impatient.limits.write_progress = std::time::Duration::from_secs(1);
+    impatient.limits.write_progress = Duration::from_secs(1);
     let resources = vec![
         of_cluster(cluster("backend", Http1, &[backend])),
         of_listener(http_listener("in", inline(all_to("r", "backend")))),
@@ -216,12 +224,12 @@ async fn a_torn_answer_resets_the_stream() {
 
 #[tokio::test]
 async fn a_cancelled_stream_cancels_the_upstream_request() {
-    let gone = std::sync::Arc::new(tokio::sync::Notify::new());
-    let told = std::sync::Arc::clone(&gone);
-    let begun = std::sync::Arc::new(tokio::sync::Notify::new());
-    let began = std::sync::Arc::clone(&begun);
+    let gone = Arc::new(tokio::sync::Notify::new());
+    let told = Arc::clone(&gone);
+    let begun = Arc::new(tokio::sync::Notify::new());
+    let began = Arc::clone(&begun);
     let backend = scripted(move |mut connection| {
-        let (told, began) = (std::sync::Arc::clone(&told), std::sync::Arc::clone(&began));
+        let (told, began) = (Arc::clone(&told), Arc::clone(&began));
         async move {
             connection.head().await;
             began.notify_one();
@@ -238,7 +246,7 @@ async fn a_cancelled_stream_cancels_the_upstream_request() {
     out.send_reset(h2::Reason::CANCEL);
     drop(response);
 
-    tokio::time::timeout(std::time::Duration::from_secs(5), gone.notified()).await.expect("cancelled upstream");
+    tokio::time::timeout(Duration::from_secs(5), gone.notified()).await.expect("cancelled upstream");
 }
 
 #[tokio::test]
@@ -253,7 +261,7 @@ async fn a_grpc_caller_is_refused_in_its_own_words() {
 
     assert_eq!(answer.status().as_u16(), 200);
     assert_eq!(answer.headers()["grpc-status"], "14");
-    assert_eq!(answer.headers()["x-tidegate-error"], "UF upstream_connect_failure");
+    assert_eq!(answer.headers()["x-mesh-error"], "UF; details=upstream_connect_failure");
 }
 
 #[tokio::test]
@@ -305,4 +313,93 @@ async fn streams_opened_only_to_be_reset_end_the_connection() {
         assert!(requests <= 130, "{requests} requests reached the backend");
         out.send_reset(h2::Reason::CANCEL);
     }
+}
+
+#[tokio::test]
+async fn policies_act_between_http2_peers_as_well() {
+    let (mirror_seen, copied) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let main = flaky_http2(Arc::clone(&mirror_seen), 2).await;
+    let target = flaky_http2(Arc::clone(&copied), 0).await;
+    let mut forward = forward("backend");
+    forward.retry = Some(RetryPolicy {
+        retry_on: vec![RetryOn::FiveXx],
+        num_retries: 3,
+        back_off_base: Duration::from_millis(1),
+        ..RetryPolicy::default()
+    });
+    forward.mirrors.push(Mirror::to("copy".into()));
+    let (_proxy, address) = proxy_with(vec![
+        of_cluster(cluster("backend", Http2, &[main])),
+        of_cluster(cluster("copy", Http2, &[target])),
+        of_listener(http_listener(
+            "in",
+            inline(routes("r", vec![route("/", RouteAction::Forward(Box::new(forward)))])),
+        )),
+    ])
+    .await;
+    let mut send = connect(address).await;
+
+    let answer = exchange(&mut send, "POST", "/", b"hello").await;
+
+    assert_eq!((answer.head.status().as_u16(), &answer.body[..]), (200, &b"hello"[..]));
+    assert_eq!(mirror_seen.load(Ordering::SeqCst), 3);
+    let patience = tokio::time::Instant::now() + Duration::from_secs(5);
+    while copied.load(Ordering::SeqCst) == 0 {
+        assert!(tokio::time::Instant::now() < patience, "no copy came");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn an_injected_reset_is_a_reset_of_the_stream_alone() {
+    let mut faulty = route("/faulty", RouteAction::Forward(Box::new(forward("backend"))));
+    let percentage = Fraction { numerator: 100, denominator: 100 };
+    let fault = Fault { abort: Some(FaultAbort { with: FaultAnswer::Reset, percentage }), ..Fault::default() };
+    let config = Some(FilterConfig::Fault(Arc::new(fault)));
+    faulty.filters.insert(FAULT.into(), FilterOverride { disabled: false, config });
+    let good = route("/", RouteAction::Forward(Box::new(forward("backend"))));
+    let mut manager = manager(inline(routes("r", vec![faulty, good])));
+    let listed = FilterConfig::Fault(Arc::default());
+    manager.http_filters.push(HttpFilter { name: FAULT.into(), disabled: false, config: listed });
+    let (_proxy, address) = proxy_with(vec![
+        of_cluster(cluster("backend", Http1, &[echo("one").await])),
+        of_listener(listener_with("in", NetworkFilter::Http(Box::new(manager)))),
+    ])
+    .await;
+    let mut send = connect(address).await;
+
+    let (response, _) = send.send_request(request("GET", "/faulty"), true).expect("sends");
+    assert!(response.await.is_err_and(|error| error.is_reset()));
+
+    assert_eq!(exchange(&mut send, "GET", "/", b"").await.body, b"one GET / ");
+}
+
+/// Refuses the first requests with a 503 once it has read them, then sends their bodies back.
+async fn flaky_http2(seen: Arc<AtomicUsize>, refused: usize) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let seen = Arc::clone(&seen);
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.expect("an HTTP/2 client");
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let seen = Arc::clone(&seen);
+                    tokio::spawn(async move {
+                        let mut body = request.into_body();
+                        let mut all = Vec::new();
+                        while let Some(Ok(bytes)) = body.data().await {
+                            all.extend_from_slice(&bytes);
+                        }
+                        assert_eq!(all, b"hello");
+                        let status = if seen.fetch_add(1, Ordering::SeqCst) < refused { 503 } else { 200 };
+                        let head = Response::builder().status(status).body(()).expect("a response");
+                        let mut out = respond.send_response(head, false).expect("answers");
+                        drop(out.send_data(all.into(), true));
+                    });
+                }
+            });
+        }
+    });
+    address
 }

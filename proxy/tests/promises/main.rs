@@ -2,13 +2,24 @@
 //! backends that are scripted byte by byte where bytes matter.
 
 mod backend;
+mod circuit_breaker;
 mod client;
 mod config;
 mod control;
+mod cors;
+mod fault;
 mod faults;
 mod heads;
+mod health_check;
 mod http1;
 mod http2;
+mod killed;
 mod lifecycle;
+mod load_balancing;
+mod mirror;
+mod outlier;
+mod rate_limit;
 mod resources;
+mod retry;
+mod session;
 mod tcp;

@@ -7,15 +7,14 @@ use std::time::Duration;
 
 use tidegate_proxy::{Limits, Options, Proxy, Timing};
 use tidegate_xds::resource::Resource;
-use tidegate_xds::resource::cluster::{Cluster, Discovery, LoadBalancing, Thresholds, UpstreamProtocol};
+use tidegate_xds::resource::cluster::{Cluster, Discovery, LoadBalancing, UpstreamProtocol};
 use tidegate_xds::resource::endpoint::{ClusterLoadAssignment, Endpoint, Health, Locality, LocalityEndpoints};
 use tidegate_xds::resource::listener::{
     Codec, Direction, FilterChain, FilterChainMatch, HttpConnectionManager, Listener, ListenerKind, NetworkFilter,
     RouteSource, ServerHeader, SocketListener, TcpProxy,
 };
 use tidegate_xds::resource::route::{
-    ClusterSpecifier, Forward, HeaderMutations, HostRewrite, PathMatcher, PathRewrite, Route, RouteAction,
-    RouteConfiguration, RouteMatch, Upgrade, VirtualHost,
+    ClusterSpecifier, Forward, PathMatcher, Route, RouteAction, RouteConfiguration, RouteMatch, Upgrade, VirtualHost,
 };
 
 pub(crate) fn loopback() -> SocketAddr {
@@ -50,15 +49,10 @@ pub(crate) fn localities(addresses: &[SocketAddr]) -> Vec<LocalityEndpoints> {
 
 pub(crate) fn cluster(name: &str, protocol: UpstreamProtocol, addresses: &[SocketAddr]) -> Cluster {
     Cluster {
-        name: name.into(),
-        discovery: Discovery::Static(localities(addresses)),
-        load_balancing: LoadBalancing::RoundRobin,
+        load_balancing: LoadBalancing::ROUND_ROBIN,
         connect_timeout: Duration::from_secs(2),
         protocol,
-        idle_timeout: None,
-        max_requests_per_connection: None,
-        circuit_breakers: Thresholds::default(),
-        outlier_detection: None,
+        ..Cluster::new(name.into(), Discovery::Static(localities(addresses)))
     }
 }
 
@@ -67,42 +61,23 @@ pub(crate) fn eds_cluster(name: &str) -> Cluster {
 }
 
 pub(crate) fn assignment(name: &str, addresses: &[SocketAddr]) -> Resource {
-    Resource::Endpoint(Arc::new(ClusterLoadAssignment { cluster_name: name.into(), localities: localities(addresses) }))
+    let localities = localities(addresses);
+    Resource::Endpoint(Arc::new(ClusterLoadAssignment { localities, ..ClusterLoadAssignment::empty(name.into()) }))
 }
 
 pub(crate) fn forward(cluster: &str) -> Forward {
-    Forward {
-        cluster: ClusterSpecifier::Cluster(cluster.into()),
-        cluster_not_found_status: 503,
-        path_rewrite: PathRewrite::Keep,
-        host_rewrite: HostRewrite::Keep,
-        append_x_forwarded_host: false,
-        timeout: None,
-        idle_timeout: None,
-        max_stream_duration: None,
-        grpc_timeout_max: None,
-        upgrades: Vec::new(),
-        retry: None,
-        mirrors: Vec::new(),
-        hash_policy: Vec::new(),
-    }
+    Forward::to(ClusterSpecifier::Cluster(cluster.into()))
 }
 
 pub(crate) fn route(prefix: &str, action: RouteAction) -> Route {
-    Route {
-        name: "".into(),
-        matches: RouteMatch {
-            path: PathMatcher::Prefix { prefix: prefix.into(), case_sensitive: true },
-            headers: Vec::new(),
-            query_parameters: Vec::new(),
-            grpc: false,
-            fraction: None,
-        },
-        action,
-        request_headers: HeaderMutations::default(),
-        response_headers: HeaderMutations::default(),
-        source: None,
-    }
+    let matches = RouteMatch {
+        path: PathMatcher::Prefix { prefix: prefix.into(), case_sensitive: true },
+        headers: Vec::new(),
+        query_parameters: Vec::new(),
+        grpc: false,
+        fraction: None,
+    };
+    Route::new(matches, action)
 }
 
 pub(crate) fn routes(name: &str, routes: Vec<Route>) -> RouteConfiguration {
@@ -153,6 +128,7 @@ pub(crate) fn listener_with(name: &str, filter: NetworkFilter) -> Listener {
             detection_timeout: None,
         })),
         direction: Direction::Outbound,
+        error_header: true,
     }
 }
 

@@ -1,30 +1,35 @@
 //! Puts a snapshot together from what is wanted and what is active. No effects besides the registry's entries.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use foldhash::{HashMap, HashMapExt as _};
-use tidegate_traffic::{Balancer, EndpointSet};
+use tidegate_traffic::outlier::ClusterOutlier;
+use tidegate_traffic::{Balancer, Chain, ClusterSettings, EndpointSet, Scope};
 use tidegate_xds::name::ResourceType;
 use tidegate_xds::resource::Listener;
 use tidegate_xds::resource::cluster::{Cluster, Discovery};
-use tidegate_xds::resource::endpoint::ClusterLoadAssignment;
+use tidegate_xds::resource::endpoint::{ClusterLoadAssignment, OVERPROVISIONING_PERCENT_DEFAULT};
 use tidegate_xds::resource::listener::{FilterChain, ListenerKind, NetworkFilter, RouteSource};
 
 use super::Desired;
+use crate::clock;
 use crate::config::registry::Registry;
 use crate::config::snapshot::{
     ActiveChain, ActiveCluster, ActiveListener, ActiveRoutes, ChainKind, HttpChain, Snapshot, chains, eds_service, key,
     localities, route_names,
 };
-use crate::filter::Filter;
 
 type Clusters = HashMap<Arc<str>, Arc<ActiveCluster>>;
+type Warming = BTreeMap<Arc<str>, Arc<ActiveCluster>>;
 type Routes = HashMap<Arc<str>, Arc<ActiveRoutes>>;
 
-/// The best snapshot that can be shown now.
-pub(super) fn assemble(desired: &Desired, active: &Snapshot, registry: &Registry, draw: u64) -> Snapshot {
-    let mut clusters = wanted_clusters(desired, active, registry, draw);
+/// The best snapshot that can be shown now. What is whole but for its first health checks is put into `desired.warming`.
+pub(super) fn assemble(desired: &mut Desired, active: &Snapshot, registry: &Registry, draw: u64) -> Snapshot {
+    let (mut clusters, warming) = wanted_clusters(desired, active, registry, draw);
+    desired.warming = warming;
+    let desired = &*desired;
     let mut routes = wanted_routes(desired, active, &clusters);
     let listeners = wanted_listeners(desired, active, &clusters, &routes, registry);
 
@@ -65,8 +70,9 @@ fn is_ready(desired: &Desired, cluster: &Cluster) -> bool {
     matches!(cluster.discovery, Discovery::Static(_)) || assignment(desired, cluster).is_some()
 }
 
-fn wanted_clusters(desired: &Desired, active: &Snapshot, registry: &Registry, draw: u64) -> Clusters {
+fn wanted_clusters(desired: &Desired, active: &Snapshot, registry: &Registry, draw: u64) -> (Clusters, Warming) {
     let mut clusters = HashMap::with_capacity(desired.clusters.len());
+    let mut warming = Warming::new();
     for (name, wanted) in &desired.clusters {
         let before = active.clusters.get(name);
         if !is_ready(desired, &wanted.config) {
@@ -76,7 +82,8 @@ fn wanted_clusters(desired: &Desired, active: &Snapshot, registry: &Registry, dr
             continue;
         }
         let assignment = assignment(desired, &wanted.config);
-        let unchanged = before.filter(|before| {
+        let known = desired.warming.get(name).into_iter().chain(before);
+        let unchanged = known.into_iter().find(|before| {
             Arc::ptr_eq(&before.config, &wanted.config)
                 && before.assignment.as_ref().map(Arc::as_ptr) == assignment.map(Arc::as_ptr)
         });
@@ -84,9 +91,16 @@ fn wanted_clusters(desired: &Desired, active: &Snapshot, registry: &Registry, dr
             Some(before) => Arc::clone(before),
             None => Arc::new(compile_cluster(&wanted.config, assignment, before, registry, draw)),
         };
-        clusters.insert(Arc::clone(name), cluster);
+        if cluster.state.is_warm(&cluster.config) {
+            clusters.insert(Arc::clone(name), cluster);
+            continue;
+        }
+        if let Some(before) = before {
+            clusters.insert(Arc::clone(name), Arc::clone(before));
+        }
+        warming.insert(Arc::clone(name), cluster);
     }
-    clusters
+    (clusters, warming)
 }
 
 fn compile_cluster(
@@ -96,19 +110,37 @@ fn compile_cluster(
     registry: &Registry,
     draw: u64,
 ) -> ActiveCluster {
-    let endpoints = EndpointSet::build(match &config.discovery {
-        Discovery::StrictDns { .. } => assignment.map_or(&[], |resolved| &resolved.localities),
+    let localities = match &config.discovery {
+        Discovery::StrictDns { .. } => assignment.map_or(&[][..], |resolved| &resolved.localities),
         Discovery::Eds { .. } | Discovery::Static(_) | Discovery::OriginalDestination => localities(config, assignment),
-    });
-    let addresses: Vec<_> = endpoints.endpoints().iter().map(|endpoint| endpoint.address).collect();
+    };
+    let addresses: Vec<_> =
+        localities.iter().flat_map(|locality| &locality.endpoints).map(|endpoint| endpoint.address).collect();
     let state = registry.cluster(&config.name);
-    let states = registry.endpoints(&state, &addresses);
+    let known = registry.endpoints(&state, &addresses);
+    let known: HashMap<_, _> = addresses.into_iter().zip(known).collect();
+    let overprovisioning =
+        assignment.map_or(OVERPROVISIONING_PERCENT_DEFAULT, |assignment| assignment.overprovisioning_percent);
+    let now = clock::now();
+    let endpoints = EndpointSet::new(localities, ClusterSettings::of(config, overprovisioning), |_, endpoint| {
+        known.get(&endpoint.address).map(|state| state.learned.health(config, now)).unwrap_or_default()
+    });
+    let states = endpoints.endpoints().iter().filter_map(|endpoint| known.get(&endpoint.address).cloned()).collect();
     // The turn of a round robin is learned state: a change of endpoints must not send everybody back to the first.
     let balancer = match before {
         Some(before) if before.config.load_balancing == config.load_balancing => Arc::clone(&before.balancer),
         Some(_) | None => Arc::new(Balancer::new(&config.load_balancing, draw)),
     };
-    ActiveCluster { config: Arc::clone(config), assignment: assignment.cloned(), endpoints, states, balancer, state }
+    ActiveCluster {
+        config: Arc::clone(config),
+        assignment: assignment.cloned(),
+        live: ArcSwap::from_pointee(endpoints.clone()),
+        endpoints,
+        states,
+        balancer,
+        outlier: config.outlier_detection.clone().map(ClusterOutlier::new),
+        state,
+    }
 }
 
 fn wanted_routes(desired: &Desired, active: &Snapshot, clusters: &Clusters) -> Routes {
@@ -182,12 +214,16 @@ fn compile_listener(
 ) -> Option<ActiveListener> {
     let ListenerKind::Socket(socket) = &config.kind else { return None };
     let mut inline = inline.iter();
+    let place = |index: usize| filter_place(&config.name, index);
     let mut compiled = Vec::with_capacity(socket.filter_chains.len());
-    for chain in &socket.filter_chains {
-        compiled.push(compile_chain(chain, &mut inline, routes)?);
+    for (index, chain) in socket.filter_chains.iter().enumerate() {
+        compiled.push(compile_chain(chain, &mut inline, routes, &Scope::new(&registry.limiters, place(index)))?);
     }
     let default_chain = match &socket.default_filter_chain {
-        Some(chain) => Some(compile_chain(chain, &mut inline, routes)?),
+        Some(chain) => {
+            let scope = Scope::new(&registry.limiters, place(socket.filter_chains.len()));
+            Some(compile_chain(chain, &mut inline, routes, &scope)?)
+        }
         None => None,
     };
     Some(ActiveListener {
@@ -201,10 +237,16 @@ fn compile_listener(
     })
 }
 
+/// Where the filters of a chain stand, which names the state that outlives their configuration.
+pub(super) fn filter_place(listener: &str, chain: usize) -> String {
+    format!("listener\n{listener}\n{chain}")
+}
+
 fn compile_chain<'a>(
     chain: &FilterChain,
     inline: &mut impl Iterator<Item = &'a Arc<ActiveRoutes>>,
     routes: &Routes,
+    scope: &Scope<'_>,
 ) -> Option<ActiveChain> {
     let kind = match &chain.filter {
         NetworkFilter::Http(manager) => {
@@ -215,7 +257,8 @@ fn compile_chain<'a>(
             ChainKind::Http(Arc::new(HttpChain {
                 manager: (**manager).clone(),
                 routes: Arc::clone(routes),
-                filters: manager.http_filters.iter().map(Filter::compile).collect(),
+                // Compiled once already when the listener was accepted, so this does not fail.
+                filters: Chain::compile(&manager.http_filters, scope).ok()?,
             }))
         }
         NetworkFilter::Tcp(tcp) => ChainKind::Tcp(Arc::new(tcp.clone())),
@@ -263,7 +306,10 @@ pub(super) fn missing(desired: &Desired, active: &Snapshot, resource_type: Resou
 fn waits_for<'a>(desired: &Desired, mut clusters: impl Iterator<Item = &'a Arc<str>>) -> Option<String> {
     clusters.find_map(|name| match desired.clusters.get(name) {
         None => Some(format!("cluster {name:?} is not known")),
-        Some(wanted) if is_ready(desired, &wanted.config) => None,
+        Some(wanted) if is_ready(desired, &wanted.config) => {
+            let warming = desired.warming.contains_key(name);
+            warming.then(|| format!("the first health checks of cluster {name:?} have not ended"))
+        }
         Some(wanted) => match eds_service(&wanted.config) {
             Some(service) => Some(format!("endpoints {service:?} of cluster {name:?} have not arrived")),
             None => Some(format!("the addresses of cluster {name:?} are not resolved")),

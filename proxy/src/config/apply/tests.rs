@@ -5,14 +5,13 @@ use std::num::NonZeroU32;
 use std::sync::OnceLock;
 
 use arc_swap::ArcSwap;
-use tidegate_xds::resource::cluster::{LoadBalancing, Thresholds, UpstreamProtocol};
+use tidegate_xds::resource::cluster::LoadBalancing;
 use tidegate_xds::resource::endpoint::{Endpoint, Health, Locality, LocalityEndpoints};
 use tidegate_xds::resource::listener::{
     Codec, Direction, FilterChain, FilterChainMatch, HttpConnectionManager, NetworkFilter, ServerHeader, SocketListener,
 };
 use tidegate_xds::resource::route::{
-    ClusterSpecifier, Forward, HeaderMutations, HostRewrite, Mirror, PathMatcher, PathRewrite, Route, RouteAction,
-    RouteConfiguration, RouteMatch, VirtualHost,
+    ClusterSpecifier, Forward, PathMatcher, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
 };
 
 use super::*;
@@ -27,6 +26,7 @@ fn applier() -> Applier {
         registry: Registry::new(1),
         snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::default())),
         drain: Drain::default(),
+        access_log: None,
         workers: OnceLock::new(),
     };
     Applier::new(Arc::new(shared), 0)
@@ -49,15 +49,9 @@ fn localities() -> Vec<LocalityEndpoints> {
 
 fn cluster(name: &str, discovery: Discovery) -> Resource {
     Resource::Cluster(Arc::new(Cluster {
-        name: name.into(),
-        discovery,
-        load_balancing: LoadBalancing::RoundRobin,
+        load_balancing: LoadBalancing::ROUND_ROBIN,
         connect_timeout: Duration::from_secs(1),
-        protocol: UpstreamProtocol::Http1,
-        idle_timeout: None,
-        max_requests_per_connection: None,
-        circuit_breakers: Thresholds::default(),
-        outlier_detection: None,
+        ..Cluster::new(name.into(), discovery)
     }))
 }
 
@@ -70,42 +64,25 @@ fn eds(name: &str) -> Resource {
 }
 
 fn assignment(name: &str) -> Resource {
-    Resource::Endpoint(Arc::new(ClusterLoadAssignment { cluster_name: name.into(), localities: localities() }))
+    Resource::Endpoint(Arc::new(ClusterLoadAssignment {
+        localities: localities(),
+        ..ClusterLoadAssignment::empty(name.into())
+    }))
 }
 
 fn forward(cluster: &str) -> Forward {
-    Forward {
-        cluster: ClusterSpecifier::Cluster(cluster.into()),
-        cluster_not_found_status: 503,
-        path_rewrite: PathRewrite::Keep,
-        host_rewrite: HostRewrite::Keep,
-        append_x_forwarded_host: false,
-        timeout: None,
-        idle_timeout: None,
-        max_stream_duration: None,
-        grpc_timeout_max: None,
-        upgrades: Vec::new(),
-        retry: None,
-        mirrors: Vec::new(),
-        hash_policy: Vec::new(),
-    }
+    Forward::to(ClusterSpecifier::Cluster(cluster.into()))
 }
 
 fn configuration(name: &str, forward: Forward) -> RouteConfiguration {
-    let route = Route {
-        name: "".into(),
-        matches: RouteMatch {
-            path: PathMatcher::Prefix { prefix: "/".into(), case_sensitive: true },
-            headers: Vec::new(),
-            query_parameters: Vec::new(),
-            grpc: false,
-            fraction: None,
-        },
-        action: RouteAction::Forward(Box::new(forward)),
-        request_headers: HeaderMutations::default(),
-        response_headers: HeaderMutations::default(),
-        source: None,
+    let matches = RouteMatch {
+        path: PathMatcher::Prefix { prefix: "/".into(), case_sensitive: true },
+        headers: Vec::new(),
+        query_parameters: Vec::new(),
+        grpc: false,
+        fraction: None,
     };
+    let route = Route::new(matches, RouteAction::Forward(Box::new(forward)));
     let host = VirtualHost { name: "all".into(), domains: vec!["*".into()], routes: vec![route], ..Default::default() };
     RouteConfiguration { name: name.into(), virtual_hosts: vec![host], ..Default::default() }
 }
@@ -146,6 +123,7 @@ fn listener(name: &str, routes: RouteSource) -> Resource {
             detection_timeout: None,
         })),
         direction: Direction::Unspecified,
+        error_header: true,
     }))
 }
 
@@ -243,12 +221,6 @@ async fn an_inline_route_is_held_as_one_by_name_is() {
 #[tokio::test]
 async fn one_bad_resource_of_a_push_does_not_hold_up_the_good_ones() {
     let mut applier = applier();
-    let mut mirrored = forward("c");
-    mirrored.mirrors.push(Mirror {
-        cluster: "c".into(),
-        fraction: tidegate_xds::resource::matcher::Fraction { numerator: 1, denominator: 100 },
-        shadow_host_suffix: true,
-    });
     let bad = Resource::Cluster(Arc::new(match cluster("bad", Discovery::OriginalDestination) {
         Resource::Cluster(cluster) => (*cluster).clone(),
         other => panic!("not a cluster: {other:?}"),
@@ -304,7 +276,10 @@ async fn new_endpoints_keep_the_state_of_those_that_stay() {
 
     give(
         &mut applier,
-        [Resource::Endpoint(Arc::new(ClusterLoadAssignment { cluster_name: "c".into(), localities: wider }))],
+        [Resource::Endpoint(Arc::new(ClusterLoadAssignment {
+            localities: wider,
+            ..ClusterLoadAssignment::empty("c".into())
+        }))],
     );
 
     let after = &applier.active().clusters["c"];
