@@ -1,5 +1,5 @@
 # The handful of words. Each does all its own set-up on a fresh machine; ARGS are passed on.
-.PHONY: demo test check bench fuzz console docs
+.PHONY: demo test check differential conformance bench fuzz console docs
 SHELL := /bin/bash
 CARGO ?= cargo
 
@@ -14,6 +14,18 @@ test: check
 	bash tests/install.sh
 	$(CARGO) build --locked --profile demo -p tidegate-control -p tidegate-proxy -p tidegate-bookinfo
 	$(CARGO) test --locked -p tidegate-tests --test promises -- --show-output $(ARGS)
+
+# Random routes and requests through our proxy and through Envoy: ARGS="COMPARISONS SEED", 10,000 and 1 unless said.
+differential:
+	bash tests/install.sh
+	$(CARGO) build --locked --profile demo -p tidegate-proxy
+	DIFFERENTIAL_COMPARISONS=$(or $(word 1,$(ARGS)),10000) DIFFERENTIAL_SEED=$(or $(word 2,$(ARGS)),1) \
+	$(CARGO) test --locked -p tidegate-tests --test promises -- --show-output differential
+
+# Public cases of Gateway API's conformance suite, where their data and replayer lie beside the project (../shared).
+conformance:
+	$(CARGO) build --locked --profile demo -p tidegate-control -p tidegate-proxy
+	bash tests/conformance/run.sh $(ARGS)
 
 # Format, lints, documentation, unit tests, house rules.
 check:

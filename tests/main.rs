@@ -14,15 +14,25 @@
 mod harness;
 
 mod bad_input;
+mod circuit_breaker;
 mod control_loss;
 mod demo;
+mod differential;
 mod drain;
+mod explain;
+mod fault;
 mod fidelity;
 mod gateway;
 mod interop;
 mod load_balancing;
 mod load_generators;
+mod locality;
+mod mirror;
+mod outage;
+mod pains;
 mod protocols;
+mod rate_limit;
 mod route_changes;
+mod session;
 mod split;
 mod timeout;

@@ -49,3 +49,20 @@ async fn shares_follow_the_weights_and_an_edit_acts_on_open_connections() {
         assert_eq!(answer.version(), "v2", "the same connection uses the new weights");
     }
 }
+
+#[tokio::test]
+async fn every_weight_is_kept_from_none_to_all() {
+    let mesh = Mesh::plan().service("reviews", &["v1", "v2"]).policy("reviews.yaml", &canary(1, 2)).start().await;
+    let mut client = mesh.client("web-v1");
+    for weight in [0, 1, 50, 99, 100] {
+        mesh.apply("reviews.yaml", &canary(100 - weight, weight)).await;
+        let mut v2 = 0;
+        for _ in 0..2_000 {
+            let answer = client.get("reviews:9080", "/reviews/0").await.expect("the mesh answers");
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            v2 += u64::from(answer.version() == "v2");
+        }
+        println!("weight {weight}: {v2} of 2000 by v2");
+        assert_share("v2", v2, 2_000, f64::from(weight) / 100.0);
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -31,7 +32,9 @@ pub(crate) struct Plan {
     services: Vec<(String, Vec<String>, &'static str)>,
     without_proxies: BTreeSet<String>,
     files: BTreeMap<String, String>,
+    localities: BTreeMap<String, String>,
     own_backends: bool,
+    logs_access: bool,
 }
 
 /// A running mesh. Everything ends when it is dropped.
@@ -44,6 +47,7 @@ pub(crate) struct Mesh {
     pub(crate) proxies: BTreeMap<String, Process>,
     hosts: BTreeMap<String, Ipv4Addr>,
     folder: TempDir,
+    logs_access: bool,
 }
 
 impl Mesh {
@@ -55,7 +59,9 @@ impl Mesh {
             services: vec![web],
             without_proxies: BTreeSet::new(),
             files: BTreeMap::new(),
+            localities: BTreeMap::new(),
             own_backends: false,
+            logs_access: false,
         }
     }
 
@@ -84,14 +90,22 @@ impl Mesh {
         SocketAddr::from((self.hosts[workload], ADMIN))
     }
 
+    /// The lines of `workload`'s access log, so far.
+    pub(crate) fn access_log(&self, workload: &str) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(access_log(self.folder.path(), workload)).unwrap_or_default();
+        // The last line may not be whole yet.
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
     /// The folder of its logs and files.
-    pub(crate) fn folder(&self) -> &std::path::Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
     /// Starts (again) the sidecar of `workload`.
     pub(crate) fn start_proxy(&mut self, workload: &str) {
-        let process = spawn_proxy(workload, self.hosts[workload], self.control.xds, self.folder.path());
+        let host = self.hosts[workload];
+        let process = spawn(workload, host, self.control.xds, self.folder.path(), self.logs_access);
         self.proxies.insert(workload.to_owned(), process);
     }
 
@@ -135,6 +149,12 @@ impl Plan {
         self
     }
 
+    /// The workloads of `service` run in this locality (`region/zone/sub-zone`).
+    pub(crate) fn locality(mut self, service: &str, locality: &str) -> Self {
+        self.localities.insert(service.to_owned(), locality.to_owned());
+        self
+    }
+
     /// The test brings all applications.
     pub(crate) fn own_backends(mut self) -> Self {
         self.own_backends = true;
@@ -159,6 +179,12 @@ impl Plan {
         self
     }
 
+    /// Every proxy writes an access log.
+    pub(crate) fn access_logs(mut self) -> Self {
+        self.logs_access = true;
+        self
+    }
+
     /// Starts everything and waits until every proxy holds its configuration.
     pub(crate) async fn start(self) -> Mesh {
         let subnet = self.subnet;
@@ -175,7 +201,8 @@ impl Plan {
             for version in versions {
                 let workload = format!("{service}-{version}");
                 let host = subnet.host(10 + u8::try_from(hosts.len()).expect("a test mesh is small"));
-                world.push_str(&workload_yaml(service, version, protocol, host));
+                let locality = self.localities.get(service).map(|l| format!("  locality: {l}\n")).unwrap_or_default();
+                world.push_str(&workload_yaml(service, version, protocol, host, &locality));
                 world.push_str(&outbound_tcp_yaml(&tcp, host));
                 if !self.own_backends && *protocol == "http" {
                     let backend = Backend::echo(SocketAddr::from((host, APPLICATION)), version).await;
@@ -192,9 +219,10 @@ impl Plan {
             std::fs::write(config.join(file), text).expect("a temporary folder is writable");
         }
         let control = Control::start(subnet.host(1), &config, folder.path()).await;
-        let spawn = |(w, h): (String, Ipv4Addr)| (w.clone(), spawn_proxy(&w, h, control.xds, folder.path()));
-        let proxies = with_proxy.into_iter().map(spawn).collect();
-        let mesh = Mesh { control, backends, proxies, hosts, folder };
+        let logs_access = self.logs_access;
+        let start = |(w, h): (String, Ipv4Addr)| (w.clone(), spawn(&w, h, control.xds, folder.path(), logs_access));
+        let proxies = with_proxy.into_iter().map(start).collect();
+        let mesh = Mesh { control, backends, proxies, hosts, folder, logs_access };
         mesh.control.settled(mesh.proxies.len(), SETTLE_LIMIT).await;
         for workload in mesh.proxies.keys() {
             mesh.ready(workload, SETTLE_LIMIT).await;
@@ -204,12 +232,23 @@ impl Plan {
 }
 
 /// A proxy of ours for `workload`, on `host`, configured by `xds`.
-pub(crate) fn spawn_proxy(workload: &str, host: Ipv4Addr, xds: SocketAddr, folder: &std::path::Path) -> Process {
+pub(crate) fn spawn_proxy(workload: &str, host: Ipv4Addr, xds: SocketAddr, folder: &Path) -> Process {
+    spawn(workload, host, xds, folder, false)
+}
+
+fn spawn(workload: &str, host: Ipv4Addr, xds: SocketAddr, folder: &Path, logs_access: bool) -> Process {
     let mut command = Command::new(binary("tidegate-proxy"));
     command.args(["--xds", &xds.to_string(), "--node", &format!("{workload}.{NAMESPACE}")]);
     command.args(["--admin", &SocketAddr::from((host, ADMIN)).to_string(), "--concurrency", "1"]);
     command.arg("--state-dir").arg(folder.join(format!("{workload}-state")));
+    if logs_access {
+        command.arg("--access-log").arg(access_log(folder, workload));
+    }
     Process::start(&format!("proxy-{workload}"), folder, &mut command)
+}
+
+fn access_log(folder: &Path, workload: &str) -> PathBuf {
+    folder.join(format!("{workload}-access.log"))
 }
 
 fn service_yaml(name: &str, protocol: &str) -> String {
@@ -226,7 +265,7 @@ spec:
     )
 }
 
-fn workload_yaml(service: &str, version: &str, protocol: &str, host: Ipv4Addr) -> String {
+fn workload_yaml(service: &str, version: &str, protocol: &str, host: Ipv4Addr, locality: &str) -> String {
     format!(
         "---
 apiVersion: tidegate.io/v1alpha1
@@ -237,7 +276,7 @@ metadata:
   labels: {{app: {service}, version: {version}}}
 spec:
   address: {host}
-  ports:
+{locality}  ports:
   - {{name: {protocol}, port: {INBOUND}, application: \"{host}:{APPLICATION}\"}}
   sidecar:
     outbound: \"{host}:{OUTBOUND}\"

@@ -10,10 +10,16 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tidegate_xds::resource::cluster::{
-    Cluster, Discovery, DnsEndpoint, LoadBalancing, OutlierDetection, Thresholds, UpstreamProtocol,
+    Cluster, Discovery, DnsEndpoint, FailurePercentage, HashFunction, HealthCheck, HealthCheckKind, HttpHealthCheck,
+    LoadBalancing, OutlierDetection, RetryBudget, SlowStart, SuccessRate, Thresholds, UpstreamProtocol,
+};
+use tidegate_xds::resource::filter::{
+    self, Cors, Fault, FaultAbort, FaultAnswer, FaultBandwidth, FaultDelay, FilterConfig, FilterOverride,
+    FilterOverrides, HttpFilter, LocalDescriptor, LocalRateLimit, RateLimitAction, RateLimitActions, RateLimitPerRoute,
+    RateLimitService, RequestType, SessionCarrier, StatefulSession, TokenBucket, VirtualHostLimits,
 };
 use tidegate_xds::resource::listener::{
-    Codec, FilterChain, FilterChainMatch, HttpFilter, Listener, ListenerKind, NetworkFilter, RouteSource, ServerHeader,
+    Codec, FilterChain, FilterChainMatch, Listener, ListenerKind, NetworkFilter, RouteSource, ServerHeader,
     SocketListener, TcpProxy,
 };
 use tidegate_xds::resource::matcher::{
@@ -21,8 +27,8 @@ use tidegate_xds::resource::matcher::{
 };
 use tidegate_xds::resource::route::{
     AppendAction, ClusterSpecifier, DirectResponse, HashPolicy, HashSource, HeaderAddition, HeaderMutations,
-    HostRewrite, Mirror, PathMatcher, PathRewrite, Redirect, RedirectPath, RetryOn, RetryPolicy, Route, RouteAction,
-    Upgrade, WeightedCluster, WeightedClusters,
+    HostRewrite, Mirror, PathMatcher, PathRewrite, RateLimitedBackOff, Redirect, RedirectPath, ResetHeader, RetryOn,
+    RetryPolicy, Route, RouteAction, Upgrade, WeightedCluster, WeightedClusters,
 };
 use tidegate_xds::resource::{Resource, RouteConfiguration};
 
@@ -107,6 +113,7 @@ fn forwards() -> Vec<Route> {
         request_headers: mutations(),
         response_headers: mutations(),
         host_rewrite: Some("member.example.com".into()),
+        filters: filters(),
     };
     let weighted = WeightedClusters::new(vec![member("v1", 0), member("v2", 7)]).expect("seven is not zero");
     let second = Some(SECOND);
@@ -137,7 +144,12 @@ fn forwards() -> Vec<Route> {
 
 fn full_forward(f: &mut tidegate_xds::resource::route::Forward) {
     let header = |name: &str, terminal| HashPolicy { source: HashSource::Header(name.into()), terminal };
-    let cookie = |ttl| HashSource::Cookie { name: "session".into(), ttl, path: "/".into() };
+    let cookie = |ttl| HashSource::Cookie {
+        name: "session".into(),
+        ttl,
+        path: "/".into(),
+        attributes: vec![("SameSite".into(), "Lax".into())],
+    };
     f.host_rewrite = HostRewrite::Literal("host.example.com".into());
     f.append_x_forwarded_host = true;
     f.upgrades =
@@ -155,12 +167,20 @@ fn full_forward(f: &mut tidegate_xds::resource::route::Forward) {
             RetryOn::Reset,
             RetryOn::ResetBeforeRequest,
             RetryOn::ResourceExhausted,
+            RetryOn::RetriableHeaders,
             RetryOn::Retriable4xx,
             RetryOn::RetriableStatusCodes,
             RetryOn::Unavailable,
         ],
         num_retries: 3,
         per_try_timeout: Some(SECOND),
+        per_try_idle_timeout: Some(SECOND),
+        retriable_headers: vec![present("x-again")],
+        retriable_request_headers: vec![present("x-idempotent")],
+        rate_limited_back_off: Some(RateLimitedBackOff {
+            headers: vec![ResetHeader { name: "retry-after".into(), unix_timestamp: false }],
+            max: 10 * SECOND,
+        }),
         status_codes: vec![429, 503],
         back_off_base: Duration::from_millis(25),
         back_off_max: Duration::from_millis(250),
@@ -173,6 +193,8 @@ fn full_forward(f: &mut tidegate_xds::resource::route::Forward) {
             cluster: "v2".into(),
             fraction: Fraction { numerator: 1, denominator: 100 },
             shadow_host_suffix,
+            request_headers: mutations(),
+            host_rewrite: None,
         })
         .collect();
     let parameter = HashPolicy { source: HashSource::QueryParameter("q".into()), terminal: false };
@@ -225,7 +247,140 @@ fn all_routes() -> RouteConfiguration {
     host.include_request_attempt_count = true;
     host.domains = ["*", "reviews", "*.example.com", "prefix.*", "reviews:9080"].map(Into::into).into();
     host.routes = [matches(), forwards(), answers()].concat();
+    host.routes[0].filters = filters();
+    host.rate_limits = vec![descriptions()];
     all
+}
+
+fn present(name: &str) -> HeaderMatcher {
+    let condition = HeaderCondition::Present(true);
+    HeaderMatcher { name: name.into(), condition, invert: false, missing_as_empty: false }
+}
+
+/// An override of every filter that has any.
+fn filters() -> FilterOverrides {
+    let with = |config| FilterOverride { disabled: false, config: Some(config) };
+    [
+        (filter::CORS, with(FilterConfig::Cors(Some(Arc::new(cors()))))),
+        (filter::FAULT, with(FilterConfig::Fault(Arc::new(fault())))),
+        (filter::LOCAL_RATE_LIMIT, with(FilterConfig::LocalRateLimit(Arc::new(local_rate_limit())))),
+        (filter::RATE_LIMIT, with(FilterConfig::RateLimitPerRoute(Arc::new(per_route())))),
+        (filter::STATEFUL_SESSION, with(FilterConfig::StatefulSession(Some(Arc::new(session()))))),
+    ]
+    .map(|(name, value)| (name.into(), value))
+    .into()
+}
+
+/// Every filter in a listener's list.
+fn listed() -> Vec<HttpFilter> {
+    let service = RateLimitService {
+        domain: "tidegate".into(),
+        stage: 0,
+        request_type: RequestType::External,
+        timeout: Duration::from_millis(20),
+        failure_mode_deny: true,
+        resource_exhausted: true,
+        cluster: "v1".into(),
+        ratelimit_headers: true,
+        without_ratelimited_header: true,
+        status: 503,
+        response_headers: mutations().add,
+        status_on_error: 503,
+        retry_after: false,
+        enabled: PERCENT,
+        enforced: PERCENT,
+        rate_limits: Vec::new(),
+    };
+    [
+        (filter::CORS, FilterConfig::Cors(None)),
+        (filter::FAULT, FilterConfig::Fault(Arc::new(fault()))),
+        (filter::LOCAL_RATE_LIMIT, FilterConfig::LocalRateLimit(Arc::new(local_rate_limit()))),
+        (filter::RATE_LIMIT, FilterConfig::RateLimit(Arc::new(service))),
+        (filter::STATEFUL_SESSION, FilterConfig::StatefulSession(Some(Arc::new(session())))),
+    ]
+    .map(|(name, config)| HttpFilter { name: name.into(), disabled: false, config })
+    .into()
+}
+
+const PERCENT: Fraction = Fraction { numerator: 1, denominator: 100 };
+
+fn cors() -> Cors {
+    Cors {
+        allow_origins: string_matchers(),
+        allow_methods: "GET, POST".into(),
+        allow_headers: "x-user".into(),
+        expose_headers: "x-cost".into(),
+        max_age: "600".into(),
+        allow_credentials: true,
+        enabled: PERCENT,
+        forward_not_matching_preflights: false,
+        allow_private_network_access: true,
+    }
+}
+
+fn fault() -> Fault {
+    Fault {
+        delay: Some(FaultDelay { fixed: Some(SECOND), percentage: PERCENT }),
+        abort: Some(FaultAbort { with: FaultAnswer::Grpc(14), percentage: PERCENT }),
+        bandwidth: Some(FaultBandwidth { kib_per_second: Some(64), percentage: PERCENT }),
+        headers: vec![present("end-user")],
+        upstream_cluster: Some("v1".into()),
+        downstream_nodes: vec!["one.shop".into()],
+        active_max: Some(5),
+        expires_at_unix_s: Some(4_000_000_000),
+        per_attempt: true,
+    }
+}
+
+fn local_rate_limit() -> LocalRateLimit {
+    let bucket = TokenBucket { capacity: 5, refill: NonZeroU32::MIN, interval: SECOND };
+    LocalRateLimit {
+        stat_prefix: "limit".into(),
+        status: 503,
+        bucket: Some(bucket),
+        enabled: PERCENT,
+        enforced: PERCENT,
+        request_headers_when_not_enforced: mutations().add,
+        response_headers: mutations().add,
+        descriptors: vec![LocalDescriptor { entries: vec![("user".into(), "".into())], bucket }],
+        stage: 0,
+        per_connection: false,
+        ratelimit_headers: true,
+        always_consume_default: false,
+        resource_exhausted: true,
+        rate_limits: vec![descriptions()],
+        dynamic_descriptors_max: 20,
+        retry_after: false,
+        virtual_host_limits: VirtualHostLimits::Include,
+    }
+}
+
+fn per_route() -> RateLimitPerRoute {
+    RateLimitPerRoute {
+        virtual_host_limits: VirtualHostLimits::Include,
+        rate_limits: vec![descriptions()],
+        domain: Some("other".into()),
+    }
+}
+
+fn descriptions() -> RateLimitActions {
+    let header = RateLimitAction::RequestHeader { header: "x-user".into(), key: "user".into(), skip_if_absent: true };
+    let constant = RateLimitAction::GenericKey { key: "rule".into(), value: "shop/limit/one".into() };
+    let matched = RateLimitAction::HeaderValueMatch {
+        key: "matched".into(),
+        value: "yes".into(),
+        expect_match: true,
+        headers: vec![present("x-user")],
+    };
+    let masked = RateLimitAction::MaskedRemoteAddress { v4_prefix: 24, v6_prefix: 64 };
+    let actions = vec![constant, header, matched, masked, RateLimitAction::RemoteAddress];
+    RateLimitActions { stage: 0, actions, hits: 1, lease: None }
+}
+
+fn session() -> StatefulSession {
+    let carrier =
+        SessionCarrier::Cookie { name: "session".into(), path: "/".into(), ttl: Some(Duration::from_secs(60)) };
+    StatefulSession { carrier, strict: true }
 }
 
 fn listeners() -> Vec<Listener> {
@@ -238,7 +393,7 @@ fn listeners() -> Vec<Listener> {
         let mut manager = connection_manager();
         manager.codec = codec;
         manager.routes = RouteSource::Inline(Arc::new(all_routes()));
-        manager.http_filters = vec![HttpFilter::Cors, HttpFilter::Fault];
+        manager.http_filters = listed();
         manager.upgrades = vec![Upgrade { kind: "websocket".into(), enabled: true }];
         (manager.stream_idle_timeout, manager.idle_timeout) = (limit, limit);
         (manager.request_headers_timeout, manager.request_timeout) = (limit, limit);
@@ -276,7 +431,7 @@ fn listener(port: u16, change: impl FnOnce(&mut SocketListener)) -> Listener {
     let mut socket = socket(([127, 0, 0, 1], port).into());
     change(&mut socket);
     let kind = ListenerKind::Socket(Box::new(socket));
-    Listener { name: format!("listener-{port}").into(), kind, direction: Default::default() }
+    Listener { name: format!("listener-{port}").into(), kind, direction: Default::default(), error_header: false }
 }
 
 fn clusters() -> Vec<Cluster> {
@@ -293,14 +448,30 @@ fn clusters() -> Vec<Cluster> {
     let outliers = OutlierDetection {
         consecutive_5xx: Some(few(5)),
         consecutive_gateway_failure: Some(few(3)),
+        consecutive_local_origin_failure: Some(few(2)),
+        split_local_origin: true,
+        success_rate: Some(SuccessRate { min_hosts: 3, request_volume: 50, stdev_factor_thousandths: 1500 }),
+        failure_percentage: Some(FailurePercentage { threshold: 60, min_hosts: 2, request_volume: 10 }),
+        max_ejection_jitter: SECOND,
+        always_eject_one: true,
+        uneject_on_healthy: false,
+        failure_codes: vec![500],
         interval: SECOND,
         base_ejection_time: 30 * SECOND,
         max_ejection_time: 300 * SECOND,
         max_ejection_percent: 50,
     };
-    let thresholds = Thresholds { max_connections: 1, max_pending_requests: 2, max_requests: 3, max_retries: 0 };
+    let thresholds = Thresholds {
+        max_connections: 1,
+        max_pending_requests: 2,
+        max_requests: 3,
+        max_retries: 0,
+        retry_budget: Some(RetryBudget { percent: 20.0, min_concurrency: 3 }),
+        max_connections_per_endpoint: Some(4),
+        max_requests_per_endpoint: Some(5),
+    };
     vec![
-        make("v1", &|c| c.load_balancing = LoadBalancing::LeastRequest { choices: few(2) }),
+        make("v1", &|c| c.load_balancing = LoadBalancing::LEAST_REQUEST),
         make("v2", &|c| c.load_balancing = LoadBalancing::Random),
         make("eds", &|c| c.discovery = Discovery::Eds { service_name: "other".into() }),
         make("dns", &|c| c.discovery = Discovery::StrictDns { endpoints: names.clone() }),
@@ -309,8 +480,58 @@ fn clusters() -> Vec<Cluster> {
         make("same", &|c| {
             (c.protocol, c.max_requests_per_connection) = (UpstreamProtocol::SameAsDownstream, Some(few(1)));
         }),
+        make("ring", &|c| {
+            let function = HashFunction::Murmur2;
+            c.load_balancing = LoadBalancing::RingHash { min_size: 64, max_size: 1024, function };
+            c.locality_weighted = true;
+        }),
+        make("table", &|c| {
+            c.load_balancing = LoadBalancing::Maglev { table_size: 251 };
+            c.panic_threshold_percent = 0;
+        }),
+        make("slow", &|c| {
+            let slow_start = Some(SlowStart { window: SECOND, aggression: 1.5, min_weight_percent: 20.0 });
+            c.load_balancing = LoadBalancing::RoundRobin { slow_start };
+        }),
+        // One each: Envoy 1.40 wants several to have names, for which the message crate has no field yet.
+        make("checked by HTTP", &|c| c.health_checks = health_checks()[..1].into()),
+        make("checked by gRPC", &|c| {
+            (c.health_checks, c.protocol) = (health_checks()[1..2].into(), UpstreamProtocol::Http2);
+        }),
+        make("checked by TCP", &|c| c.health_checks = health_checks()[2..].into()),
         make("guarded", &|c| (c.circuit_breakers, c.outlier_detection) = (thresholds, Some(outliers.clone()))),
     ]
+}
+
+/// One of each kind.
+fn health_checks() -> Vec<HealthCheck> {
+    let http = HttpHealthCheck {
+        host: "health.example.com".into(),
+        path: "/healthz?deep=1".into(),
+        method: "GET".into(),
+        expected_statuses: vec![(200, 204), (301, 302)],
+        retriable_statuses: vec![(500, 502)],
+        request_headers: mutations(),
+        http2: true,
+    };
+    let kinds = [
+        HealthCheckKind::Http(Box::new(http)),
+        HealthCheckKind::Grpc { service: "reviews".into(), authority: "reviews.example.com".into() },
+        HealthCheckKind::Tcp { send: b"PING"[..].into(), receive: vec![b"PONG"[..].into()] },
+    ];
+    let few = |n: u32| NonZeroU32::new(n).expect("not zero");
+    let check = |kind| HealthCheck {
+        timeout: SECOND,
+        interval: 5 * SECOND,
+        interval_jitter: SECOND,
+        no_traffic_interval: 60 * SECOND,
+        unhealthy_interval: 2 * SECOND,
+        unhealthy_threshold: few(3),
+        healthy_threshold: few(2),
+        alt_port: Some(8081),
+        kind,
+    };
+    kinds.map(check).into()
 }
 
 /// Lets Envoy check a bootstrap with these static resources; its complaints.

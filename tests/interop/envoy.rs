@@ -15,7 +15,7 @@ const READY_LIMIT: Duration = Duration::from_secs(20);
 
 /// The variant of the protocol, as Envoy's bootstrap spells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Variant {
+pub(crate) enum Variant {
     /// Delta.
     Delta,
     /// State of the world.
@@ -23,14 +23,14 @@ pub(super) enum Variant {
 }
 
 /// A running Envoy with one worker.
-pub(super) struct Envoy {
+pub(crate) struct Envoy {
     process: Process,
     admin: SocketAddr,
 }
 
 impl Envoy {
     /// Starts it as `node`, configured by the server at `xds` alone, and waits until its first configuration is complete.
-    pub(super) async fn start(node: &str, xds: SocketAddr, admin: SocketAddr, variant: Variant, folder: &Path) -> Self {
+    pub(crate) async fn start(node: &str, xds: SocketAddr, admin: SocketAddr, variant: Variant, folder: &Path) -> Self {
         let bootstrap = folder.join(format!("envoy-{node}.json"));
         let text = bootstrap_of(node, xds, admin, variant).to_string();
         std::fs::write(&bootstrap, text).expect("the test's folder is writable");
@@ -47,7 +47,7 @@ impl Envoy {
     }
 
     /// How many updates of any type it has refused.
-    pub(super) async fn refusals(&self) -> u64 {
+    pub(crate) async fn refusals(&self) -> u64 {
         let path = "/stats?format=json&filter=update_rejected$";
         let answer = Client::new(self.admin).get("localhost", path).await.expect("Envoy's admin port answers");
         let page: Value = serde_json::from_slice(&answer.body).expect("Envoy's statistics are JSON");
@@ -56,13 +56,13 @@ impl Envoy {
     }
 
     /// What it has complained about.
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.process.log()
     }
 }
 
 /// The binary inside the Python package; the package's own command only looks for it.
-pub(super) fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let libraries = tool("python/lib");
     let versions = std::fs::read_dir(&libraries).expect("a virtual environment has a library folder");
     let found = versions.flatten().map(|v| v.path().join("site-packages/envoy/_bin/envoy")).find(|p| p.exists());
@@ -70,7 +70,7 @@ pub(super) fn binary() -> PathBuf {
 }
 
 /// The bootstrap that [`Envoy::start`] uses.
-pub(super) fn bootstrap_of(node: &str, xds: SocketAddr, admin: SocketAddr, variant: Variant) -> Value {
+pub(crate) fn bootstrap_of(node: &str, xds: SocketAddr, admin: SocketAddr, variant: Variant) -> Value {
     let address = |a: SocketAddr| json!({"socket_address": {"address": a.ip().to_string(), "port_value": a.port()}});
     let api_type = match variant {
         Variant::Delta => "DELTA_GRPC",

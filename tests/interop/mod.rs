@@ -9,13 +9,13 @@
 //! everything that our types can say.
 
 mod accepted;
-mod envoy;
+pub(crate) mod envoy;
 mod grpc;
 mod reconnect;
 mod refused;
-mod scripted;
+pub(crate) mod scripted;
 mod wire;
-mod world;
+pub(crate) mod world;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ enum Caller {
 }
 
 /// A data plane under test.
-struct Plane {
+pub(crate) struct Plane {
     name: &'static str,
     caller: Caller,
 }

@@ -22,9 +22,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 const BACKLOG: u32 = 16;
 
 /// The server.
-pub(super) struct Scripted {
+pub(crate) struct Scripted {
     /// Where clients connect.
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
     resources: watch::Sender<Arc<ResourceSet>>,
     events: Events,
     running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
@@ -55,7 +55,7 @@ impl Control for Opener {
 
 impl Scripted {
     /// Starts it with `first`.
-    pub(super) fn start(address: SocketAddr, first: ResourceSet) -> Self {
+    pub(crate) fn start(address: SocketAddr, first: ResourceSet) -> Self {
         let mut server =
             Self { address, resources: watch::Sender::new(Arc::new(first)), events: Events::default(), running: None };
         server.resume();
@@ -80,7 +80,7 @@ impl Scripted {
     }
 
     /// Ends every stream, and with it everything the server knew of its clients.
-    pub(super) async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         let (stop, task) = self.running.take().expect("it runs");
         drop(stop);
         let ended = tokio::time::timeout(STOP_LIMIT, task).await.expect("the server ends when it is told to");
@@ -88,18 +88,18 @@ impl Scripted {
     }
 
     /// A server without memory takes its place.
-    pub(super) fn start_again(&mut self) {
+    pub(crate) fn start_again(&mut self) {
         self.events.lock().clear();
         self.resume();
     }
 
     /// Replaces everything it serves.
-    pub(super) fn publish(&self, next: ResourceSet) {
+    pub(crate) fn publish(&self, next: ResourceSet) {
         self.resources.send_replace(Arc::new(next));
     }
 
     /// Waits until the client has answered everything of `generation`.
-    pub(super) async fn settled(&self, generation: u64) {
+    pub(crate) async fn settled(&self, generation: u64) {
         let is_it = |e: &StreamEvent| matches!(e, StreamEvent::Settled { generation: g, .. } if *g == generation);
         wait::until(&format!("generation {generation} is answered"), ANSWER_LIMIT, || async {
             self.events.lock().iter().any(is_it)
@@ -108,7 +108,7 @@ impl Scripted {
     }
 
     /// Waits until the client refuses a resource of this type; its reason.
-    pub(super) async fn refusal(&self, wanted: ResourceType) -> String {
+    pub(crate) async fn refusal(&self, wanted: ResourceType) -> String {
         let reason = |event: &StreamEvent| match event {
             StreamEvent::Nacked { resource_type, message, .. } if *resource_type == wanted => Some(message.to_string()),
             _ => None,
@@ -120,13 +120,22 @@ impl Scripted {
         self.events.lock().iter().rev().find_map(reason).expect("it was there a moment ago")
     }
 
+    /// Why something was refused last.
+    pub(crate) fn last_refusal(&self) -> String {
+        let reason = |event: &StreamEvent| match event {
+            StreamEvent::Nacked { message, .. } => Some(message.to_string()),
+            _ => None,
+        };
+        self.events.lock().iter().rev().find_map(reason).unwrap_or_default()
+    }
+
     /// How many refusals there were.
-    pub(super) fn refusals(&self) -> usize {
+    pub(crate) fn refusals(&self) -> usize {
         self.events.lock().iter().filter(|e| matches!(e, StreamEvent::Nacked { .. })).count()
     }
 
     /// How many resources were sent.
-    pub(super) fn sent(&self) -> usize {
+    pub(crate) fn sent(&self) -> usize {
         let events = self.events.lock();
         let sent = events.iter().map(|e| if let StreamEvent::Sent { resources, .. } = e { *resources } else { 0 });
         sent.sum()

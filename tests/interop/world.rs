@@ -9,15 +9,14 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tidegate_xds::ads::server::{EncodedResource, ResourceSet};
 use tidegate_xds::resource::Resource;
-use tidegate_xds::resource::cluster::{Cluster, Discovery, LoadBalancing, Thresholds, UpstreamProtocol};
+use tidegate_xds::resource::cluster::{Cluster, Discovery, LoadBalancing};
 use tidegate_xds::resource::endpoint::{ClusterLoadAssignment, Endpoint, Health, Locality, LocalityEndpoints};
 use tidegate_xds::resource::listener::{
     Codec, Direction, FilterChain, FilterChainMatch, HttpConnectionManager, Listener, ListenerKind, NetworkFilter,
     RouteSource, ServerHeader, SocketListener,
 };
 use tidegate_xds::resource::route::{
-    ClusterSpecifier, Forward, HeaderMutations, HostRewrite, PathMatcher, PathRewrite, Route, RouteAction,
-    RouteConfiguration, RouteMatch, VirtualHost,
+    ClusterSpecifier, Forward, PathMatcher, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
 };
 
 use super::Plane;
@@ -30,14 +29,14 @@ use crate::harness::process::Process;
 use crate::harness::{Backend, wait};
 
 /// The one route configuration, for proxies and gRPC clients alike.
-pub(super) const ROUTES: &str = "outbound";
+pub(crate) const ROUTES: &str = "outbound";
 /// What a gRPC client dials.
 const TARGET: &str = "reviews.shop:9080";
 const READY_LIMIT: Duration = Duration::from_secs(20);
 
 /// Which data plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Our proxy.
     Ours,
     /// Envoy over delta.
@@ -49,13 +48,13 @@ pub(super) enum Kind {
 }
 
 /// A data plane, its own control plane, and two applications.
-pub(super) struct World {
+pub(crate) struct World {
     /// The control plane.
-    pub(super) server: Scripted,
+    pub(crate) server: Scripted,
     /// The data plane.
-    pub(super) plane: Plane,
+    pub(crate) plane: Plane,
     /// Where its applications dial.
-    pub(super) outbound: SocketAddr,
+    pub(crate) outbound: SocketAddr,
     backends: [(&'static str, Backend); 2],
     generation: u64,
     _processes: (Option<Envoy>, Option<Process>),
@@ -64,7 +63,7 @@ pub(super) struct World {
 
 impl World {
     /// Starts a data plane of this kind, routed to v1, and waits until it has its configuration.
-    pub(super) async fn start(kind: Kind) -> Self {
+    pub(crate) async fn start(kind: Kind) -> Self {
         let subnet = Subnet::take();
         let folder = TempDir::new().expect("a temporary folder can be made");
         let host = subnet.host(1);
@@ -95,7 +94,7 @@ impl World {
     }
 
     /// The next generation: everything goes to `version`. `instead` takes the place of resources of its type and name.
-    pub(super) fn publish(&mut self, version: &str, instead: Option<EncodedResource>) -> u64 {
+    pub(crate) fn publish(&mut self, version: &str, instead: Option<EncodedResource>) -> u64 {
         self.generation += 1;
         let mut all = encode(resources(self.outbound, &self.backends, version));
         all.extend(instead.map(Arc::new));
@@ -114,11 +113,13 @@ fn resources(outbound: SocketAddr, backends: &[(&'static str, Backend)], version
             name: "outbound".into(),
             kind: ListenerKind::Socket(Box::new(socket(outbound))),
             direction: Direction::Outbound,
+            error_header: true,
         })),
         Resource::Listener(Arc::new(Listener {
             name: TARGET.into(),
             kind: ListenerKind::Api(Box::new(connection_manager())),
             direction: Direction::Unspecified,
+            error_header: true,
         })),
         Resource::Route(Arc::new(routes(version))),
     ];
@@ -129,7 +130,7 @@ fn resources(outbound: SocketAddr, backends: &[(&'static str, Backend)], version
     all
 }
 
-pub(super) fn socket(address: SocketAddr) -> SocketListener {
+pub(crate) fn socket(address: SocketAddr) -> SocketListener {
     SocketListener {
         address,
         bind_to_port: true,
@@ -144,7 +145,7 @@ pub(super) fn socket(address: SocketAddr) -> SocketListener {
     }
 }
 
-pub(super) fn connection_manager() -> HttpConnectionManager {
+pub(crate) fn connection_manager() -> HttpConnectionManager {
     HttpConnectionManager {
         stat_prefix: "outbound".into(),
         codec: Codec::Auto,
@@ -163,44 +164,28 @@ pub(super) fn connection_manager() -> HttpConnectionManager {
 }
 
 /// Everything goes to this cluster.
-pub(super) fn forward(cluster: &str) -> Forward {
-    Forward {
-        cluster: ClusterSpecifier::Cluster(cluster.into()),
-        cluster_not_found_status: 503,
-        path_rewrite: PathRewrite::Keep,
-        host_rewrite: HostRewrite::Keep,
-        append_x_forwarded_host: false,
-        timeout: None,
-        idle_timeout: None,
-        max_stream_duration: None,
-        grpc_timeout_max: None,
-        upgrades: Vec::new(),
-        retry: None,
-        mirrors: Vec::new(),
-        hash_policy: Vec::new(),
-    }
+pub(crate) fn forward(cluster: &str) -> Forward {
+    Forward::to(ClusterSpecifier::Cluster(cluster.into()))
 }
 
 /// For every request.
-pub(super) fn route(cluster: &str) -> Route {
+pub(crate) fn route(cluster: &str) -> Route {
+    let everything = RouteMatch {
+        path: PathMatcher::Prefix { prefix: "/".into(), case_sensitive: true },
+        headers: Vec::new(),
+        query_parameters: Vec::new(),
+        grpc: false,
+        fraction: None,
+    };
     Route {
         name: "default".into(),
-        matches: RouteMatch {
-            path: PathMatcher::Prefix { prefix: "/".into(), case_sensitive: true },
-            headers: Vec::new(),
-            query_parameters: Vec::new(),
-            grpc: false,
-            fraction: None,
-        },
-        action: RouteAction::Forward(Box::new(forward(cluster))),
-        request_headers: HeaderMutations::default(),
-        response_headers: HeaderMutations::default(),
         source: Some("reviews.yaml:7".into()),
+        ..Route::new(everything, RouteAction::Forward(Box::new(forward(cluster))))
     }
 }
 
 /// For every host.
-pub(super) fn routes(cluster: &str) -> RouteConfiguration {
+pub(crate) fn routes(cluster: &str) -> RouteConfiguration {
     let host = VirtualHost {
         name: "reviews".into(),
         domains: vec!["*".into()],
@@ -210,21 +195,15 @@ pub(super) fn routes(cluster: &str) -> RouteConfiguration {
     RouteConfiguration { name: ROUTES.into(), virtual_hosts: vec![host], ..RouteConfiguration::default() }
 }
 
-pub(super) fn cluster(name: &str) -> Cluster {
+pub(crate) fn cluster(name: &str) -> Cluster {
     Cluster {
-        name: name.into(),
-        discovery: Discovery::Eds { service_name: name.into() },
-        load_balancing: LoadBalancing::RoundRobin,
+        load_balancing: LoadBalancing::ROUND_ROBIN,
         connect_timeout: Duration::from_secs(1),
-        protocol: UpstreamProtocol::Http1,
-        idle_timeout: None,
-        max_requests_per_connection: None,
-        circuit_breakers: Thresholds::default(),
-        outlier_detection: None,
+        ..Cluster::new(name.into(), Discovery::Eds { service_name: name.into() })
     }
 }
 
-pub(super) fn endpoints(name: &str, address: SocketAddr) -> ClusterLoadAssignment {
+pub(crate) fn endpoints(name: &str, address: SocketAddr) -> ClusterLoadAssignment {
     let endpoint =
         Endpoint { address, weight: NonZeroU32::MIN, health: Health::Healthy, hostname: None, workload: None };
     let locality = LocalityEndpoints {
@@ -233,5 +212,5 @@ pub(super) fn endpoints(name: &str, address: SocketAddr) -> ClusterLoadAssignmen
         weight: Some(NonZeroU32::MIN),
         endpoints: vec![endpoint],
     };
-    ClusterLoadAssignment { cluster_name: name.into(), localities: vec![locality] }
+    ClusterLoadAssignment { localities: vec![locality], ..ClusterLoadAssignment::empty(name.into()) }
 }
