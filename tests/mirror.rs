@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::harness::load::assert_share;
+use crate::harness::process::resident_kib;
 use crate::harness::{Backend, Client, Mesh, wait};
 
 const REQUESTS: usize = 300;
@@ -184,13 +185,6 @@ async fn a_copy_is_equal_to_the_byte_and_a_share_is_a_share() {
     wait::pass(Duration::from_millis(300)).await;
     println!("{} of 1000 requests were copied, 10 % wanted", count());
     assert_share("copies", count() as u64, 1_000, 0.10);
-}
-
-/// Resident memory of a process, in KiB.
-fn resident_kib(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process has a status");
-    let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("with its memory");
-    line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("in KiB")
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::Request;
 
+use crate::harness::process::resident_kib;
 use crate::harness::{Client, Mesh, wait};
 
 const OFFER: Duration = Duration::from_secs(10);
@@ -96,13 +97,6 @@ async fn ten_thousand_callers_do_not_see_each_other() {
     let growth = resident_kib(pid).saturating_sub(before);
     println!("10000 keys cost {growth} KiB");
     assert!(growth < 8 * 1024, "{growth} KiB");
-}
-
-/// Resident memory of a process, in KiB.
-fn resident_kib(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process has a status");
-    let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("with its memory");
-    line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("in KiB")
 }
 
 #[tokio::test]

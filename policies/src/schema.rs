@@ -7,7 +7,7 @@
 
 mod leaf;
 mod number;
-mod quantity;
+pub(crate) mod quantity;
 
 use std::sync::Arc;
 

@@ -77,6 +77,13 @@ impl Drop for Process {
     }
 }
 
+/// Resident memory of a process, in KiB.
+pub(crate) fn resident_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process has a status");
+    let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("with its memory");
+    line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("in KiB")
+}
+
 /// A binary of ours, as `make test` builds it.
 pub(crate) fn binary(name: &str) -> PathBuf {
     let path = root().join("target/demo").join(name);

@@ -13,7 +13,7 @@ use crate::source::Spanned;
 use crate::tree::{Content, Node, shortened};
 
 /// gRPC's statuses, at the place of their number.
-const GRPC_STATUSES: &[&str] = &[
+pub(crate) const GRPC_STATUSES: &[&str] = &[
     "OK",
     "CANCELLED",
     "UNKNOWN",

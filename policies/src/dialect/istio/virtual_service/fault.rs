@@ -9,30 +9,10 @@ use std::time::Duration;
 use crate::diagnostic::{Code, Report};
 use crate::ir::fault::{Abort, AppliesTo, Fault};
 use crate::ir::share::Share;
+use crate::schema::quantity::GRPC_STATUSES;
 use crate::schema::{Fields, decimal, duration, integer, not_supported, share_of_percent, text};
 use crate::source::Span;
 use crate::tree::Node;
-
-/// The statuses of gRPC, from 0 on.
-const GRPC_STATUSES: &[&str] = &[
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
 
 pub(super) fn read(node: &Node, report: &mut Report) -> Option<Fault> {
     let mut fields = Fields::open(node, "the fault", report)?;
