@@ -246,6 +246,13 @@ impl Alarm {
         self.entry.deadlines_ms[slot as usize].set(UNSET);
     }
 
+    /// Nothing is waited for any more.
+    pub(crate) fn clear_all(&self) {
+        for deadline in &self.entry.deadlines_ms {
+            deadline.set(UNSET);
+        }
+    }
+
     /// Ready when a deadline has passed or the worker was poked.
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Ring> {
         if self.entry.poked.replace(false) {

@@ -61,6 +61,7 @@ pub(crate) fn rejection(abort: Abort) -> Option<Rejection> {
         also: None,
         details: "fault_filter_abort",
         text: ABORT_BODY,
+        text_after_retry: None,
         close: false,
         grpc,
         kind: Some("fault"),

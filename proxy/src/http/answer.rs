@@ -198,9 +198,8 @@ async fn send<C: Caller, R: Reply>(
     if reply.begin(head, edits, Start { raw: false, close, upgrade: false }).is_err() {
         return Ending::Abort;
     }
-    for slot in [Slot::Total, Slot::Upload, Slot::Download] {
-        call.alarm.clear(slot);
-    }
+    // Those of the attempts too: one that went on would end this answer, or the connection's rest after it.
+    call.alarm.clear_all();
     let limit = Some(call.worker.shared.limits.write_progress);
     let mut pump = Pump::new(Slot::Download, Patience { source: limit, sink: limit });
     // RFC 9110 §6.4.1: these have no body whatever is configured, and its bytes would be read as the next answer.

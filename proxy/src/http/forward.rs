@@ -340,9 +340,7 @@ async fn finish<C: Caller, R: Reply, S: Sink, A: Answer>(
     let limit = Some(call.worker.shared.limits.write_progress);
     exchange.upload.change_patience(Patience { source: idle, sink: limit });
     let relayed = exchange.relay(Patience { source: idle, sink: limit }, record.bandwidth).await;
-    for slot in [Slot::Total, Slot::Upload, Slot::Download] {
-        call.alarm.clear(slot);
-    }
+    call.alarm.clear_all();
     match relayed {
         Ok(()) => {
             let whole = exchange.upload.is_done();

@@ -26,6 +26,8 @@ pub(crate) struct Rejection {
     pub(crate) details: &'static str,
     /// One sentence for people.
     pub(crate) text: &'static str,
+    /// The sentence where this was not the first attempt, if it differs.
+    pub(crate) text_after_retry: Option<&'static str>,
     /// The caller's connection cannot be used any more.
     pub(crate) close: bool,
     /// The status for callers that speak gRPC, where it does not follow from `status`.
@@ -35,7 +37,25 @@ pub(crate) struct Rejection {
 }
 
 const fn upstream(status: u16, flag: ResponseFlag, details: &'static str, text: &'static str) -> Rejection {
-    Rejection { status, flag, also: None, details, text, close: false, grpc: None, kind: None }
+    Rejection { status, flag, also: None, details, text, text_after_retry: None, close: false, grpc: None, kind: None }
+}
+
+/// An exchange that ended before an answer. `texts`: of the first attempt, and of a later one.
+const fn reset(status: u16, flag: ResponseFlag, details: &'static str, texts: [&'static str; 2]) -> Rejection {
+    Rejection { text_after_retry: Some(texts[1]), ..upstream(status, flag, details, texts[0]) }
+}
+
+/// Envoy's two sentences for a reason.
+macro_rules! reset_texts {
+    ($reason:literal) => {
+        [
+            concat!("upstream connect error or disconnect/reset before headers. reset reason: ", $reason),
+            concat!(
+                "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: ",
+                $reason
+            ),
+        ]
+    };
 }
 
 /// What stands behind an answer: the route and the cluster, where the request had come so far.
@@ -94,8 +114,8 @@ impl Rejection {
             Tripped::ConnectionsPerEndpoint => "overflow{max_connections_per_endpoint}",
             Tripped::RequestsPerEndpoint => "overflow{max_requests_per_endpoint}",
         };
-        let text = "upstream connect error or disconnect/reset before headers. reset reason: overflow";
-        Self { kind: Some("circuit_breaker"), ..upstream(503, ResponseFlag::UpstreamOverflow, details, text) }
+        let texts = reset_texts!("overflow");
+        Self { kind: Some("circuit_breaker"), ..reset(503, ResponseFlag::UpstreamOverflow, details, texts) }
     }
 
     /// The caller's message breaks the protocol.
@@ -103,6 +123,11 @@ impl Rejection {
         let rejection =
             upstream(refusal.status, ResponseFlag::DownstreamProtocolError, "protocol_error", refusal.reason);
         Self { close: true, ..rejection }
+    }
+
+    /// The same for a request that was sent before.
+    pub(crate) fn after_retry(self) -> Self {
+        Self { text: self.text_after_retry.unwrap_or(self.text), ..self }
     }
 
     /// The value of `x-mesh-error`.
@@ -144,31 +169,28 @@ impl Rejection {
     fn of_fault(fault: &Fault) -> Self {
         use ResponseFlag as Flag;
         match fault {
-            Fault::Connect(_) => upstream(
+            Fault::Connect(_) => reset(
                 503,
                 Flag::UpstreamConnectionFailure,
                 "upstream_connect_failure",
-                "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure",
+                reset_texts!("remote connection failure"),
             ),
-            Fault::ConnectTimeout => upstream(
+            Fault::ConnectTimeout => reset(
                 503,
                 Flag::UpstreamConnectionFailure,
                 "upstream_connect_timeout",
-                "upstream connect error or disconnect/reset before headers. reset reason: connection timeout",
+                reset_texts!("connection timeout"),
             ),
-            Fault::Closed { seen: false } => upstream(
+            Fault::Closed { seen: false } => reset(
                 503,
                 Flag::UpstreamConnectionTermination,
                 "upstream_reset_before_response",
-                "upstream connect error or disconnect/reset before headers. reset reason: connection termination",
+                reset_texts!("connection termination"),
             ),
             Fault::Closed { seen: true } => protocol_error("upstream_head_incomplete"),
-            Fault::Reset(_) | Fault::Unprocessed => upstream(
-                503,
-                Flag::UpstreamRemoteReset,
-                "upstream_remote_reset",
-                "upstream connect error or disconnect/reset before headers. reset reason: remote reset",
-            ),
+            Fault::Reset(_) | Fault::Unprocessed => {
+                reset(503, Flag::UpstreamRemoteReset, "upstream_remote_reset", reset_texts!("remote reset"))
+            }
             Fault::Overflow(limit) => Self::overflow(*limit),
             Fault::Protocol(_) => protocol_error("upstream_protocol_error"),
             Fault::Unexpected(_) => protocol_error("upstream_unexpected_answer"),
@@ -209,12 +231,7 @@ impl Rejection {
 }
 
 fn protocol_error(details: &'static str) -> Rejection {
-    upstream(
-        502,
-        ResponseFlag::UpstreamProtocolError,
-        details,
-        "upstream connect error or disconnect/reset before headers. reset reason: protocol error",
-    )
+    reset(502, ResponseFlag::UpstreamProtocolError, details, reset_texts!("protocol error"))
 }
 
 #[cfg(test)]

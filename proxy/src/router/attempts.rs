@@ -105,7 +105,15 @@ impl<'c> Record<'c> {
         matches!(decided, Decided::Again { .. })
     }
 
+    /// What follows from an attempt that failed.
     pub(crate) fn after(&mut self, failed: &Failed) -> Next {
+        match self.decide(failed) {
+            Next::GiveUp(rejection) if self.count > 1 => Next::GiveUp(rejection.map(Rejection::after_retry)),
+            next => next,
+        }
+    }
+
+    fn decide(&mut self, failed: &Failed) -> Next {
         let decided = match &failed.trouble {
             Trouble::Answered(_) => self.decided.take(),
             Trouble::Injected(Abort::Http(status)) => {

@@ -140,6 +140,12 @@ impl Client {
         }
     }
 
+    /// For so long the connection stays open, and nothing comes.
+    pub(crate) async fn quiet_for(&mut self, time: Duration) {
+        let read = tokio::time::timeout(time, self.stream.read_buf(&mut self.held)).await;
+        assert!(read.is_err(), "{read:?}: {:?}", String::from_utf8_lossy(&self.held));
+    }
+
     /// The connection ends without another byte.
     pub(crate) async fn closed(&mut self) {
         assert_eq!(String::from_utf8_lossy(&self.rest().await), "");

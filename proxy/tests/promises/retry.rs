@@ -190,6 +190,29 @@ async fn an_attempt_that_takes_too_long_without_another_is_a_504() {
 }
 
 #[tokio::test]
+async fn the_limit_of_an_attempt_ends_with_it_and_not_the_callers_connection() {
+    const LIMIT: Duration = Duration::from_millis(50);
+    let (backend, _) = numbered(|number, mut connection, _| async move {
+        // The first connections end without an answer.
+        if number > 1 {
+            connection.say(OK).await;
+        }
+    })
+    .await;
+    let retry = RetryPolicy { num_retries: 1, per_try_timeout: Some(LIMIT), ..policy(&[RetryOn::Reset]) };
+    let (_proxy, address) = proxy(retry, backend).await;
+    let mut client = Client::connect(address).await;
+
+    let refused = client.get("/").await;
+    client.quiet_for(5 * LIMIT).await;
+    let served = client.get("/").await;
+
+    let why = "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: connection termination";
+    assert_eq!((refused.status, refused.text()), (503, why));
+    assert_eq!((served.status, served.text()), (200, "ok"));
+}
+
+#[tokio::test]
 async fn the_routes_limit_holds_for_all_attempts_together() {
     let (backend, _) = numbered(|_, mut connection, _| async move { connection.say(UNAVAILABLE).await }).await;
     let retry = RetryPolicy {
