@@ -2,8 +2,8 @@
 //!
 //! # Why the request decides
 //! Two proxies are compared by what comes out of them. An application with a will of its own would add differences that
-//! are not theirs. So a request carries a script: which statuses its attempts get (`x-answers`), how long an answer
-//! takes (`x-delay-ms`), which headers it has (`x-answer-headers`).
+//! are not theirs. So a request carries a script: which statuses its attempts get (`x-answers`; `reset` hangs up), how
+//! long an answer takes (`x-delay-ms`), which headers it has (`x-answer-headers`).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -104,7 +104,7 @@ async fn talk(mut stream: TcpStream, name: Arc<str>, journal: Journal) -> Option
         if let Some(delay) = arrived.header("x-delay-ms").and_then(|v| v.parse().ok()) {
             wait::pass(Duration::from_millis(delay)).await;
         }
-        stream.write_all(&answer(&arrived, attempt)).await.ok()?;
+        stream.write_all(&answer(&arrived, attempt)?).await.ok()?;
     }
 }
 
@@ -162,11 +162,14 @@ async fn read_chunks(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Vec
     }
 }
 
-/// What the request's script wants for this attempt; 200 when it wants nothing.
-fn answer(arrived: &Arrived, attempt: usize) -> Vec<u8> {
+/// What the request's script wants for this attempt; 200 when it wants nothing. `None`: no answer at all.
+fn answer(arrived: &Arrived, attempt: usize) -> Option<Vec<u8>> {
     let scripted = arrived.header("x-answers").unwrap_or("200");
     let statuses: Vec<&str> = scripted.split(',').collect();
     let status = statuses.get(attempt).or_else(|| statuses.last()).unwrap_or(&"200");
+    if *status == "reset" {
+        return None;
+    }
     let mut head = format!("HTTP/1.1 {status} As-Scripted\r\nx-backend: {}\r\n", arrived.backend);
     for field in arrived.header("x-answer-headers").unwrap_or_default().split(';').filter(|f| !f.is_empty()) {
         let (name, value) = field.split_once('=').unwrap_or((field, ""));
@@ -175,5 +178,5 @@ fn answer(arrived: &Arrived, attempt: usize) -> Vec<u8> {
     let body =
         if arrived.line.starts_with("HEAD ") || *status == "204" || *status == "304" { "" } else { "as scripted" };
     head.push_str(&format!("content-length: {}\r\n\r\n{body}", body.len()));
-    head.into_bytes()
+    Some(head.into_bytes())
 }

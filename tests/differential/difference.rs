@@ -93,6 +93,16 @@ const EXPLAINED: &[Explanation] = &[
         "a 204 has no length (RFC 9110 8.6: MUST NOT); Envoy sends a configured body's",
     ),
     (
+        "answered content-length",
+        |d, r| r.http2 && d.ours == r#"["0"]"# && d.envoy.is_empty(),
+        "an answer without a body may say so (RFC 9110 8.6); in HTTP/2 the end of the stream says it too",
+    ),
+    (
+        "answered body",
+        |d, r| r.http2 && d.status == 204 && d.ours.is_empty(),
+        "a 204 ends with its head (RFC 9110 15.3.5); Envoy sends a configured body after it",
+    ),
+    (
         "answered connection",
         |d, r| d.envoy.is_empty() && d.ours == r#"["close"]"# && !r.body.is_empty(),
         "an answer before the request's body was read closes the connection, or the rest would be read as a request \
@@ -110,6 +120,15 @@ const EXPLAINED: &[Explanation] = &[
     ),
     ("answered x-ratelimit-limit", two_limits_spent, BOTH_SPENT),
     ("answered x-ratelimit-reset", two_limits_spent, BOTH_SPENT),
+    ("answered x-ratelimit-limit", two_limits_left, LESS_LEFT),
+    ("answered x-ratelimit-reset", two_limits_left, LESS_LEFT),
+    // Buckets of tables hold a single digit of tokens.
+    ("answered x-ratelimit-remaining", |d, r| two_limits_left(d, r) && d.ours < d.envoy, LESS_LEFT),
+    (
+        "answered grpc-status",
+        |d, _| d.ours == r#"["4"]"# && d.envoy == r#"["14"]"#,
+        "a call that ran out of its time is DEADLINE_EXCEEDED; UNAVAILABLE would have clients send again what may have run",
+    ),
     ("status", answers_grpc, ANSWERED_GRPC),
     ("answered body", answers_grpc, ANSWERED_GRPC),
     ("answered content-length", answers_grpc, ANSWERED_GRPC),
@@ -128,6 +147,14 @@ fn two_limits_spent(difference: &Difference, _: &Request) -> bool {
     difference.status >= 400 && !difference.ours.is_empty() && !difference.envoy.is_empty()
 }
 
+const LESS_LEFT: &str = "of limits that let a request through ours names the one with less left, which will refuse first; Envoy names the \
+     description's";
+
+/// A request that was let through and was told of a limit on both sides.
+fn two_limits_left(difference: &Difference, _: &Request) -> bool {
+    difference.status < 400 && !difference.ours.is_empty() && !difference.envoy.is_empty()
+}
+
 const ANSWERED_GRPC: &str = "a redirect or a fixed answer of a route is what the route says; gRPC clients read it by gRPC's own mapping, which is what \
      Envoy makes of it";
 
@@ -138,8 +165,19 @@ fn answers_grpc(difference: &Difference, request: &Request) -> bool {
     grpc && difference.local
 }
 
+const ASKED_AGAIN: &str = "what is idempotent is asked again once when a connection that was used before ends without an answer: its peer may \
+     have closed it while it was idle (RFC 9110 9.2.2); Envoy fails the request";
+
+/// The request met a connection that broke, and might be repeated.
+fn asked_again(request: &Request) -> bool {
+    request.breaks() && request.method != "POST"
+}
+
 /// The reason for a difference, if there is one.
 pub(super) fn explain(difference: &Difference, request: &Request) -> Option<&'static str> {
+    if asked_again(request) {
+        return Some(ASKED_AGAIN);
+    }
     let named = difference.what.replace("copied", "forwarded");
     let fits =
         |(what, when, _): &&Explanation| (difference.what == *what || named == *what) && when(difference, request);
@@ -172,6 +210,7 @@ pub(super) fn compare(ours: &Outcome, envoy: &Outcome) -> Vec<Difference> {
         headers(what, &ours.headers, &envoy.headers, &mut add);
     }
     headers("answered", &ours.answer.headers, &envoy.answer.headers, &mut add);
+    headers("trailer", &ours.answer.trailers, &envoy.answer.trailers, &mut add);
     found
 }
 

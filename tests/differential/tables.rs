@@ -81,7 +81,7 @@ impl<'r> Tables<'r> {
         while !rest.is_empty() {
             let (mine, others) = rest.split_at(self.rng.random_range(1..=3.min(rest.len())));
             rest = others;
-            hosts.push(self.host(hosts.len(), mine));
+            hosts.push(self.host(&format!("{number}-{}", hosts.len()), mine));
         }
         RouteConfiguration {
             name: ROUTES.into(),
@@ -94,12 +94,21 @@ impl<'r> Tables<'r> {
         }
     }
 
-    fn host(&mut self, number: usize, domains: &[&str]) -> VirtualHost {
+    /// No two tables have a name in common: in ours a limit keeps its tokens over a change of configuration, and is known by
+    /// the names of its place.
+    fn host(&mut self, name: &str, domains: &[&str]) -> VirtualHost {
         let count = self.rng.random_range(2..=7);
+        let mut routes: Vec<Route> = (0..count).map(|i| self.route(&format!("{name}-{i}"))).collect();
+        if self.rng.random_bool(0.7) {
+            // What no condition keeps out, so that few requests end with "no route".
+            let mut last = self.route(&format!("{name}-last"));
+            last.matches = everything();
+            routes.push(last);
+        }
         VirtualHost {
-            name: format!("host-{number}").into(),
+            name: format!("host-{name}").into(),
             domains: domains.iter().map(|d| Arc::from(*d)).collect(),
-            routes: (0..count).map(|i| self.route(&format!("{number}-{i}"))).collect(),
+            routes,
             request_headers: self.mutations(0.3, false),
             response_headers: self.mutations(0.3, true),
             include_request_attempt_count: self.rng.random_bool(0.3),
@@ -408,16 +417,19 @@ impl<'r> Tables<'r> {
     }
 }
 
-fn probe(number: u64) -> VirtualHost {
-    let everything = RouteMatch {
+fn everything() -> RouteMatch {
+    RouteMatch {
         path: PathMatcher::Prefix { prefix: "/".into(), case_sensitive: true },
         headers: Vec::new(),
         query_parameters: Vec::new(),
         grpc: false,
         fraction: None,
-    };
+    }
+}
+
+fn probe(number: u64) -> VirtualHost {
     let body = number.to_string().into_bytes().into();
-    let route = Route::new(everything, RouteAction::DirectResponse(DirectResponse { status: 200, body }));
+    let route = Route::new(everything(), RouteAction::DirectResponse(DirectResponse { status: 200, body }));
     // Whatever the whole table says: the probe is asked until it answers.
     let off = || FilterOverride { disabled: true, config: None };
     VirtualHost {
