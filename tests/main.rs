@@ -24,6 +24,7 @@ mod fault;
 mod fidelity;
 mod gateway;
 mod interop;
+mod kubesphere;
 mod load_balancing;
 mod load_generators;
 mod locality;
