@@ -10,6 +10,7 @@
 
 mod accepted;
 pub(crate) mod envoy;
+mod governed;
 mod grpc;
 mod reconnect;
 mod refused;

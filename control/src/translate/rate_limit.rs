@@ -39,6 +39,8 @@ pub(crate) const QUERY: &str = "query";
 const HOLDS: &str = "yes";
 /// Envoy refuses shorter intervals.
 const INTERVAL_MIN: Duration = Duration::from_millis(50);
+/// For requests that no limit describes. Envoy refuses an override without such a bucket, and shorter intervals.
+const BOUNDLESS: TokenBucket = TokenBucket { capacity: u32::MAX, refill: NonZeroU32::MAX, interval: INTERVAL_MIN };
 /// Each key that may be absent doubles the buckets that must be written down. Rules with more keys than this count only
 /// requests that have all.
 const OPTIONAL_KEYS_MAX: usize = 4;
@@ -70,6 +72,7 @@ pub(super) fn apply(
         let Some(first) = limits.first() else { continue };
         // A filter has one answer; where rules differ, the first one's.
         let config = LocalRateLimit {
+            bucket: Some(BOUNDLESS),
             status: first.on_deny.status,
             response_headers: header_mutations(&first.on_deny.headers, Values::Literal).add,
             enabled: ALL,
