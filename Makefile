@@ -1,5 +1,5 @@
 # The handful of words. Each does all its own set-up on a fresh machine; ARGS are passed on.
-.PHONY: demo test check differential conformance bench fuzz console docs
+.PHONY: demo test check differential conformance bench microbench instructions fuzz console docs
 SHELL := /bin/bash
 CARGO ?= cargo
 
@@ -35,7 +35,22 @@ check:
 	$(CARGO) test --locked --workspace --exclude tidegate-tests
 	$(CARGO) test --locked -p tidegate-tests --test tidy --test fuzz_seeds
 
+# Our proxy beside Envoy, nginx, HAProxy and a relay, all installed here: a table, and target/bench/report.json.
+# ARGS=--quick takes under four minutes once built, ARGS="--only h1" some cases.
 bench:
+	bash benches/install.sh
+	$(CARGO) build --locked --release -p tidegate-control -p tidegate-proxy -p tidegate-benches
+	target/release/side-by-side $(ARGS)
+
+# Instructions of the proxy for each request, counted by callgrind. ARGS="--profile FILE" keeps the profile.
+instructions:
+	bash tests/install.sh
+	$(CARGO) build --locked --profile demo -p tidegate-control -p tidegate-proxy
+	$(CARGO) build --locked -p tidegate-benches
+	target/debug/side-by-side --bin target/demo instructions $(ARGS)
+
+# The pure parts alone.
+microbench:
 	$(CARGO) bench --locked -p tidegate-benches $(ARGS)
 
 fuzz:

@@ -1,0 +1,79 @@
+//! User-space instructions of our proxy for each request, counted by callgrind.
+//!
+//! # Why instructions
+//! Time on a shared machine swings by a tenth and more; a count of instructions is the same again for the same binary and the same
+//! requests, so a gate on it can be strict. It says nothing of the kernel, which is half of the time: that is what the
+//! comparison is for.
+//!
+//! # How
+//! The proxy is run twice, for N and for 2 N requests. The difference is what N requests cost without start and end.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use tokio::net::TcpStream;
+
+use super::load::ask;
+use super::peers::{Peer, ours};
+use super::world::{LOAD_CORE, Process, World};
+use super::{meter, peers};
+
+const REQUESTS: u64 = 2_048;
+/// Their requests are sent together and their answers awaited together, as under load.
+const CONNECTIONS: u64 = 16;
+/// Callgrind makes everything fifty times slower.
+const END_LIMIT: Duration = Duration::from_secs(60);
+
+/// Counts, prints, and fails above `max`.
+pub(crate) async fn run(bin: &Path, max: Option<u64>, profile: Option<&Path>) -> anyhow::Result<()> {
+    let world = World::start(bin, &Peer::gateways()[..1])?;
+    let once = count(&world, REQUESTS).await?;
+    let twice = count(&world, 2 * REQUESTS).await?;
+    if let Some(profile) = profile {
+        std::fs::copy(profile_of(&world, 2 * REQUESTS), profile).context("cannot keep the profile")?;
+    }
+    let each = twice.saturating_sub(once) / REQUESTS;
+    println!("{each} instructions for each HTTP/1.1 request with all governance configured");
+    if let Some(max) = max {
+        ensure!(each <= max, "more than the {max} that are allowed");
+    }
+    Ok(())
+}
+
+fn profile_of(world: &World, requests: u64) -> PathBuf {
+    world.folder.path().join(format!("callgrind-{requests}.out"))
+}
+
+/// The instructions of a whole run.
+async fn count(world: &World, requests: u64) -> anyhow::Result<u64> {
+    let file = profile_of(world, requests);
+    let (program, arguments) = ours(world);
+    let mut words = vec![
+        "--tool=callgrind".to_owned(),
+        format!("--callgrind-out-file={}", file.display()),
+        program.display().to_string(),
+    ];
+    words.extend(arguments);
+    let process = Process::start(LOAD_CORE, Path::new("valgrind"), &words, &world.log("valgrind"))?;
+    let address = peers::http1_address(Peer::Ours);
+    world.answers(address)?;
+    let mut streams = Vec::new();
+    for _ in 0..CONNECTIONS {
+        streams.push(TcpStream::connect(address).await?);
+    }
+    for _ in 0..requests / CONNECTIONS {
+        let together = streams.iter_mut().map(|stream| ask(stream, "/"));
+        futures_util::future::try_join_all(together).await?;
+    }
+    drop(streams);
+    process.terminate()?;
+    let start = meter::now();
+    while !process.is_gone() {
+        ensure!(start.elapsed() < END_LIMIT, "the proxy does not end");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let text = std::fs::read_to_string(&file).with_context(|| format!("callgrind wrote no {}", file.display()))?;
+    let total = text.lines().find_map(|line| line.strip_prefix("totals:")).context("no totals")?;
+    total.trim().parse().context("totals are no number")
+}
