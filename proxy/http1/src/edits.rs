@@ -11,6 +11,10 @@ use crate::fields::{Field, Fields, Known, Span};
 use crate::octets::is_token;
 use crate::request::RequestHead;
 
+/// What a proxy adds to most heads (an id, where the request came from) fits without growing.
+const ADDED_USUALLY: usize = 4;
+const TEXT_BYTES_USUALLY: usize = 160;
+
 #[derive(Debug, Clone, Default)]
 pub struct HeadEdits {
     text: Vec<u8>,
@@ -64,12 +68,18 @@ impl HeadEdits {
 
     /// Adds a field line to the end of the head.
     pub fn append(&mut self, name: &str, value: &[u8]) {
+        if self.added.capacity() == 0 {
+            self.added.reserve(ADDED_USUALLY);
+        }
         let name = self.keep(name.as_bytes());
         let value = self.keep(value);
         self.added.push((name, value));
     }
 
     fn keep(&mut self, text: &[u8]) -> Span {
+        if self.text.capacity() == 0 {
+            self.text.reserve(TEXT_BYTES_USUALLY.max(text.len()));
+        }
         let start = self.text.len();
         self.text.extend_from_slice(text);
         Span::new(start, self.text.len())

@@ -25,6 +25,8 @@ pub(crate) struct Call<'c> {
     pub(crate) chain: &'c HttpChain,
     pub(crate) request: &'c RequestHead,
     pub(crate) peer: SocketAddr,
+    /// Its address as text.
+    pub(crate) peer_ip: &'c str,
     pub(crate) local: Option<SocketAddr>,
     pub(crate) alarm: &'c Alarm,
     pub(crate) started: Instant,

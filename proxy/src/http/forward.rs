@@ -135,7 +135,7 @@ fn edits(call: &Call<'_>, attempt: &Attempt<'_, '_>, endpoint: &EndpointState) -
         forward: plan.forward,
         chosen: &plan.chosen,
         context,
-        peer: call.peer,
+        peer_ip: call.peer_ip,
         request_id: plan.request_id,
         endpoint_hostname: described.and_then(|endpoint| endpoint.hostname.as_deref()),
         attempt: attempt.count,

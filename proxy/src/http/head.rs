@@ -1,8 +1,6 @@
 //! Heads between the crates: the questions of the decisions answered from the codec's heads, and what the proxy changes.
 
 use std::borrow::Cow;
-use std::io::Write as _;
-use std::net::SocketAddr;
 
 use tidegate_http1::{HeadEdits, RequestHead, ResponseHead, Unwritable, Version};
 use tidegate_traffic::rewrite::{rewritten_authority, rewritten_path_and_query};
@@ -56,6 +54,10 @@ impl RequestView for Request<'_> {
 
     fn path_and_query(&self) -> Cow<'_, str> {
         Cow::Borrowed(self.head.path_and_query())
+    }
+
+    fn speaks_to_proxies(&self) -> bool {
+        !self.deaf
     }
 }
 
@@ -159,7 +161,7 @@ pub(crate) struct Forwarding<'a> {
     pub(crate) forward: &'a CompiledForward,
     pub(crate) chosen: &'a Chosen<'a>,
     pub(crate) context: Context<'a>,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer_ip: &'a str,
     pub(crate) request_id: Option<u128>,
     pub(crate) endpoint_hostname: Option<&'a str>,
     pub(crate) attempt: u32,
@@ -178,7 +180,7 @@ pub(crate) fn request_edits(head: &RequestHead, forwarding: &Forwarding<'_>) -> 
         edits.append("x-forwarded-proto", head.scheme().unwrap_or("http").as_bytes());
     }
     if forwarding.manager.use_remote_address {
-        edits.set("x-forwarded-for", &forwarded_for(head, forwarding.peer));
+        forwarded_for(head, forwarding.peer_ip, &mut edits);
     }
     if forwarding.speaks_to_proxies {
         let edge = forwarding.manager.use_remote_address;
@@ -244,35 +246,35 @@ pub(crate) fn protocol(head: &RequestHead) -> &'static str {
 }
 
 /// What was there, and the caller behind it.
-fn forwarded_for(head: &RequestHead, peer: SocketAddr) -> Vec<u8> {
+fn forwarded_for(head: &RequestHead, peer_ip: &str, edits: &mut HeadEdits) {
+    const NAME: &str = "x-forwarded-for";
+    if head.field(NAME).is_none() {
+        return edits.append(NAME, peer_ip.as_bytes());
+    }
     let mut value = Vec::with_capacity(48);
-    for earlier in head.field_all("x-forwarded-for") {
+    for earlier in head.field_all(NAME) {
         value.extend_from_slice(earlier);
         value.extend_from_slice(b", ");
     }
-    // Writing to a Vec cannot fail.
-    if write!(value, "{}", peer.ip().to_canonical()).is_err() {
-        value.clear();
-    }
-    value
+    value.extend_from_slice(peer_ip.as_bytes());
+    edits.set(NAME, &value);
 }
 
-/// A random UUID (RFC 9562, version 4) as text.
 /// A request's id as it is sent.
 pub(crate) fn request_id(random: u128) -> String {
     String::from_utf8_lossy(&uuid(random)).into_owned()
 }
 
+/// A random UUID (RFC 9562, version 4) as text.
 fn uuid(random: u128) -> [u8; 36] {
     const HEX: &[u8; 16] = b"0123456789abcdef";
+    // Where each of the sixteen bytes begins in the text.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     let id = (random & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
     let mut text = [b'-'; 36];
-    let mut digit = 32_u32;
-    for (position, byte) in text.iter_mut().enumerate() {
-        if !matches!(position, 8 | 13 | 18 | 23) {
-            digit -= 1;
-            *byte = HEX[usize::from((id >> (4 * digit)) as u8 & 0xf)];
-        }
+    for (place, byte) in PLACES.into_iter().zip(id.to_be_bytes()) {
+        text[place] = HEX[usize::from(byte >> 4)];
+        text[place + 1] = HEX[usize::from(byte & 0xf)];
     }
     text
 }

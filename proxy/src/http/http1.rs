@@ -103,6 +103,7 @@ async fn exchange(
         chain: &world.chain,
         request,
         peer: connection.peer,
+        peer_ip: &connection.peer_ip,
         local: connection.local,
         alarm: &connection.alarm,
         started: clock::now(),

@@ -65,7 +65,7 @@ type Http2Connection = h2::server::Connection<Rewound, Bytes>;
 
 /// Serves a connection until it ends.
 pub(crate) async fn run(worker: &Rc<Worker>, mut world: World, connection: Connection) {
-    let Connection { socket, mut input, alarm, peer, local } = connection;
+    let Connection { socket, mut input, alarm, peer, peer_ip, local } = connection;
     let rewound = Rewound::new(input.take(), socket);
     drop(input);
     alarm.set(Slot::Total, Some(worker.shared.limits.detection));
@@ -91,6 +91,7 @@ pub(crate) async fn run(worker: &Rc<Worker>, mut world: World, connection: Conne
                 world.refresh(worker);
                 let budget = Rc::clone(&budget);
                 let (worker, world) = (Rc::clone(worker), world.clone());
+                let peer = (peer, Rc::clone(&peer_ip));
                 streams.spawn_local(stream(worker, world, *request, respond, budget, peer, local));
             }
             Event::StreamEnded { panicked } => {
@@ -208,7 +209,7 @@ async fn stream(
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
     budget: Rc<Budget>,
-    peer: SocketAddr,
+    (peer, peer_ip): (SocketAddr, Rc<str>),
     local: Option<SocketAddr>,
 ) {
     let started = clock::now();
@@ -226,6 +227,7 @@ async fn stream(
                 chain: &world.chain,
                 request: &head,
                 peer,
+                peer_ip: &peer_ip,
                 local,
                 alarm: &alarm,
                 started,

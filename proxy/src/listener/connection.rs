@@ -28,6 +28,8 @@ pub(crate) struct Connection {
     pub(crate) input: Input,
     pub(crate) alarm: Alarm,
     pub(crate) peer: SocketAddr,
+    /// Its address as text, for heads: written once for all requests.
+    pub(crate) peer_ip: Rc<str>,
     pub(crate) local: Option<SocketAddr>,
 }
 
@@ -83,6 +85,7 @@ pub(crate) async fn run(worker: &Rc<Worker>, arrival: Arrival) {
         input: Input::new(&worker.buffers),
         alarm: worker.wheel.alarm(),
         peer: arrival.peer,
+        peer_ip: arrival.peer.ip().to_canonical().to_string().into(),
         local,
     };
     let detection = listener.detection_timeout.unwrap_or(worker.shared.limits.detection);

@@ -126,7 +126,7 @@ fn edits(call: &Call<'_>, plan: &Plan<'_>, mirror: &CompiledMirror) -> HeadEdits
         forward: plan.forward,
         chosen: &plan.chosen,
         context,
-        peer: call.peer,
+        peer_ip: call.peer_ip,
         request_id: plan.request_id,
         endpoint_hostname: None,
         attempt: 1,

@@ -21,6 +21,12 @@ pub trait RequestView {
     /// Every value of a header, in order. The name is lower case and never a pseudo-header.
     fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a;
 
+    /// Whether there may be a field by which a caller speaks to proxies (`x-envoy-…`) and is heard. Implementations that
+    /// know better save looking for each of them.
+    fn speaks_to_proxies(&self) -> bool {
+        true
+    }
+
     /// The request target in origin form. Implementations that hold it in one piece should say so: the default has to
     /// join it whenever there is a query.
     fn path_and_query(&self) -> Cow<'_, str> {

@@ -95,6 +95,9 @@ fn shorter(configured: Option<Duration>, wanted: Option<Duration>) -> Option<Dur
 
 /// What a caller asks for in milliseconds. Zero would lengthen, so it asks for nothing.
 fn wanted(request: &impl RequestView, header: &str) -> Option<Duration> {
+    if !request.speaks_to_proxies() {
+        return None;
+    }
     let text = std::str::from_utf8(request.header(header).next()?).ok()?;
     let millis: u64 = text.trim_ascii().parse().ok()?;
     (millis > 0).then(|| Duration::from_millis(millis))

@@ -232,6 +232,9 @@ pub(super) struct Wishes {
 impl Wishes {
     /// Allocates nothing for a request without such headers.
     pub(super) fn of(request: &impl RequestView) -> Self {
+        if !request.speaks_to_proxies() {
+            return Self::default();
+        }
         let first = |name| request.header(name).next();
         let text = |name| first(name).and_then(|value| std::str::from_utf8(value).ok());
         let list =
