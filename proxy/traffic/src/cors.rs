@@ -157,6 +157,8 @@ impl Preflight<'_> {
             ("access-control-allow-methods", named(&policy.allow_methods, Some(asked.method))),
             ("access-control-allow-headers", named(&policy.allow_headers, asked.headers)),
             ("access-control-max-age", policy.max_age.as_bytes().to_vec()),
+            // Browsers look for it on the answer itself; Gateway API's suite wants it on the preflight's too.
+            (EXPOSE_HEADERS, policy.expose_headers.as_bytes().to_vec()),
         ] {
             if !value.is_empty() {
                 editor.set(name, &value);

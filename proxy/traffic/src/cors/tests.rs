@@ -58,8 +58,18 @@ fn a_preflight_is_answered_with_what_is_allowed() {
         ("access-control-allow-methods", "GET, PUT"),
         ("access-control-allow-headers", "x-id"),
         ("access-control-max-age", "600"),
+        ("access-control-expose-headers", "x-answer"),
     ]);
     assert_eq!(head, expected);
+}
+
+#[test]
+fn a_preflight_says_nothing_of_what_may_be_read_when_the_policy_does_not() {
+    let silent = Cors { expose_headers: "".into(), ..policy() };
+
+    let head = answer(&silent, &preflight("https://a.example")).unwrap();
+
+    assert!(!head.contains("access-control-expose-headers"));
 }
 
 #[test]
