@@ -11,8 +11,9 @@
 //!
 //! # Two budgets
 //! A pooled connection may have been closed by its peer while it lay idle. That says nothing about the endpoint, so one
-//! such failure is free: the same endpoint, a fresh connection, not counted. A connection that could not be opened, or
-//! that refused its first request, does speak against the endpoint: another one is tried, at most [`ENDPOINTS_MAX`].
+//! such failure is free: the same endpoint, a fresh connection, not counted (unless a policy grants the same retry: its
+//! number is then the limit). A connection that could not be opened, or that refused its first request, does speak
+//! against the endpoint: another one is tried, at most [`ENDPOINTS_MAX`].
 //!
 //! # What stays unanswered
 //! A `POST` written to a pooled connection that then turns out dead is not repeated, for its peer may have read it just

@@ -7,7 +7,8 @@
 //! 2. Anything else needs the policy's word ([`super::policy`]).
 //! 3. The request must be there to be sent again.
 //! 4. There must be a retry left. A caller's `x-envoy-max-retries` replaces the policy's number. Retries of step 1 that
-//!    the policy would have granted too are counted, so that a policy of two retries does not become five.
+//!    the policy would have granted too are counted, so that a policy of two retries does not become five. Where the
+//!    request was written before the connection broke, an application may have seen it: then the number is the limit.
 //! 5. The cluster must have room for it. The retry counts as made before that is asked, as in Envoy.
 //!
 //! Then there is a pause: the one that the answer asks for, where the policy reads it, or the back-off.
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use super::back_off::{BackOff, at_least};
 use super::policy::{CompiledRetry, Conditions, Wishes};
-use super::{Attempts, Failure, Reason, Verdict, is_idempotent};
+use super::{Attempts, Failure, Phase, Reason, Verdict, is_idempotent};
 use crate::request::{RequestView, ResponseView};
 
 /// The headers by which a caller asks for retries. Read by [`Retrying::new`]; the proxy removes them from what it
@@ -120,6 +121,15 @@ impl<'p> Retrying<'p> {
     pub fn after_failure(&mut self, failure: Failure, moment: Moment, has_room: impl FnOnce() -> bool) -> Next {
         let is_wanted = self.conditions.hold_after(failure.phase);
         match self.attempts.after(failure, self.idempotent) {
+            Verdict::FreshConnection if is_wanted && failure.phase == Phase::Sent => {
+                match self.remaining.checked_sub(1) {
+                    None => Next::GiveUp(Reason::RetriesSpent),
+                    Some(remaining) => {
+                        self.remaining = remaining;
+                        at_once(Target::FreshConnection)
+                    }
+                }
+            }
             Verdict::FreshConnection => at_once(Target::FreshConnection),
             Verdict::OtherEndpoint => {
                 self.remaining = self.remaining.saturating_sub(u32::from(is_wanted));

@@ -309,6 +309,32 @@ fn any_policy() -> impl Strategy<Value = RetryPolicy> {
         .prop_map(|(conditions, num_retries)| RetryPolicy { num_retries, ..on(&conditions) })
 }
 
+#[test]
+fn a_written_request_counts_against_the_number_on_a_reused_connection_too() {
+    let dead = Failure { reused_connection: true, ..failed(Phase::Sent) };
+    let tries = |policy: &RetryPolicy, first: Failure| {
+        let compiled = compile(policy);
+        let mut retrying = Retrying::new(Some(&compiled), &Request::get("/"));
+        let mut failure = first;
+        let mut tries = 1;
+        while is_again(retrying.after_failure(failure, MOMENT, || true)) {
+            failure = failed(Phase::Sent);
+            tries += 1;
+        }
+        tries
+    };
+
+    for num_retries in 0..4 {
+        let policy = RetryPolicy { num_retries, ..on(&[RetryOn::Reset]) };
+        assert_eq!(tries(&policy, dead), 1 + num_retries);
+        assert_eq!(tries(&policy, failed(Phase::Sent)), 1 + num_retries);
+    }
+    // Nothing was written, or the policy does not speak of it: the replacement stays free.
+    let policy = RetryPolicy { num_retries: 1, ..on(&[RetryOn::Reset]) };
+    assert_eq!(tries(&policy, Failure { phase: Phase::NotSent, ..dead }), 3);
+    assert_eq!(tries(&on(&[RetryOn::ConnectFailure]), dead), 2);
+}
+
 proptest! {
     #[test]
     fn no_request_is_tried_for_ever(
