@@ -128,6 +128,32 @@ fn the_loser_of_a_conflict_names_the_winner() {
 }
 
 #[test]
+fn of_two_tcp_routes_at_a_listener_both_are_accepted_and_the_newer_says_that_it_does_nothing() {
+    let gateway = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: front}
+spec: {gatewayClassName: tidegate, listeners: [{name: db, port: 9310, protocol: TCP}]}
+";
+    let route = |name: &str, second: u8| {
+        format!(
+            "---\napiVersion: gateway.networking.k8s.io/v1alpha2\nkind: TCPRoute\nmetadata: {{name: {name}, creationTimestamp: \"2026-01-01T00:00:0{second}Z\"}}\nspec: {{parentRefs: [{{name: front}}], rules: [{{backendRefs: [{{name: a, port: 80}}]}}]}}\n"
+        )
+    };
+
+    let statuses = compile(&sources(&(gateway.to_owned() + &route("newer", 2) + &route("older", 1)))).set.statuses;
+
+    let of = |name: &str| statuses.iter().find(|status| &*status.origin.object.name == name).unwrap();
+    for name in ["newer", "older"] {
+        assert!(condition(of(name), ConditionKind::Accepted).holds, "{name}");
+    }
+    let loser = condition(of("newer"), ConditionKind::Ineffective);
+    assert!(loser.message.contains("an older TCPRoute has this listener"), "{}", loser.message);
+    assert_eq!(loser.path.as_deref(), Some("spec.parentRefs[0].name"));
+    assert!(of("older").conditions.iter().all(|condition| condition.kind != ConditionKind::Ineffective));
+}
+
+#[test]
 fn a_field_that_cannot_act_is_named_by_its_path_in_lists_of_objects_too() {
     let plain = "
 apiVersion: tidegate.io/v1alpha1

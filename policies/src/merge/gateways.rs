@@ -90,7 +90,8 @@ pub(super) fn attach_tcp(
                             .cx
                             .report
                             .add(
-                                Code::NotAttached,
+                                // It is accepted all the same: were the older one gone, this one would have the listener.
+                                Code::UnreachableRule,
                                 span,
                                 format!("an older TCPRoute has this listener of gateway {gateway} already"),
                             )
