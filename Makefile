@@ -9,11 +9,12 @@ demo:
 	@$(CARGO) build --locked --profile demo -p tidegate-control -p tidegate-proxy -p tidegate-bookinfo
 	@exec target/demo/tidegate demo $(ARGS)
 
-# Everything: quick checks, then the promises over real processes.
+# Everything: quick checks, then the promises over real processes and, where their data is there, the conformance cases.
 test: check
 	bash tests/install.sh
 	$(CARGO) build --locked --profile demo -p tidegate-control -p tidegate-proxy -p tidegate-bookinfo
 	$(CARGO) test --locked -p tidegate-tests --test promises -- --show-output $(ARGS)
+	$(if $(ARGS),,bash tests/conformance/run.sh)
 
 # Random routes and requests through our proxy and through Envoy: ARGS="COMPARISONS SEED", 10,000 and 1 unless said.
 differential:
@@ -22,7 +23,8 @@ differential:
 	DIFFERENTIAL_COMPARISONS=$(or $(word 1,$(ARGS)),10000) DIFFERENTIAL_SEED=$(or $(word 2,$(ARGS)),1) \
 	$(CARGO) test --locked -p tidegate-tests --test promises -- --show-output differential
 
-# Public cases of Gateway API's conformance suite, where their data and replayer lie beside the project (../shared).
+# Public cases of Gateway API's conformance suite, where their data and replayer lie beside the project (../shared). About
+# three minutes; ARGS="--only REGEX" asks some of the tests.
 conformance:
 	$(CARGO) build --locked --profile demo -p tidegate-control -p tidegate-proxy
 	bash tests/conformance/run.sh $(ARGS)

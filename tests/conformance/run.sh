@@ -1,19 +1,29 @@
 #!/usr/bin/env bash
-# Replays the public cases of the Gateway API conformance suite, if they lie beside the project; arguments go to the
-# replayer (--only REGEX). Fails when a case fails that is not on the list below.
+# Asks the public cases of the Gateway API conformance suite, if they lie beside the project; arguments (--only REGEX) go to
+# both runs: first ours, which asks every case as the suite does, then the replayer that comes with the data, as it is.
+# Fails when a case fails.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-replayer=$(cd .. && pwd)/shared/conformance/replay.py
-if [[ ! -x "$replayer" ]]; then
-    echo "conformance: ../shared/conformance is not there, nothing is replayed"
+shared=$(cd .. && pwd)/shared/conformance
+if [[ ! -f "$shared/replay.py" ]]; then
+    echo "conformance: ../shared/conformance is not there, nothing is asked"
     exit 0
 fi
-python=target/tools/python/bin/python
-"$python" -c 'import yaml' 2>/dev/null || "$python" -m pip install --quiet --disable-pip-version-check pyyaml
-# A replayer that breaks off must not be judged by what an earlier one wrote.
-rm -f target/conformance.json
-export PATH="$PWD/target/tools/python/bin:$PATH"
-"$python" "$replayer" --adapter "$PWD/tests/conformance/adapter" --settle 2 --json target/conformance.json "$@" 2>target/conformance.log |
-    grep -E 'fail [1-9]|ERROR|TOTAL' || true
-"$python" tests/conformance/verdict.py target/conformance.json
+
+# The same virtual environment as for the promises, with what is spoken here: gRPC, HTTP/2 and WebSocket.
+tools=target/tools
+wanted="pyyaml==6.0.4 grpcio==1.85.1 h2==4.4.1 websockets==17.4"
+if [[ "$(cat "$tools/conformance" 2>/dev/null)" != "$wanted" ]]; then
+    [[ -x "$tools/python/bin/python" ]] || python3 -m venv "$tools/python"
+    # shellcheck disable=SC2086 # a list of words
+    "$tools/python/bin/python" -m pip install --quiet --disable-pip-version-check $wanted
+    echo "$wanted" > "$tools/conformance"
+fi
+# The adapter is started by its first line.
+export PATH="$PWD/$tools/python/bin:$PATH"
+
+failed=0
+python tests/conformance/replay_as_is.py --json target/conformance-replayed.json "$@" 2>target/conformance-replayed.log || failed=1
+python tests/conformance/suite.py --json target/conformance.json "$@" 2>target/conformance.log || failed=1
+exit "$failed"
