@@ -18,6 +18,7 @@ use crate::tree::Node;
 pub(crate) mod core;
 pub(crate) mod gateway_api;
 pub(crate) mod istio;
+pub(crate) mod secret;
 pub(crate) mod tidegate;
 
 /// What readers share.
@@ -103,6 +104,8 @@ pub(crate) struct Objects {
     pub(crate) tcp_routes: Vec<Object<gateway_api::tcp_route::TcpRoute>>,
     pub(crate) backend_traffic_policies: Vec<Object<gateway_api::backend_traffic_policy::BackendTrafficPolicy>>,
     pub(crate) reference_grants: Vec<Object<gateway_api::reference_grant::ReferenceGrant>>,
+    /// Those that are meant to hold a certificate.
+    pub(crate) secrets: Vec<Object<secret::Secret>>,
     /// Ours, of every kind.
     pub(crate) policies: Vec<Object<tidegate::Policy>>,
 }
@@ -125,6 +128,7 @@ impl Objects {
         let tcp_routes = self.tcp_routes.iter().map(|object| &object.head);
         let traffic_policies = self.backend_traffic_policies.iter().map(|object| &object.head);
         let grants = self.reference_grants.iter().map(|object| &object.head);
+        let secrets = self.secrets.iter().map(|object| &object.head);
         let policies = self.policies.iter().map(|object| &object.head);
         let policies = policies.filter(|head| !head.kind.is_cluster_wide());
         services
@@ -138,6 +142,7 @@ impl Objects {
             .chain(tcp_routes)
             .chain(traffic_policies)
             .chain(grants)
+            .chain(secrets)
             .chain(policies)
     }
 }
@@ -231,6 +236,7 @@ pub(crate) fn read(head: Head, document: &Node, objects: &mut Objects, cx: &mut 
                 objects.backend_traffic_policies.push(Object { head, spec });
             }
         }
+        Kind::Secret => objects.secrets.extend(secret::read(document, cx).map(|spec| Object { head, spec })),
         Kind::ReferenceGrant => {
             if let Some(spec) = gateway_api::reference_grant::read(document, cx) {
                 objects.reference_grants.push(Object { head, spec });

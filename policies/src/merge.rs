@@ -7,6 +7,7 @@
 mod advice;
 mod attach;
 mod backends;
+mod certificates;
 mod gateways;
 mod http_routes;
 mod listeners;
@@ -39,6 +40,7 @@ pub(crate) fn merge(objects: Objects, cx: &mut Context<'_>) -> PolicySet {
     tcp_routes.sort_by(|a, b| a.head.age().cmp(&b.head.age()));
     let listeners = listeners::Listeners::new(&objects.gateways, &objects.listener_sets, &set.namespaces, cx);
     let grants = http_routes::Grants::new(&objects.reference_grants);
+    certificates::look_up(&objects, &grants, cx);
     let mut lowering = http_routes::Lowering {
         world: &mut world,
         set: &set,

@@ -128,6 +128,24 @@ fn the_loser_of_a_conflict_names_the_winner() {
 }
 
 #[test]
+fn a_certificate_that_cannot_be_had_leaves_the_gateway_accepted_and_unresolved() {
+    let gateway = |reference: &str| {
+        format!(
+            "\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: front}}\nspec: {{gatewayClassName: tidegate, listeners: [{{name: s, port: 443, protocol: HTTPS, tls: {{certificateRefs: [{reference}]}}}}]}}\n"
+        )
+    };
+    let told = |reference: &str| {
+        let status = only(&gateway(reference), "Gateway");
+        assert!(condition(&status, ConditionKind::Accepted).holds);
+        condition(&status, ConditionKind::ResolvedRefs).reason
+    };
+
+    assert_eq!(told("{name: nowhere}"), "InvalidCertificateRef");
+    assert_eq!(told("{name: nowhere, kind: ConfigMap}"), "InvalidCertificateRef");
+    assert_eq!(told("{name: nowhere, namespace: other}"), "RefNotPermitted");
+}
+
+#[test]
 fn of_two_tcp_routes_at_a_listener_both_are_accepted_and_the_newer_says_that_it_does_nothing() {
     let gateway = "
 apiVersion: gateway.networking.k8s.io/v1

@@ -89,6 +89,8 @@ codes! {
     ForeignNamespace "P0213" Error "A DestinationRule stands in another namespace than the service it is about.\n\nIt would act only for clients in its own namespace, which this version does not implement. Move it to the namespace of the service.";
     DuplicateSubset "P0214" Error "A subset is defined twice for one host, in one DestinationRule or in two.\n\nBoth places are shown. Keep one.";
     NameTaken "P0215" Error "Two objects of different kinds would have one identity in the mesh.\n\nA Service and a ServiceEntry, or a Workload and a WorkloadEntry, of the same name and namespace cannot be told apart. Rename one.";
+    UnresolvedCertificate "P0216" Warning "A listener refers to a certificate that cannot be had.\n\nA certificate is a Secret of type `kubernetes.io/tls` with a certificate in `tls.crt` and its key in `tls.key`, both in PEM. Listeners with TLS are not opened yet (P0308).";
+    CertificateNotGranted "P0217" Warning "A listener refers to a certificate of another namespace without that namespace's consent.\n\nA ReferenceGrant in the namespace of the Secret gives it: from the group `gateway.networking.k8s.io`, the kind and namespace of the gateway, to the kind `Secret`.";
 
     WeightsZero "P0301" Error "All weights of a split are zero, so there is nowhere to send a request.\n\nGive at least one destination a weight above zero. To answer without a backend, use `directResponse` or a redirect.";
     InvalidRule "P0302" Error "The parts of a rule contradict each other, or one is missing.\n\nThe message is the one that Istio or the Kubernetes API gives for the same mistake.";

@@ -11,6 +11,7 @@ use crate::source::Spanned;
 use crate::tree::{Node, shortened};
 
 pub(crate) mod backend_traffic_policy;
+pub(crate) mod certificate;
 pub(crate) mod gateway;
 pub(crate) mod grpc_route;
 pub(crate) mod http_route;

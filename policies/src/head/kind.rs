@@ -25,6 +25,7 @@ pub(crate) enum Kind {
     Namespace,
     RateLimit,
     ReferenceGrant,
+    Secret,
     Service,
     ServiceEntry,
     TcpRoute,
@@ -52,6 +53,7 @@ impl Kind {
             Kind::Namespace => "Namespace",
             Kind::RateLimit => "RateLimit",
             Kind::ReferenceGrant => "ReferenceGrant",
+            Kind::Secret => "Secret",
             Kind::Service => "Service",
             Kind::ServiceEntry => "ServiceEntry",
             Kind::TcpRoute => "TCPRoute",
@@ -81,6 +83,7 @@ impl Kind {
             | Kind::GatewayClass
             | Kind::Namespace
             | Kind::ReferenceGrant
+            | Kind::Secret
             | Kind::Service
             | Kind::ServiceEntry
             | Kind::Workload
@@ -122,6 +125,7 @@ const GROUPS: &[Group] = &[
         versions: &["v1"],
         kinds: &[
             ("Namespace", Read(Kind::Namespace)),
+            ("Secret", Read(Kind::Secret)),
             ("Service", Read(Kind::Service)),
             ("ConfigMap", NoBearing),
             ("Endpoints", Refused("write an EndpointSlice (discovery.k8s.io/v1)")),
@@ -134,7 +138,6 @@ const GROUPS: &[Group] = &[
             ("PodTemplate", NoBearing),
             ("ReplicationController", NoBearing),
             ("ResourceQuota", NoBearing),
-            ("Secret", NoBearing),
             ("ServiceAccount", NoBearing),
         ],
     },

@@ -19,7 +19,7 @@ pub struct Condition {
     /// Whether it holds.
     pub holds: bool,
     /// One word: `Accepted`, `Invalid`, `TargetNotFound`, `Conflicted`, `NotPermitted`, `ResolvedRefs`,
-    /// `BackendNotFound`, `RefNotPermitted`, `InvalidKind`, `CannotAct`.
+    /// `BackendNotFound`, `InvalidCertificateRef`, `RefNotPermitted`, `InvalidKind`, `CannotAct`.
     pub reason: &'static str,
     /// For people; names the other object in a conflict.
     pub message: String,

@@ -124,17 +124,23 @@ impl<'a> Grants<'a> {
 
     /// Whether routes of a kind in `namespace` may send to `service`.
     fn allow(&self, kind: &str, namespace: &str, service: &ObjectName) -> bool {
-        self.grants.iter().filter(|grant| grant.head.name.namespace == service.namespace).any(
+        self.grant(kind, namespace, "Service", service)
+    }
+
+    /// Whether listeners of a kind of object in `namespace` may use the certificate in `secret`.
+    pub(super) fn allow_certificate(&self, kind: &str, namespace: &str, secret: &ObjectName) -> bool {
+        self.grant(kind, namespace, "Secret", secret)
+    }
+
+    fn grant(&self, kind: &str, namespace: &str, target: &str, object: &ObjectName) -> bool {
+        self.grants.iter().filter(|grant| grant.head.name.namespace == object.namespace).any(
             |Object { spec, .. }| {
                 let from = spec
                     .from
                     .iter()
                     .any(|from| &*from.group == GROUP && &*from.kind == kind && &*from.namespace == namespace);
-                let names = |name: Option<&Arc<str>>| name.is_none_or(|name| *name == service.name);
-                from && spec
-                    .to
-                    .iter()
-                    .any(|to| to.group.is_empty() && &*to.kind == "Service" && names(to.name.as_ref()))
+                let names = |name: Option<&Arc<str>>| name.is_none_or(|name| *name == object.name);
+                from && spec.to.iter().any(|to| to.group.is_empty() && *to.kind == *target && names(to.name.as_ref()))
             },
         )
     }

@@ -36,7 +36,8 @@ fn bearing(code: Code) -> Bearing {
         Code::ConflictingSettings | Code::PolicyConflict => Bearing::NotAccepted("Conflicted"),
         Code::ListenerNotTaken | Code::NotAttached | Code::TargetNotGranted => Bearing::NotAccepted("NotPermitted"),
         Code::UnresolvedBackend => Bearing::Unresolved("BackendNotFound"),
-        Code::NotGranted => Bearing::Unresolved("RefNotPermitted"),
+        Code::UnresolvedCertificate => Bearing::Unresolved("InvalidCertificateRef"),
+        Code::NotGranted | Code::CertificateNotGranted => Bearing::Unresolved("RefNotPermitted"),
         Code::FieldWithoutEffect
         | Code::FaultExpired
         | Code::FaultNever

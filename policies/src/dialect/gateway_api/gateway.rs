@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::certificate::{self, CertificateRef};
 use super::{GROUP, hostname};
 use crate::diagnostic::{Code, Report};
 use crate::dialect::{Context, spec};
@@ -28,6 +29,8 @@ pub(crate) struct ListenerShape {
     pub(crate) port: Spanned<u16>,
     pub(crate) protocol: ListenerProtocol,
     pub(crate) namespaces: Namespaces,
+    /// The certificates that it refers to.
+    pub(crate) certificates: Vec<CertificateRef>,
     /// Kinds of routes that may attach; empty: all that the protocol has.
     kinds: Vec<Arc<str>>,
 }
@@ -235,6 +238,7 @@ fn listener(node: &Node, report: &mut Report) -> Option<ListenerShape> {
         "HTTPS" => ListenerProtocol::Https,
         _ => ListenerProtocol::Other,
     };
+    let mut certificates = Vec::new();
     match &*protocol.value {
         "HTTP" | "TCP" | "UDP" => {
             if let Some(tls) = tls {
@@ -247,7 +251,7 @@ fn listener(node: &Node, report: &mut Report) -> Option<ListenerShape> {
                     .help("remove `tls`, or change the protocol");
             }
         }
-        "HTTPS" | "TLS" => {}
+        "HTTPS" | "TLS" => certificates = tls.map_or_else(Vec::new, |tls| certificate::references(&tls.value, report)),
         other => {
             report
                 .add(
@@ -274,7 +278,7 @@ fn listener(node: &Node, report: &mut Report) -> Option<ListenerShape> {
             .help("HTTP and TCP are served");
     }
     let (namespaces, kinds) = allowed.unwrap_or((Namespaces::Same, Vec::new()));
-    Some(ListenerShape { name, hostname, port: number, protocol: spoken, namespaces, kinds })
+    Some(ListenerShape { name, hostname, port: number, protocol: spoken, namespaces, certificates, kinds })
 }
 
 fn allowed_routes(node: &Node, report: &mut Report) -> Option<(Namespaces, Vec<Arc<str>>)> {
