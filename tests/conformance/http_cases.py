@@ -103,7 +103,6 @@ ELSEWHERE = {
 # Cases that cannot pass because the product lacks what they are about. They are asked all the same, and one that passes
 # must leave this list.
 LACKING = {
-    'GatewayInvalidTLSConfiguration': ({0, 1, 2, 3}, 'certificates of listeners are not looked at: HTTPS is not served'),
     'HTTPRouteRedirectPortAndScheme': (set(range(9, 15)), 'an HTTPS listener is not served'),
     'MeshFrontend': ({1}, 'a sidecar that is dialled as a proxy knows the hosts of the mesh, not the addresses of pods'),
 }
@@ -150,7 +149,7 @@ def tls_configuration(case, world):
         if (found['status'], found['reason']) != ('False', 'InvalidCertificateRef'):
             return f'ResolvedRefs is {found["status"]} because of {found["reason"]}'
 
-    return eventually(ask, in_a_row=1, patience=0)
+    return eventually(ask, in_a_row=1)
 
 
 def cases(test, world):

@@ -18,7 +18,7 @@ import runpy
 import sys
 
 from http_cases import CLASS, ELSEWHERE
-from world import SHARED, replay  # sets both
+from world import SHARED, end_worlds_when_terminated, replay  # sets both
 
 # The cases that are late on purpose take a second each, three times.
 SETTLE_SECONDS = 5
@@ -44,6 +44,7 @@ def main():
     options.add_argument('--only', default='.')
     options.add_argument('--json', required=True)
     options = options.parse_args()
+    end_worlds_when_terminated()
     names = tests(options.only)
     if not names:
         return

@@ -20,6 +20,10 @@ if [[ "$(cat "$tools/conformance" 2>/dev/null)" != "$wanted" ]]; then
     "$tools/python/bin/python" -m pip install --quiet --disable-pip-version-check $wanted
     echo "$wanted" > "$tools/conformance"
 fi
+# Addresses are the same in every run, so two at once on one machine would answer for each other.
+exec 9>"${TMPDIR:-/tmp}/tidegate-conformance.lock"
+flock --nonblock 9 || { echo "conformance: waits for another run to end"; flock 9; }
+
 # The adapter is started by its first line.
 export PATH="$PWD/$tools/python/bin:$PATH"
 

@@ -19,7 +19,7 @@ import retry_cases
 import tcp_cases
 import websocket_cases
 import weight_cases
-from world import opened, replay
+from world import end_worlds_when_terminated, opened, replay
 
 CLASSES = [http_cases, weight_cases, mirror_cases, retry_cases, grpc_cases, websocket_cases, tcp_cases]
 
@@ -62,6 +62,7 @@ def main():
     options.add_argument('--only', default='.')
     options.add_argument('--json')
     options = options.parse_args()
+    end_worlds_when_terminated()
     tests = {t['ShortName']: t for t in json.load(open(f'{replay.ROOT}/cases.json'))}
     index = {entry['name']: entry for entry in json.load(open(f'{replay.ROOT}/index.json'))}
     results, parts = [], []

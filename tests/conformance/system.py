@@ -11,6 +11,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -81,6 +82,14 @@ def write(directory, config, clients):
             file.unlink()
 
 
+def must_be_free(address):
+    """What an interrupted run left behind would be asked in place of what is started now."""
+    host, port = address.split(':')
+    with socket.socket() as probe:
+        if probe.connect_ex((host, int(port))) == 0:
+            raise Failed(f'somebody listens on {address} already: end what an earlier run has left')
+
+
 def start(name, state, arguments):
     """Starts a process that outlives this one; its id and its log are kept."""
     pid = state / f'{name}.pid'
@@ -137,6 +146,8 @@ def up(directory):
     namespaces = {d['metadata']['name'] for d in documents if d['kind'] == 'Namespace'}
     clients = {namespace: address for namespace, address in CLIENTS.items() if namespace in namespaces}
     write(directory, config, clients)
+    if not (state / 'control.pid').exists():
+        must_be_free(XDS)
     start('control', state, [BIN / 'tidegate', 'serve', '--config', config, '--state', state / 'control', '--xds', XDS, '--api', API])
     wait('the control plane is ready', lambda: fetch('/ready'), state)
     proxies = {f'router~{ip}~{name.split("/")[1]}.{name.split("/")[0]}~local': ip for name, ip in addresses.items()}

@@ -6,6 +6,7 @@ lies. Its echo servers speak HTTP/1.1. Where a test needs another server, that o
 import contextlib
 import pathlib
 import shutil
+import signal
 import socketserver
 import sys
 import tempfile
@@ -108,6 +109,11 @@ class World:
         for stop in self.instead:
             stop()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def end_worlds_when_terminated():
+    """A terminated run ends as an interrupted one does: whoever has opened a world closes it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit('terminated'))
 
 
 @contextlib.contextmanager
