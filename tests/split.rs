@@ -1,28 +1,39 @@
 //! Promise: a split sends each version the share that its weight says, and a new weight acts at once.
 
+mod grpc;
+mod tcp;
+
 use crate::harness::Mesh;
 use crate::harness::load::assert_share;
 
+/// From nothing to everything, and what is nearly one of them.
+const WEIGHTS: [u32; 5] = [0, 1, 50, 99, 100];
+
 /// A canary of reviews with these weights.
 pub(crate) fn canary(v1: u32, v2: u32) -> String {
+    canary_of("http", "reviews", v1, v2)
+}
+
+/// A canary of `service` as a VirtualService's rule of kind `rules` (`http`, `tcp`).
+fn canary_of(rules: &str, service: &str, v1: u32, v2: u32) -> String {
     format!(
         "apiVersion: networking.istio.io/v1
 kind: VirtualService
-metadata: {{name: reviews, namespace: shop}}
+metadata: {{name: {service}, namespace: shop}}
 spec:
-  hosts: [reviews]
-  http:
+  hosts: [{service}]
+  {rules}:
   - route:
-    - destination: {{host: reviews, subset: v1}}
+    - destination: {{host: {service}, subset: v1}}
       weight: {v1}
-    - destination: {{host: reviews, subset: v2}}
+    - destination: {{host: {service}, subset: v2}}
       weight: {v2}
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
-metadata: {{name: reviews, namespace: shop}}
+metadata: {{name: {service}, namespace: shop}}
 spec:
-  host: reviews
+  host: {service}
   subsets:
   - {{name: v1, labels: {{version: v1}}}}
   - {{name: v2, labels: {{version: v2}}}}
@@ -54,7 +65,7 @@ async fn shares_follow_the_weights_and_an_edit_acts_on_open_connections() {
 async fn every_weight_is_kept_from_none_to_all() {
     let mesh = Mesh::plan().service("reviews", &["v1", "v2"]).policy("reviews.yaml", &canary(1, 2)).start().await;
     let mut client = mesh.client("web-v1");
-    for weight in [0, 1, 50, 99, 100] {
+    for weight in WEIGHTS {
         mesh.apply("reviews.yaml", &canary(100 - weight, weight)).await;
         let mut v2 = 0;
         for _ in 0..2_000 {
