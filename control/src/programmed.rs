@@ -1,9 +1,10 @@
 //! What has become of each object, as Gateway API says it: accepted, resolved, programmed.
 //!
 //! # How an object is known to be in force
-//! Every resource says where the rules and settings in it were written, for the sake of proxies' messages. Read the other
-//! way it says which objects a proxy was given; and its answers say what it made of them. So `Programmed` is made of
-//! answers, and an object that no proxy is given is not claimed to be in force anywhere.
+//! Routes say where the rules and settings in them were written, for the sake of proxies' messages. Read the other way they
+//! say which objects a proxy was given. Clusters are known by name, and what stands behind each is in the policies. A
+//! proxy's answers say what it made of them. So `Programmed` is made of answers, and an object that no proxy is given is not
+//! claimed to be in force anywhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,11 +12,13 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use tidegate_policies::ir::status::{Condition, ConditionKind, ObjectStatus};
 use tidegate_policies::ir::{Origin, PolicySet};
-use tidegate_xds::name::ResourceType;
+use tidegate_xds::name::{ResourceType, outbound_cluster};
 use tidegate_xds::resource::Resource;
 
 use crate::api::model::{ConditionReport, ConditionStatus, Nack, ObjectReport, ProxyKind, ProxyStatus};
 use crate::snapshot::{Encoded, View};
+use crate::translate::cluster::host;
+use crate::translate::written::places as places_behind;
 
 /// Of a version's hash: enough to see that it has changed.
 const VERSION_BYTES: usize = 2;
@@ -38,10 +41,8 @@ pub struct Carried {
 pub struct Index<'p> {
     /// File -> line -> position.
     places: BTreeMap<&'p str, BTreeMap<u32, usize>>,
-    /// Host -> position of the service.
-    hosts: BTreeMap<&'p str, usize>,
-    /// Subset and host -> position of who defines the subset.
-    subsets: BTreeMap<(&'p str, &'p str), usize>,
+    /// Cluster -> positions of its service, of who defines the subset, and of the policies behind it.
+    clusters: BTreeMap<Arc<str>, BTreeSet<usize>>,
     statuses: &'p [ObjectStatus],
 }
 
@@ -52,16 +53,20 @@ impl<'p> Index<'p> {
         for (position, status) in policies.statuses.iter().enumerate() {
             places.entry(&status.origin.file).or_default().insert(status.origin.line, position);
         }
-        let mut index = Self { places, hosts: BTreeMap::new(), subsets: BTreeMap::new(), statuses: &policies.statuses };
+        let mut index = Self { places, clusters: BTreeMap::new(), statuses: &policies.statuses };
         for service in policies.services.values() {
-            let Some(host) = service.hosts.first() else { continue };
-            if let Some(position) = index.at(&service.origin.file, service.origin.line) {
-                index.hosts.insert(host, position);
-            }
-            for (name, subset) in policies.backends.get(&service.name).into_iter().flat_map(|backend| &backend.subsets)
-            {
-                if let Some(position) = index.at(&subset.origin.file, subset.origin.line) {
-                    index.subsets.insert((name, host), position);
+            let backend = policies.backends.get(&service.name);
+            let subsets = backend.into_iter().flat_map(|backend| &backend.subsets);
+            let parts = subsets.map(|(name, subset)| (Some(&**name), Some(&subset.origin)));
+            for (subset, definer) in std::iter::once((None, None)).chain(parts) {
+                for port in &service.ports {
+                    let cluster = outbound_cluster(port.port, subset, &host(service));
+                    let behind = places_behind(backend, subset, port.port);
+                    let behind = behind.values().filter_map(|place| index.of_place(place));
+                    let itself = definer.into_iter().chain([&service.origin]).filter_map(|o| index.at(&o.file, o.line));
+                    let positions = itself.chain(behind).collect();
+                    // Of two services with one host the first has the cluster.
+                    index.clusters.entry(cluster).or_insert(positions);
                 }
             }
         }
@@ -111,13 +116,7 @@ impl<'p> Index<'p> {
 
     fn objects_in<'s>(&'s self, resource: &'s Resource) -> Box<dyn Iterator<Item = usize> + 's> {
         match resource {
-            Resource::Cluster(cluster) => {
-                // `outbound|PORT|SUBSET|HOST`
-                let mut parts = cluster.name.split('|').skip(2);
-                let (subset, host) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-                let named = self.hosts.get(host).into_iter().chain(self.subsets.get(&(subset, host))).copied();
-                Box::new(cluster.policies.values().flat_map(|text| self.of_origins(text)).chain(named))
-            }
+            Resource::Cluster(cluster) => Box::new(self.clusters.get(&cluster.name).into_iter().flatten().copied()),
             Resource::Route(configuration) => {
                 let routes = configuration.virtual_hosts.iter().flat_map(|host| &host.routes);
                 Box::new(routes.flat_map(|route| {

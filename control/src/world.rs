@@ -20,9 +20,11 @@ use tidegate_policies::ir::session::SessionPersistence;
 use tidegate_policies::ir::timeout::Timeouts;
 use tidegate_policies::ir::world::{EndpointSlice, External, Labels, Service, Workload};
 use tidegate_policies::ir::{MeshRoutes, MeshSettings, ObjectName, PolicySet, Stated, WorkloadLimits};
+use tidegate_xds::resource::route::Policies;
 
 use crate::place::label_name;
 use crate::translate::load_balancing::settings;
+use crate::translate::written::places;
 
 /// A checked policy set with the indexes that translation needs.
 #[derive(Debug, Default)]
@@ -55,6 +57,8 @@ pub enum Fact {
     Backend(ObjectName),
     /// What of that is a matter of routes.
     Calls(ObjectName),
+    /// Where it is written how its endpoints are used.
+    Places(ObjectName),
     /// The limits of requests that arrive at it.
     Limits(ObjectName),
     /// The workloads and slices behind it.
@@ -189,6 +193,9 @@ impl World {
             if all_calls(is) != all_calls(was) {
                 facts.insert(Fact::Calls(name.clone()));
             }
+            if all_places(is) != all_places(was) {
+                facts.insert(Fact::Places(name.clone()));
+            }
             if all_limits(is).ne(all_limits(was)) {
                 facts.insert(Fact::Limits(name.clone()));
             }
@@ -265,15 +272,24 @@ impl Calls {
     }
 }
 
-/// All settings of calls: of the service and its versions, for ports that have settings of their own and for the others.
+/// All settings of calls.
 fn all_calls(backend: Option<&BackendSettings>) -> BTreeMap<(Option<&str>, u16), Calls> {
+    parts(backend).map(|(name, port)| ((name, port), Calls::of(backend, name, port))).collect()
+}
+
+/// All places behind clusters.
+fn all_places(backend: Option<&BackendSettings>) -> BTreeMap<(Option<&str>, u16), Policies> {
+    parts(backend).map(|(name, port)| ((name, port), places(backend, name, port))).collect()
+}
+
+/// What settings may differ for: the service and its versions, ports that have settings of their own and the others.
+fn parts(backend: Option<&BackendSettings>) -> impl Iterator<Item = (Option<&str>, u16)> {
     let subsets = || backend.into_iter().flat_map(|b| &b.subsets);
     let own_ports = backend.into_iter().flat_map(|b| b.ports.keys()).chain(subsets().flat_map(|(_, s)| s.ports.keys()));
     // No service has a port 0, so it stands for the others.
     let ports: BTreeSet<u16> = own_ports.copied().chain([0]).collect();
-    let names = || std::iter::once(None).chain(subsets().map(|(name, _)| Some(&**name)));
-    let keys = ports.into_iter().flat_map(|port| names().map(move |name| (name, port)));
-    keys.map(|(name, port)| ((name, port), Calls::of(backend, name, port))).collect()
+    let names: Vec<Option<&str>> = std::iter::once(None).chain(subsets().map(|(name, _)| Some(&**name))).collect();
+    ports.into_iter().flat_map(move |port| names.clone().into_iter().map(move |name| (name, port)))
 }
 
 fn all_limits(backend: Option<&BackendSettings>) -> impl Iterator<Item = (Option<&Labels>, &[Stated<RateLimit>])> {
@@ -385,6 +401,12 @@ impl<'w> Reader<'w> {
     pub fn calls(&self, service: &ObjectName, port: u16, subset: Option<&str>) -> Calls {
         self.note(Fact::Calls(service.clone()));
         Calls::of(self.world.policies.backends.get(service), subset, port)
+    }
+
+    /// Where that which stands behind a cluster is written: for a port of the service or of one version of it.
+    pub fn places(&self, service: &ObjectName, port: u16, subset: Option<&str>) -> Policies {
+        self.note(Fact::Places(service.clone()));
+        places(self.world.policies.backends.get(service), subset, port)
     }
 
     /// The limits of requests to a service that hold for a workload with these labels.

@@ -115,6 +115,7 @@ impl<'r> Tables<'r> {
             filters: self.filters(0.1),
             rate_limits: Vec::new(),
             virtual_clusters: Vec::new(),
+            written: Default::default(),
         }
     }
 

@@ -48,11 +48,18 @@ impl Envoy {
 
     /// How many updates of any type it has refused.
     pub(crate) async fn refusals(&self) -> u64 {
-        let path = "/stats?format=json&filter=update_rejected$";
-        let answer = Client::new(self.admin).get("localhost", path).await.expect("Envoy's admin port answers");
+        let counters = self.counters("update_rejected$").await;
+        assert!(counters.len() >= 3, "CDS, LDS and RDS count refusals: {counters:?}");
+        counters.iter().sum()
+    }
+
+    /// The values of the counters whose names match.
+    pub(crate) async fn counters(&self, pattern: &str) -> Vec<u64> {
+        let path = format!("/stats?format=json&filter={pattern}");
+        let answer = Client::new(self.admin).get("localhost", &path).await.expect("Envoy's admin port answers");
         let page: Value = serde_json::from_slice(&answer.body).expect("Envoy's statistics are JSON");
-        let counters = page["stats"].as_array().filter(|s| s.len() >= 3).expect("CDS, LDS and RDS count refusals");
-        counters.iter().filter_map(|counter| counter["value"].as_u64()).sum()
+        let counters = page["stats"].as_array().expect("statistics are a list");
+        counters.iter().filter_map(|counter| counter["value"].as_u64()).collect()
     }
 
     /// What it has complained about.

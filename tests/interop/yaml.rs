@@ -77,6 +77,55 @@ async fn a_split_and_its_flip_are_seen_alike_by_ours_envoy_and_grpc() {
     assert!(!status.to_string().contains("NACKED"), "{status}");
 }
 
+/// Settings of the clusters and of the routes, each with the place where it is written.
+const GOVERNED: &str = "apiVersion: tidegate.io/v1alpha1
+kind: CircuitBreaker
+metadata: {name: none, namespace: shop}
+spec:
+  targetRefs: [{group: \"\", kind: Service, name: reviews}]
+  limits: {maxRequests: 0}
+";
+
+#[tokio::test]
+async fn a_comment_above_a_policy_warms_no_cluster_and_drains_no_listener_and_answers_name_the_new_line() {
+    let mut fleet = Fleet::start().await;
+    for plane in &mut fleet.planes {
+        // A gRPC channel connects when it is used.
+        plane.ask(1).await;
+    }
+    fleet.mesh.apply("breaker.yaml", GOVERNED).await;
+    fleet.settled().await;
+    let mut client = fleet.mesh.client("web-v1");
+    let mut refused = async || {
+        let answer = client.get("reviews:9080", "/").await.expect("the sidecar answers");
+        answer.headers["x-mesh-error"].to_str().expect("text").to_owned()
+    };
+    assert!(refused().await.contains("policy=shop/none breaker.yaml:6;"), "{}", refused().await);
+    let mut before = Vec::new();
+    for envoy in &fleet.envoys {
+        before.push((
+            envoy.counters("cluster_manager.cluster_(added|modified|removed)$").await,
+            envoy.counters("listener_manager.listener_(added|modified|removed|in_place_updated)$").await,
+            envoy.counters("rds.outbound.config_reload$").await,
+        ));
+    }
+
+    fleet.mesh.apply("breaker.yaml", &format!("# why\n# not\n{GOVERNED}")).await;
+    fleet.settled().await;
+
+    assert!(refused().await.contains("policy=shop/none breaker.yaml:8;"), "{}", refused().await);
+    for (envoy, (clusters, listeners, reloads)) in fleet.envoys.iter().zip(before) {
+        let now = envoy.counters("cluster_manager.cluster_(added|modified|removed)$").await;
+        println!("clusters {clusters:?} -> {now:?}, routes loaded {reloads:?} times before");
+        assert!(clusters.len() == 3 && clusters[0] > 0, "the counters are there: {clusters:?}");
+        assert_eq!(now, clusters, "no cluster was made anew");
+        let now = envoy.counters("listener_manager.listener_(added|modified|removed|in_place_updated)$").await;
+        assert_eq!(now, listeners, "no listener was made anew");
+        let now = envoy.counters("rds.outbound.config_reload$").await;
+        assert!(now.iter().sum::<u64>() > reloads.iter().sum(), "the routes were exchanged: {reloads:?} -> {now:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_new_control_plane_finds_all_of_them_serving() {
     let mut fleet = Fleet::start().await;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidegate_policies::ir::PolicySet;
+use tidegate_policies::ir::circuit_breaker::BreakerLimits;
 use tidegate_policies::ir::rate_limit::RateLimit;
 use tidegate_policies::ir::status::{Condition, ConditionKind, ObjectStatus};
+use tidegate_policies::ir::{Origin, PolicySet, Stated};
 
 use super::{Carried, Index, reports};
 use crate::api::model::{
@@ -27,11 +28,14 @@ fn accepted(kind: &'static str, name: &str, line: u32) -> ObjectStatus {
 }
 
 /// Everything stands in one file: the settings of `reviews` from line 5, its rule in 12, the gateway from 20, its rule in
-/// 30, a limit of `reviews` in 40.
+/// 30, a limit of `reviews` in 40, its breaker in 52.
 fn policies() -> PolicySet {
     let mut set = mesh();
     let limit: RateLimit = rate_limit("all");
     set.backends.get_mut(&named("reviews")).unwrap().traffic.rate_limits = vec![stated("RateLimit", "limits", limit)];
+    let Stated { origin, value } = stated("CircuitBreaker", "spare", BreakerLimits::default());
+    let origin = Arc::new(Origin { line: 52, ..Origin::clone(&origin) });
+    set.backends.get_mut(&named("reviews")).unwrap().traffic.limits = Some(Stated { origin, value });
     set.statuses = vec![
         accepted("Namespace", "shop", 2),
         accepted("DestinationRule", "reviews", 5),
@@ -39,6 +43,7 @@ fn policies() -> PolicySet {
         accepted("Gateway", "front", 20),
         accepted("HTTPRoute", "front", 28),
         accepted("RateLimit", "limits", 36),
+        accepted("CircuitBreaker", "spare", 50),
     ];
     set
 }
@@ -114,6 +119,7 @@ fn an_object_is_programmed_at_the_proxies_that_are_given_it() {
 
     let said = |kind| programmed(&reports, kind).message.split(" at ").next().unwrap().to_owned();
     assert_eq!(said("DestinationRule"), "3/3 proxies", "clusters are everybody's");
+    assert_eq!(said("CircuitBreaker"), "3/3 proxies", "and with them what stands behind them");
     assert_eq!(said("VirtualService"), "2/2 proxies", "a gateway has no mesh routes");
     assert_eq!((said("Gateway"), said("HTTPRoute")), ("1/1 proxies".to_owned(), "1/1 proxies".to_owned()));
     assert_eq!(said("RateLimit"), "1/1 proxies", "where requests to reviews arrive");

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_policies::ir::circuit_breaker::Outlier;
 use tidegate_policies::ir::load_balancing::{LoadBalancing, TrafficSettings};
 use tidegate_policies::ir::rate_limit::{RateLimit, RateScope};
 use tidegate_policies::ir::route::{ClientMatch, RequestMatch};
 use tidegate_policies::ir::world::Protocol;
-use tidegate_policies::ir::{PolicySet, WorkloadLimits};
+use tidegate_policies::ir::{Origin, PolicySet, Stated, WorkloadLimits};
 use tidegate_xds::name::ResourceType;
 use tidegate_xds::resource::Resource;
 use tidegate_xds::resource::cluster::{Discovery, UpstreamProtocol};
@@ -109,15 +110,15 @@ fn an_endpoint_that_moves_touches_the_assignments_of_its_service_and_its_own_sid
 
 #[test]
 fn a_balancing_setting_touches_the_clusters_of_its_service() {
-    let mut compiler = settled();
-    let mut edited = mesh();
-    let settings = edited.backends.get_mut(&named("reviews")).unwrap();
-    settings.subsets.get_mut("v2").unwrap().traffic = TrafficSettings {
-        load_balancing: Some(stated("DestinationRule", "reviews", LoadBalancing::Random)),
-        ..TrafficSettings::default()
+    let balanced = |set: &mut PolicySet, balancing| {
+        let settings = set.backends.get_mut(&named("reviews")).unwrap();
+        settings.subsets.get_mut("v2").unwrap().traffic = TrafficSettings {
+            load_balancing: Some(stated("DestinationRule", "reviews", balancing)),
+            ..TrafficSettings::default()
+        };
     };
 
-    let took = advance(&mut compiler, edited);
+    let took = cost_after(|set| balanced(set, LoadBalancing::Random), |set| balanced(set, LoadBalancing::ROUND_ROBIN));
 
     // Subsets are read by endpoints too, but these come out equal.
     assert_eq!(took, work(&[("clusters", 1), ("endpoints", 1)], &[(ResourceType::Cluster, 1)]));
@@ -125,8 +126,15 @@ fn a_balancing_setting_touches_the_clusters_of_its_service() {
 
 /// What editing a policy costs, from a settled compiler.
 fn cost(edit: impl FnOnce(&mut PolicySet)) -> Work {
+    cost_after(|_| {}, edit)
+}
+
+/// What the second edit of a policy costs.
+fn cost_after(first: impl FnOnce(&mut PolicySet), edit: impl FnOnce(&mut PolicySet)) -> Work {
     let mut compiler = settled();
     let mut edited = mesh();
+    first(&mut edited);
+    advance(&mut compiler, edited.clone());
     edit(&mut edited);
     advance(&mut compiler, edited)
 }
@@ -166,9 +174,28 @@ fn a_rate_limit_of_workloads_touches_the_routes_where_their_requests_arrive() {
 
 #[test]
 fn ejection_and_limits_of_a_service_touch_its_clusters() {
-    let took = cost(|set| of_reviews(set).outlier = Some(stated("CircuitBreaker", "x", Outlier::default())));
+    let slower = Outlier { interval: Some(Duration::from_secs(9)), ..Outlier::default() };
+    let stated =
+        |outlier| move |set: &mut PolicySet| of_reviews(set).outlier = Some(stated("CircuitBreaker", "x", outlier));
+
+    let took = cost_after(stated(Outlier::default()), stated(slower));
 
     assert_eq!(took, work(&[("clusters", 1), ("endpoints", 1)], &[(ResourceType::Cluster, 3)]));
+}
+
+#[test]
+fn where_ejection_is_written_touches_the_routes_to_the_service_and_not_its_clusters() {
+    let at = |line| {
+        move |set: &mut PolicySet| {
+            let Stated { origin, value } = stated("CircuitBreaker", "x", Outlier::default());
+            let origin = Arc::new(Origin { line, ..Origin::clone(&origin) });
+            of_reviews(set).outlier = Some(Stated { origin, value });
+        }
+    };
+
+    let took = cost_after(at(40), at(41));
+
+    assert_eq!(took.encoded.keys().collect::<Vec<_>>(), [&ResourceType::Route], "{took:?}");
 }
 
 #[test]

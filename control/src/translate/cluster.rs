@@ -5,16 +5,16 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_policies::ir::ObjectName;
 use tidegate_policies::ir::load_balancing::TrafficSettings;
 use tidegate_policies::ir::world::{External, Protocol, Service, ServicePort, TargetPort, Workload};
+use tidegate_policies::ir::{ObjectName, Origin, Stated};
 use tidegate_xds::name::{inbound_cluster, outbound_cluster};
 use tidegate_xds::resource::cluster::{Cluster, Discovery, DnsEndpoint, LoadBalancing, UpstreamProtocol};
 use tidegate_xds::resource::endpoint::{Endpoint, Health, Locality, LocalityEndpoints};
 use tidegate_xds::resource::route::Policies;
 
 use super::filter::RATE_LIMIT_CLUSTER;
-use super::{circuit_breaker, health_check, load_balancing, origin};
+use super::{circuit_breaker, health_check, load_balancing};
 use crate::world::Reader;
 
 /// As Envoy's own default. Within a machine or a cluster a connection that takes longer will not come at all.
@@ -55,12 +55,42 @@ pub fn clusters(name: &ObjectName, reader: &Reader<'_>) -> Vec<Cluster> {
                     .collect(),
                 panic_threshold_percent: circuit_breaker::panic_threshold(outlier),
                 locality_weighted: locality.is_some_and(|l| l.enabled && !l.distribute.is_empty()),
-                policies: policies(&settings),
+                policies: behind(&settings, |origin| origin.object.to_string().into()),
                 ..Cluster::new(name, discovery)
             });
         }
     }
     clusters
+}
+
+/// Who stands behind a cluster's settings, by kind, as `say` says it.
+pub fn behind(settings: &TrafficSettings, say: impl Fn(&Origin) -> Arc<str>) -> Policies {
+    let TrafficSettings {
+        load_balancing,
+        connection,
+        limits,
+        outlier,
+        health_check,
+        locality,
+        // A matter of routes, and of what arrives.
+        session: _,
+        retry: _,
+        timeouts: _,
+        fault: _,
+        rate_limits: _,
+    } = settings;
+    fn of<T>(stated: &Option<Stated<T>>) -> Option<&Origin> {
+        stated.as_ref().map(|stated| &*stated.origin)
+    }
+    let origins = [
+        ("load_balancing", of(load_balancing)),
+        ("circuit_breaker", of(limits)),
+        ("outlier", of(outlier)),
+        ("health_check", of(health_check)),
+        ("locality", of(locality)),
+        ("connection", of(connection)),
+    ];
+    origins.into_iter().filter_map(|(kind, origin)| Some((kind.into(), say(origin?)))).collect()
 }
 
 /// The clusters that hand arriving traffic to the application beside a workload's proxy.
@@ -103,19 +133,6 @@ fn discovery(service: &Service, port: &ServicePort, cluster: &Arc<str>) -> Disco
             Discovery::StrictDns { endpoints }
         }
     }
-}
-
-/// Who stands behind a cluster's settings.
-fn policies(settings: &TrafficSettings) -> Policies {
-    let mut policies = Policies::new();
-    let TrafficSettings { load_balancing, connection, limits, outlier, health_check, locality, .. } = settings;
-    load_balancing.iter().for_each(|stated| origin::note(&mut policies, "load_balancing", stated));
-    limits.iter().for_each(|stated| origin::note(&mut policies, "circuit_breaker", stated));
-    outlier.iter().for_each(|stated| origin::note(&mut policies, "outlier", stated));
-    health_check.iter().for_each(|stated| origin::note(&mut policies, "health_check", stated));
-    locality.iter().for_each(|stated| origin::note(&mut policies, "locality", stated));
-    connection.iter().for_each(|stated| origin::note(&mut policies, "connection", stated));
-    policies
 }
 
 fn upstream_protocol(protocol: Protocol, http2: bool) -> UpstreamProtocol {

@@ -27,6 +27,7 @@ pub mod route;
 mod session;
 mod share;
 pub mod split;
+pub(crate) mod written;
 
 #[cfg(test)]
 mod tests;

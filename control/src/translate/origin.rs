@@ -7,7 +7,12 @@ use tidegate_xds::resource::route::Policies;
 
 /// `namespace/name FILE:LINE`
 pub(crate) fn text(origin: &Origin) -> Arc<str> {
-    format!("{} {}:{}", origin.object, origin.file, origin.line).into()
+    format!("{} {}", origin.object, place(origin)).into()
+}
+
+/// `FILE:LINE`
+pub(super) fn place(origin: &Origin) -> Arc<str> {
+    format!("{}:{}", origin.file, origin.line).into()
 }
 
 /// Says who stands behind a kind of policy. Of several each is named once, in order.

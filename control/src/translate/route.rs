@@ -24,7 +24,7 @@ use super::governing::{Said, Scene, govern};
 use super::header::{Values, header_mutations};
 use super::matching::{everything, route_match};
 use super::split::{Shares, shares};
-use super::{name, rate_limit, rewrite};
+use super::{name, rate_limit, rewrite, written};
 use crate::world::{ClientClass, Reader};
 
 /// The name of the route to a service that no rule speaks of.
@@ -62,6 +62,10 @@ pub fn service_hosts(name: &ObjectName, client: &ClientClass, reader: &Reader<'_
             name: name::host_port(&host(service), port.port),
             domains: domains(service, port.port, portless, client),
             routes: service_routes(service, port, context, reader),
+            written: match rules_for(reader.routes(name), port, client) {
+                Some(rules) => written::of_rules(rules, reader),
+                None => written::of_backends([&itself(service, port)], reader),
+            },
             ..VirtualHost::default()
         }
     });
@@ -183,12 +187,16 @@ fn service_routes(service: &Service, port: &ServicePort, context: Context<'_>, r
             let cluster = outbound_cluster(port.port, None, &host(service));
             let Context { client, port: dialled, grpc, .. } = context;
             let scene = Scene { client, port: dialled, grpc, called: Some(&service.name), values: Values::Literal };
-            let itself = Backend::Service { service: service.name.clone(), port: port.port, subset: None };
             let nothing = RulePolicies::default();
             let said = Said { timeouts: Timeouts::default(), policies: &nothing };
-            govern(default_route(cluster), said, &[(&itself, 1)], scene, reader)
+            govern(default_route(cluster), said, &[(&itself(service, port), 1)], scene, reader)
         }
     }
+}
+
+/// A service as the destination of calls that no rule speaks of.
+fn itself(service: &Service, port: &ServicePort) -> Backend {
+    Backend::Service { service: service.name.clone(), port: port.port, subset: None }
 }
 
 fn gateway_port(gateway: &Gateway, port: u16, reader: &Reader<'_>) -> RouteConfiguration {
@@ -198,13 +206,18 @@ fn gateway_port(gateway: &Gateway, port: u16, reader: &Reader<'_>) -> RouteConfi
     for GatewayHost { host, rules } in gateway.listeners.iter().filter(|l| l.port == port).flat_map(|l| &l.hosts) {
         let host: Arc<str> = host.to_ascii_lowercase().into();
         let routes = rules.iter().flat_map(|entry| routes_of(entry, context, reader));
+        let written = written::of_rules(rules, reader);
         // Two listeners of one port may serve the same host; it stays one virtual host.
         match virtual_hosts.iter_mut().find(|v| v.domains.contains(&host)) {
-            Some(known) => known.routes.extend(routes),
+            Some(known) => {
+                known.routes.extend(routes);
+                known.written.extend(written);
+            }
             None => virtual_hosts.push(VirtualHost {
                 name: name::host_port(&host, port),
                 domains: vec![host],
                 routes: routes.collect(),
+                written,
                 ..VirtualHost::default()
             }),
         }

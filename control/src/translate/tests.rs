@@ -10,6 +10,7 @@ mod rate_limit;
 mod retry;
 mod route;
 mod session;
+mod written;
 
 use std::sync::Arc;
 

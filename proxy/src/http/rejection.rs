@@ -7,8 +7,9 @@
 use tidegate_http1::Refusal;
 use tidegate_report::ResponseFlag;
 use tidegate_traffic::circuit_breaker::Tripped;
+use tidegate_traffic::route::written;
 use tidegate_traffic::{Chosen, CompiledRoute};
-use tidegate_xds::resource::route::Policies;
+use tidegate_xds::resource::route::{Policies, Written};
 
 use super::exchange::{Late, Trouble};
 use crate::filter::fault;
@@ -63,15 +64,21 @@ macro_rules! reset_texts {
 pub(crate) struct Behind<'a> {
     /// The policies of the route.
     pub(crate) route: Option<&'a Policies>,
-    /// The policies of the cluster.
+    /// The policies of the cluster,
     pub(crate) cluster: Option<&'a Policies>,
+    /// and where they are written, for clusters by name. Looked up only when it is to be said.
+    pub(crate) written: Option<(&'a Written, &'a str)>,
     /// The route that changes the answer's head, with what was chosen on it.
     pub(crate) changed_by: Option<(&'a CompiledRoute, Option<&'a Chosen<'a>>)>,
 }
 
-impl Behind<'_> {
-    fn policy(&self, kind: &str) -> Option<&str> {
-        [self.route, self.cluster].into_iter().flatten().find_map(|policies| policies.get(kind)).map(|policy| &**policy)
+impl<'a> Behind<'a> {
+    /// The object and where it is written, in one text for a route and in two for a cluster.
+    fn policy(&self, kind: &str) -> Option<[&'a str; 2]> {
+        let of = |policies: Option<&'a Policies>| policies?.get(kind).map(|policy| &**policy);
+        let place = || self.written.and_then(|(all, cluster)| written(all, cluster, kind));
+        let of_cluster = || of(self.cluster).map(|object| [object, place().unwrap_or_default()]);
+        of(self.route).map(|policy| [policy, ""]).or_else(of_cluster)
     }
 }
 
@@ -139,8 +146,11 @@ impl Rejection {
         }
         if let Some(policy) = self.kind.and_then(|kind| behind.policy(kind)) {
             error.push_str("; policy=");
-            // Names of files may hold what a field may not.
-            error.extend(policy.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }));
+            for (number, part) in policy.into_iter().filter(|part| !part.is_empty()).enumerate() {
+                error.push_str(if number > 0 { " " } else { "" });
+                // Names of files may hold what a field may not.
+                error.extend(part.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }));
+            }
         }
         error.push_str("; details=");
         error.push_str(self.details);
@@ -241,14 +251,26 @@ mod tests {
     #[test]
     fn the_error_field_names_flags_policy_and_detail() {
         let route = Policies::from([("timeout".into(), "shop/slow reviews.yaml:12".into())]);
-        let cluster = Policies::from([("circuit_breaker".into(), "shop/br\u{e9}aker\n b.yaml:1".into())]);
-        let behind = Behind { route: Some(&route), cluster: Some(&cluster), changed_by: None };
+        let cluster = Policies::from([("circuit_breaker".into(), "shop/br\u{e9}aker\n".into())]);
+        let places = Policies::from([("circuit_breaker".into(), "b.yaml:1".into())]);
+        let written = Written::from([("reviews".into(), places)]);
+        let behind = Behind {
+            route: Some(&route),
+            cluster: Some(&cluster),
+            written: Some((&written, "reviews")),
+            changed_by: None,
+        };
 
         let late = Rejection::of(&Trouble::Late(Late::Total)).expect("answered");
         assert_eq!(late.error(behind), "UT; policy=shop/slow reviews.yaml:12; details=response_timeout");
         assert_eq!(
             Rejection::overflow(Tripped::Requests).error(behind),
             "UO; policy=shop/br?aker? b.yaml:1; details=overflow{max_requests}"
+        );
+        let lost = Behind { written: None, ..behind };
+        assert_eq!(
+            Rejection::overflow(Tripped::Requests).error(lost),
+            "UO; policy=shop/br?aker?; details=overflow{max_requests}"
         );
         let spent = Rejection { also: Some(ResponseFlag::RetryLimitExceeded), ..Rejection::NO_ENDPOINT };
         assert_eq!(spent.error(behind), "UH,URX; details=no_healthy_upstream");

@@ -70,14 +70,18 @@ impl<'c> Decision<'c> {
     pub(crate) fn behind(&self) -> Behind<'_> {
         match self {
             Self::Forward(plan) => {
-                let cluster = Some(&plan.cluster.config.policies);
-                let changed_by = Some((plan.route, Some(&plan.chosen)));
-                Behind { route: Some(&plan.route.policies), cluster, changed_by }
+                let cluster = &plan.cluster.config;
+                Behind {
+                    route: Some(&plan.route.policies),
+                    cluster: Some(&cluster.policies),
+                    written: Some((&plan.route.written, &cluster.name)),
+                    changed_by: Some((plan.route, Some(&plan.chosen))),
+                }
             }
             // Its own answer is changed where it is made; a filter's in its place is not, as in Envoy.
             Self::Answer(Made { route, .. }) => Behind { route: Some(&route.policies), ..Behind::default() },
             Self::Reject(_, Some(route)) => {
-                Behind { route: Some(&route.policies), cluster: None, changed_by: Some((*route, None)) }
+                Behind { route: Some(&route.policies), changed_by: Some((*route, None)), ..Behind::default() }
             }
             Self::Reject(_, None) => Behind::default(),
         }

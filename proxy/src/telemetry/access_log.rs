@@ -23,6 +23,7 @@ use std::time::UNIX_EPOCH;
 
 use serde::Serialize;
 use tidegate_report::ResponseFlag;
+use tidegate_traffic::route::written;
 
 use crate::clock;
 use crate::http::call::Call;
@@ -193,8 +194,8 @@ fn describe<'l>(call: &Call<'l>, decision: &'l Decision<'_>) -> Line<'l> {
         Decision::Answer(_) | Decision::Reject(..) => None,
     };
     let route = decision.route();
-    let behind = route.map(|route| &*route.policies).into_iter().chain(plan.map(|plan| &plan.cluster.config.policies));
-    let policies = behind.flatten().map(|(kind, from)| format!("{kind} {from}")).collect();
+    let of_route = route.into_iter().flat_map(|route| &*route.policies).map(|(kind, from)| format!("{kind} {from}"));
+    let policies = of_route.chain(plan.into_iter().flat_map(behind_cluster)).collect();
     let milliseconds = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let given = || call.request.field("x-request-id").map(|id| String::from_utf8_lossy(id).into_owned());
     Line {
@@ -215,6 +216,15 @@ fn describe<'l>(call: &Call<'l>, decision: &'l Decision<'_>) -> Line<'l> {
         attempts: attempts.get(),
         request_id: plan.and_then(|plan| plan.request_id).map(head::request_id).or_else(given),
     }
+}
+
+/// The policies behind the cluster that was chosen.
+fn behind_cluster<'p>(plan: &'p Plan<'_>) -> impl Iterator<Item = String> + use<'p> {
+    let (cluster, places) = (&plan.cluster.config, &plan.route.written);
+    cluster.policies.iter().map(|(kind, object)| match written(places, &cluster.name, kind) {
+        Some(place) => format!("{kind} {object} {place}"),
+        None => format!("{kind} {object}"),
+    })
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod text;
 mod words;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tidegate_xds::resource::cluster::Cluster;
@@ -25,7 +26,7 @@ use tidegate_xds::resource::listener::{
 };
 use tidegate_xds::resource::route::{Policies, Route, RouteAction, RouteConfiguration, VirtualHost};
 
-use crate::route::{RouteTable, Unmet};
+use crate::route::{RouteTable, Unmet, written};
 pub use question::{Question, QuestionError};
 
 /// Routes that are named with the reason why they were passed over. A page of them is read; ten thousand are not.
@@ -308,8 +309,11 @@ fn destination(mesh: &impl Mesh, scene: Scene<'_>, member: &facts::Member<'_>) -
         });
         return answer;
     };
-    facts.extend(facts::cluster(cluster));
-    facts.extend(mesh.learned(&cluster.name));
+    let policies = located(cluster, scene.host);
+    facts.extend(facts::cluster(cluster, &policies));
+    // The proxy's own knowledge does not know by which route it is asked.
+    let learned = mesh.learned(&cluster.name).into_iter();
+    facts.extend(learned.map(|fact| Fact::new(&fact.kind, fact.text, &policies)));
     let localities = mesh.localities(cluster);
     let all: Vec<EndpointFacts> = localities
         .iter()
@@ -325,9 +329,19 @@ fn destination(mesh: &impl Mesh, scene: Scene<'_>, member: &facts::Member<'_>) -
     answer.endpoints_more = all.len().saturating_sub(ENDPOINTS_MAX);
     answer.endpoints = all.into_iter().take(ENDPOINTS_MAX).collect();
     answer.arrival = mesh.arrival(localities);
-    answer.policies = text_of(&cluster.policies);
+    answer.policies = text_of(&policies);
     answer.facts = facts;
     answer
+}
+
+/// The policies behind a cluster, with the places that the host knows.
+fn located(cluster: &Cluster, host: &VirtualHost) -> Policies {
+    let policy = |(kind, object): (&Arc<str>, &Arc<str>)| {
+        let place = written(&host.written, &cluster.name, kind);
+        let text = place.map_or_else(|| Arc::clone(object), |place| format!("{object} {place}").into());
+        (Arc::clone(kind), text)
+    };
+    cluster.policies.iter().map(policy).collect()
 }
 
 fn endpoint_facts(

@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tidegate_xds::resource::route::{
-    PathMatcher, Policies, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
+    PathMatcher, Policies, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, Written,
 };
 
 use crate::error::CompileError;
@@ -63,6 +63,8 @@ pub struct CompiledRoute {
     pub include_attempt_count: bool,
     /// Which policies act here, by kind.
     pub policies: Arc<Policies>,
+    /// Where the policies behind the clusters of its host are written.
+    pub written: Arc<Written>,
     /// What it does.
     pub action: CompiledAction,
     /// What the route, its host and its configuration say to filters.
@@ -226,6 +228,11 @@ impl CompiledRoute {
     }
 }
 
+/// The place where a cluster's policy of a kind is written, as the cluster's routes say.
+pub fn written<'w>(written: &'w Written, cluster: &str, kind: &str) -> Option<&'w str> {
+    written.get(cluster)?.get(kind).map(|place| &**place)
+}
+
 /// Makes equal names one allocation, so that ten thousand routes to ten clusters hold ten names. Returns these names in
 /// the order of their first mention.
 fn intern_clusters(routes: &mut [CompiledRoute]) -> Vec<Arc<str>> {
@@ -265,6 +272,7 @@ struct HostLevel<'c> {
     headers: [Arc<CompiledMutations>; 2],
     filters: Level,
     rate_limits: Arc<[CompiledActions]>,
+    written: Arc<Written>,
 }
 
 impl Compiler<'_> {
@@ -278,6 +286,7 @@ impl Compiler<'_> {
             headers: CompiledMutations::compile_levels(&host.request_headers, &host.response_headers)?,
             filters: compile_level(&host.filters, &self.filters, &scope)?,
             rate_limits: CompiledActions::compile_all(&host.rate_limits, "rate_limits")?.into(),
+            written: Arc::new(host.written.clone()),
         };
         let first = self.routes.len();
         self.routes.reserve(host.routes.len());
@@ -324,6 +333,7 @@ impl Compiler<'_> {
             source: route.source.clone(),
             include_attempt_count: host.include_request_attempt_count,
             policies: Arc::new(route.policies.clone()),
+            written: Arc::clone(&level.written),
             action,
             filters: compile_level(&route.filters, &level.filters, scope)?,
             host_rate_limits: Arc::clone(&level.rate_limits),

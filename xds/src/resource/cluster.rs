@@ -53,7 +53,8 @@ pub struct Cluster {
     pub panic_threshold_percent: u8,
     /// Requests are shared out among localities by [`LocalityEndpoints::weight`] first.
     pub locality_weighted: bool,
-    /// Which policies act here, as [`super::route::Route::policies`].
+    /// Which policies act here, by kind: the objects (`shop/spare`). Where they are written stands with the routes that
+    /// lead here, see [`super::route::Written`].
     pub policies: Policies,
 }
 

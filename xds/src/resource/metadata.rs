@@ -99,11 +99,11 @@ pub(super) fn whole_u32(at: &At<'_>, field: &str, kind: &Kind) -> Checked<u32> {
     Ok(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
-/// Objects and places by kind of policy. Names that are not strings change nothing, so they are noted only.
+/// Objects or places by kind of policy, found at `at`. Names that are not strings change nothing, so they are noted only.
 pub(super) fn policies(at: &At<'_>, kind: Kind) -> Checked<Option<Policies>> {
     let Kind::StructValue(structure) = kind else { return Ok(None) };
     let mut policies = Policies::new();
-    fields(&at.field(POLICIES), structure, &mut |at, name, kind| {
+    fields(at, structure, &mut |at, name, kind| {
         if !matches!(kind, Kind::StringValue(_)) {
             return Ok(false);
         }

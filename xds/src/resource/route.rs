@@ -20,8 +20,17 @@ use super::matcher::{Fraction, HeaderMatcher, QueryParameterMatcher};
 pub use retry::{RateLimitedBackOff, ResetHeader, RetryOn, RetryPolicy};
 
 /// Which of our policies stand behind what a resource says, by kind (`fault`, `rate_limit`, `retry`, …): the object and
-/// where it was written (`shop/slow reviews.yaml:12`). Carried in `metadata.filter_metadata["tidegate"].policies`.
+/// where it was written (`shop/slow reviews.yaml:12`); of a cluster only the object, see [`Written`]. Carried in
+/// `metadata.filter_metadata["tidegate"].policies`.
 pub type Policies = BTreeMap<Arc<str>, Arc<str>>;
+
+/// Where the policies behind clusters are written (`reviews.yaml:12`), by cluster and kind. Carried in
+/// `metadata.filter_metadata["tidegate"].written`.
+///
+/// # Why not with the cluster
+/// A line that is put above a policy moves the policy. If that changed the cluster, data planes would make the cluster anew,
+/// with its connections and its first health checks, for a comment. Routes are swapped and nobody notices.
+pub type Written = BTreeMap<Arc<str>, Policies>;
 
 /// `envoy.config.route.v3.RouteConfiguration`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -63,6 +72,8 @@ pub struct VirtualHost {
     pub rate_limits: Vec<RateLimitActions>,
     /// For statistics: names for sets of requests, first match wins.
     pub virtual_clusters: Vec<VirtualCluster>,
+    /// Where the policies behind the clusters of its routes are written.
+    pub written: Written,
 }
 
 /// `envoy.config.route.v3.VirtualCluster`

@@ -47,7 +47,7 @@ fn an_explicit_zero_is_a_limit_of_zero() {
     let limits = found.circuit_breakers;
     assert_eq!((limits.max_connections, limits.max_pending_requests, limits.max_requests), (0, 0, 0));
     assert_eq!(limits.max_requests_per_endpoint, Some(0));
-    assert_eq!(found.policies["circuit_breaker"].as_ref(), "shop/none mesh.yaml:40");
+    assert_eq!(found.policies["circuit_breaker"].as_ref(), "shop/none");
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn signals_of_zero_are_off_and_what_is_left_out_is_the_meshs() {
     // The longest ejection cannot be shorter than the first.
     assert_eq!(outlier.max_ejection_time, Duration::from_secs(600));
     assert_eq!((found.panic_threshold_percent, outlier.max_ejection_percent), (0, 50));
-    assert_eq!(found.policies["outlier"].as_ref(), "shop/x mesh.yaml:40");
+    assert_eq!(found.policies["outlier"].as_ref(), "shop/x");
 }
 
 #[test]

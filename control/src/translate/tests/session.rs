@@ -99,7 +99,7 @@ fn a_consistent_hash_is_a_table_at_the_cluster_and_a_key_at_the_route() {
     assert_eq!(sources, [&HashSource::Header("x-user".into())]);
     assert!(matches!(cluster.load_balancing, XdsLoadBalancing::RingHash { min_size: 1024, .. }));
     assert_eq!(maglev.load_balancing, XdsLoadBalancing::Maglev { table_size: 65_537 });
-    assert_eq!(cluster.policies["load_balancing"].as_ref(), "shop/reviews mesh.yaml:40");
+    assert_eq!(cluster.policies["load_balancing"].as_ref(), "shop/reviews");
 }
 
 fn mirror(to: &str, share: Share) -> Mirror {

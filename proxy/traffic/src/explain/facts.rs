@@ -289,9 +289,8 @@ pub(super) fn header_changes(request: &HeaderMutations, response: &HeaderMutatio
     (!changes.is_empty()).then(|| Fact { kind: "headers".to_owned(), text: text(), from: None })
 }
 
-/// The rules of a cluster.
-pub(super) fn cluster(cluster: &Cluster) -> Vec<Fact> {
-    let policies = &cluster.policies;
+/// The rules of a cluster, and the policies behind them.
+pub(super) fn cluster(cluster: &Cluster, policies: &Policies) -> Vec<Fact> {
     let mut facts = vec![
         Fact::new("load_balancing", load_balancing(&cluster.load_balancing), policies),
         Fact::new("circuit_breaker", breaker(&cluster.circuit_breakers), policies),

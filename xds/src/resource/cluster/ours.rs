@@ -23,7 +23,7 @@ pub(super) fn decode(at: &At<'_>, value: Option<core::Metadata>, detects_outlier
     let mut ours = Ours::default();
     metadata::decode(at, value, OURS, |at, field, kind| match field {
         POLICIES => {
-            let policies = metadata::policies(at, kind)?;
+            let policies = metadata::policies(&at.field(POLICIES), kind)?;
             let known = policies.is_some();
             ours.policies = policies.unwrap_or_default();
             Ok(known)

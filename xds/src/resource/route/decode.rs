@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::action::{self, Inherited};
-use super::{PathMatcher, Route, RouteConfiguration, RouteMatch, VirtualCluster, VirtualHost, mirror, ours};
+use super::{PathMatcher, Route, RouteConfiguration, RouteMatch, VirtualCluster, VirtualHost, Written, mirror, ours};
 use crate::proto::route;
 use crate::resource::filter::decode::overrides;
 use crate::resource::filter::decode_actions;
@@ -181,8 +181,9 @@ fn virtual_host(at: &At<'_>, message: route::VirtualHost, inherited: &mut Inheri
         filters: overrides(at, typed_per_filter_config)?,
         rate_limits: decode_actions(at, rate_limits)?,
         virtual_clusters: self::virtual_clusters(at, virtual_clusters)?,
+        written: Written::new(),
     };
-    ours::attach_to_host(at, &ours::decode_leases(at, metadata)?, &mut host);
+    ours::decode_host(at, metadata, &mut host)?;
     Ok(host)
 }
 

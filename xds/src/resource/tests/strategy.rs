@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proptest::collection::vec;
+use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -347,7 +347,9 @@ fn route() -> BoxedStrategy<Route> {
 
 fn virtual_host() -> BoxedStrategy<VirtualHost> {
     let cluster = (name(), vec(header_matcher(), 1..3)).prop_map(|(name, headers)| VirtualCluster { name, headers });
-    let filters = (filter::overrides(), filter::leased_actions(), vec(cluster, 0..2));
+    let named = filter::policies().prop_filter("a cluster without places is not said", |places| !places.is_empty());
+    let written = btree_map(name(), named, 0..3);
+    let filters = (filter::overrides(), filter::leased_actions(), vec(cluster, 0..2), written);
     (vec(route(), 0..3), mutations(), mutations(), any::<bool>(), filters)
         .prop_map(|(routes, request_headers, response_headers, include_request_attempt_count, filters)| VirtualHost {
             // Set by the configuration, where they have to differ.
@@ -360,6 +362,7 @@ fn virtual_host() -> BoxedStrategy<VirtualHost> {
             filters: filters.0,
             rate_limits: filters.1,
             virtual_clusters: filters.2,
+            written: filters.3,
         })
         .boxed()
 }
