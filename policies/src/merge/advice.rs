@@ -4,14 +4,17 @@
 //! One of our kinds is compared within itself where it is read, with better places than here. This is for stanzas of other
 //! dialects, and for those that meet only now.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::attach::workloads::Index;
 use crate::diagnostic::{Code, Finding};
 use crate::dialect::Context;
+use crate::ir::health_check::Probe;
+use crate::ir::load_balancing::TrafficSettings;
 use crate::ir::route::{RequestMatch, RouteEntry, RouteRule, StringMatch};
+use crate::ir::world::Protocol;
 use crate::ir::{Origin, PolicySet};
 
 /// Methods whose requests change something (RFC 9110 §9.2.1 calls the others safe).
@@ -26,7 +29,11 @@ pub(super) fn give(set: &PolicySet, cx: &mut Context<'_>) {
         advice.on_time(rule);
     }
     advice.on_single_endpoints(set);
+    advice.on_grpc_checks(set);
 }
+
+/// File and line of a stanza, the stanza, and the ports that it is wrong for.
+type PortsByStanza = BTreeMap<(Arc<str>, u32), (Arc<Origin>, BTreeSet<String>)>;
 
 struct Advice<'c, 'm> {
     /// A rule may be in force at several places.
@@ -97,6 +104,45 @@ impl Advice<'_, '_> {
                 if let Some(finding) = self.once(Code::SingleEndpoint, &outlier.origin, message) {
                     finding.say("it is never ejected").help("add endpoints, or remove the stanza");
                 }
+            }
+        }
+    }
+}
+
+impl Advice<'_, '_> {
+    /// Checks by gRPC of ports that are called with HTTP/1.1. Envoy refuses such a cluster as a whole, so that what is meant
+    /// to find the endpoints that are unwell takes away the service.
+    fn on_grpc_checks(&mut self, set: &PolicySet) {
+        // Defaults of a mesh may be for many services: one finding for a stanza, with the first and how many there are.
+        let mut wrong = PortsByStanza::new();
+        for (name, backend) in &set.backends {
+            let Some(service) = set.services.get(name) else { continue };
+            let versions = std::iter::once(None).chain(backend.subsets.keys().map(|version| Some(&**version)));
+            for (version, port) in versions.flat_map(|v| service.ports.iter().map(move |port| (v, port))) {
+                let TrafficSettings { health_check, connection, .. } = backend.effective(version, port.port);
+                let Some(check) = health_check.filter(|check| matches!(check.value.probe, Probe::Grpc { .. })) else {
+                    continue;
+                };
+                let upgraded = connection.is_some_and(|connection| connection.value.http2 == Some(true));
+                if port.protocol != Protocol::Http2 && !upgraded {
+                    let place = (Arc::clone(&check.origin.file), check.origin.line);
+                    let (_, ports) = wrong.entry(place).or_insert_with(|| (check.origin, BTreeSet::new()));
+                    ports.insert(format!("port {} of service {name}", port.port));
+                }
+            }
+        }
+        for (origin, ports) in wrong.into_values() {
+            let first = ports.first().map_or("", |port| port);
+            let others = match ports.len() {
+                0 | 1 => String::new(),
+                2 => " and 1 more port".to_owned(),
+                n => format!(" and {} more ports", n - 1),
+            };
+            let message = format!("a gRPC health check needs HTTP/2, which is not spoken on {first}{others}");
+            if let Some(finding) = self.once(Code::GrpcCheckNeedsHttp2, &origin, message) {
+                finding.say("Envoy refuses the clusters of such ports").help(
+                    "begin the port's name with `grpc` or `http2` if that is spoken there, or check by `http` or `tcp`",
+                );
             }
         }
     }
