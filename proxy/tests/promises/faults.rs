@@ -329,6 +329,6 @@ async fn a_listener_may_keep_its_reasons_to_itself() {
     let answer = get(address, "/").await;
 
     assert_eq!((answer.status, answer.field("x-mesh-error")), (503, None));
-    let text = "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure";
+    let text = "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: remote connection failure";
     assert_eq!(answer.text(), text);
 }
