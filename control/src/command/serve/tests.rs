@@ -217,7 +217,7 @@ async fn a_weight_edit_arrives_alone(mode: Mode) {
     let change = change_after(&running, generation).await;
     assert_eq!(change.what, ["reviews.shop (everyone): v1 90 % / v2 10 % -> v1 50 % / v2 50 %"]);
     assert_eq!((change.proxies, change.acked, change.nacked), (1, 1, 0));
-    assert_eq!(change.files, ["mesh.yaml".into()]);
+    assert_eq!(change.files, [Arc::<str>::from("mesh.yaml")]);
     let (first, last) = (change.first_ack_ms.unwrap(), change.last_ack_ms.unwrap());
     assert!(first <= last && u128::from(last) < DEADLINE.as_millis());
     running.stop().await;

@@ -1,5 +1,7 @@
 //! Who stands behind a service.
 
+use std::sync::Arc;
+
 use tidegate_policies::ir::PolicySet;
 use tidegate_policies::ir::world::{EndpointSlice, External, Protocol, SliceEndpoint, TargetPort};
 use tidegate_xds::resource::cluster::Discovery;
@@ -144,5 +146,5 @@ fn a_service_entry_has_its_own_endpoints_or_names_to_resolve() {
     let names: Vec<(&str, u16)> = endpoints.iter().map(|e| (&*e.host, e.port)).collect();
     assert_eq!(names, [("a.example.com", 443), ("b.example.com", 443)]);
     let host = hosts(set, "api", &of_shop()).remove(0);
-    assert_eq!(host.domains, ["api.example.com".into(), "api.example.com:443".into()]);
+    assert_eq!(host.domains, ["api.example.com", "api.example.com:443"].map(Arc::<str>::from));
 }

@@ -252,7 +252,7 @@ fn the_limit_of_the_attempt_is_that_of_the_exchange_without_retries_and_grpc_cli
     assert_eq!((forward(&of_sidecar).timeout, forward(&of_sidecar).max_stream_duration), (limit, None));
     let grpc_route = &of_grpc.virtual_hosts[0].routes[0];
     assert_eq!((forward(grpc_route).timeout, forward(grpc_route).max_stream_duration), (limit, limit));
-    assert_eq!(of_grpc.virtual_hosts[0].domains, ["*".into()]);
+    assert_eq!(of_grpc.virtual_hosts[0].domains, [Arc::<str>::from("*")]);
 }
 
 #[test]
@@ -260,7 +260,7 @@ fn headers_are_removed_then_set_then_added_and_text_stays_text() {
     let changes = HeaderChanges {
         set: vec![("x-set".into(), "100%".into())],
         add: vec![("x-add".into(), "%START_TIME% and 5% off".into())],
-        remove: vec!["x-gone".into()],
+        remove: vec![Arc::<str>::from("x-gone")],
     };
     let with = |kind| {
         let mut rule = rule(kind, 1, to_reviews());
@@ -271,7 +271,7 @@ fn headers_are_removed_then_set_then_added_and_text_stays_text() {
     let literal = with("HTTPRoute");
     let istio = with("VirtualService");
 
-    assert_eq!(literal.remove, ["x-gone".into()]);
+    assert_eq!(literal.remove, [Arc::<str>::from("x-gone")]);
     let actions: Vec<AppendAction> = literal.add.iter().map(|a| a.append).collect();
     assert_eq!(actions, [AppendAction::OverwriteIfExistsOrAdd, AppendAction::AppendIfExistsOrAdd]);
     let values = |mutations: &HeaderMutations| mutations.add.iter().map(|a| a.value.to_string()).collect::<Vec<_>>();
