@@ -17,6 +17,7 @@ use tracing::warn;
 use crate::api::model::{Answers, ConfigState, Finding, Nack, ProxyKind, ProxyStatus, Status, StatusConfig, SyncState};
 use crate::changes::{Change, ChangeLog, Entry, Outcome, Settlement};
 use crate::clock::{Clock, Timestamp};
+use crate::rate_limit::store::Health;
 use crate::store::Store;
 
 /// Upper bounds of the propagation histogram, in seconds: around the tens of milliseconds that a change should take, and out to
@@ -54,6 +55,8 @@ pub struct Fleet {
     ready: watch::Sender<bool>,
     /// Counts answers: rings whenever a proxy has settled.
     settled: watch::Sender<u64>,
+    /// How the store of shared limits is.
+    limit_store: Arc<Health>,
 }
 
 #[derive(Debug)]
@@ -135,7 +138,12 @@ impl Fleet {
         let (entered, _) = watch::channel(last_generation);
         let (ready, _) = watch::channel(false);
         let (settled, _) = watch::channel(0);
-        Self { clock, store, directory, state: Mutex::new(state), entered, ready, settled }
+        Self { clock, store, directory, state: Mutex::new(state), entered, ready, settled, limit_store: Arc::default() }
+    }
+
+    /// How the store of shared limits is.
+    pub fn limit_store(&self) -> &Arc<Health> {
+        &self.limit_store
     }
 
     /// A proxy's stream has begun. Gives the session's number.

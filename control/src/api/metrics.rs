@@ -1,7 +1,8 @@
 //! The control plane's metrics in Prometheus' text format.
 //!
 //! Each answers a question: is the newest configuration in force (`generation`, `config_valid`), everywhere
-//! (`proxies{settled}`), how fast does it get there (`config_propagation_seconds`), and who disagrees (`nacks_total`).
+//! (`proxies{settled}`), how fast does it get there (`config_propagation_seconds`), who disagrees (`nacks_total`), and are
+//! shared limits shared (`rate_limit_store_up`, only with a store).
 
 use std::fmt::Write as _;
 
@@ -35,6 +36,13 @@ pub(super) fn render(fleet: &Fleet) -> String {
             let labels = format!("{{kind=\"{}\",settled=\"{settled}\"}}", kind.as_str());
             page.value("proxies", &labels, proxies.get(&(kind, settled)).copied().unwrap_or(0) as u64);
         }
+    }
+    if let Some(is_reached) = fleet.limit_store().is_reached() {
+        page.metric("rate_limit_store_up", "gauge", "1 if the store of shared rate limits answers, 0 if it is gone");
+        page.value("rate_limit_store_up", "", u64::from(is_reached));
+        let help = "Exchanges with the store of shared rate limits that failed";
+        page.metric("rate_limit_store_failures_total", "counter", help);
+        page.value("rate_limit_store_failures_total", "", fleet.limit_store().failures());
     }
     let help = "Time from writing a policy file to a proxy's answer that it applied the result";
     page.metric("config_propagation_seconds", "histogram", help);

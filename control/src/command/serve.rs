@@ -35,6 +35,7 @@ use crate::expiry::{self, AtMoment};
 use crate::finding;
 use crate::fleet::Fleet;
 use crate::rate_limit;
+use crate::rate_limit::store::{StoreAddressError, StoreText};
 use crate::snapshot::Work;
 use crate::source::file::{FileSource, Reload, SETTLE, Update};
 use crate::source::read::{Files, ReadError, SourceFile};
@@ -70,6 +71,10 @@ pub struct Options {
     /// [default: $XDG_STATE_HOME/tidegate/CONFIG-DIR-HASH, else ~/.local/state/tidegate/CONFIG-DIR-HASH]
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
+    /// Redis by which several control planes keep each shared rate limit together: redis://[USER:PASSWORD@]HOST[:PORT][/DB],
+    /// reached without encryption [default: this control plane keeps whole limits by itself]
+    #[arg(long, value_name = "URL")]
+    pub rate_limit_store: Option<StoreText>,
 }
 
 /// Why serving could not begin, or ended.
@@ -87,6 +92,9 @@ pub enum ServeError {
     /// A signal handler cannot be installed.
     #[error("cannot handle signals: {0}")]
     Signal(io::Error),
+    /// The store of shared limits cannot be understood.
+    #[error("--rate-limit-store: {0}")]
+    Store(#[from] StoreAddressError),
     /// A part that should run for ever has ended.
     #[error("{0} ended")]
     Ended(&'static str),
@@ -128,6 +136,7 @@ pub async fn run(options: Options) -> Result<(), ServeError> {
 
 /// Starts all parts and returns when both ports are bound.
 pub async fn start(options: Options, clock: Clock) -> Result<Running, ServeError> {
+    let limit_store = options.rate_limit_store.as_ref().map(StoreText::read).transpose()?;
     let xds = bind("xds", options.xds).await?;
     let api = bind("api", options.api).await?;
     let addresses = (local(&xds, "xds", options.xds)?, local(&api, "api", options.api)?);
@@ -172,10 +181,11 @@ pub async fn start(options: Options, clock: Clock) -> Result<Running, ServeError
         api::serve(api, served, stop).await;
         "the api"
     });
-    let limits = rate_limit::Keeper::new(last_generation > 0);
+    let limits = rate_limit::Keeper::new(last_generation > 0, limit_store.is_some());
     let (following, worlds, stop) = (limits.clone(), hub.worlds(), stopped(&shutdown));
+    let limit_store = limit_store.map(|address| (address, fleet.limit_store().clone()));
     parts.spawn(async move {
-        tokio::select! { () = following.run(worlds) => {}, () = stop => {} }
+        tokio::select! { () = following.run(worlds, limit_store) => {}, () = stop => {} }
         "the keeper of shared limits"
     });
     let (stop, stop_waiting, mut ready) = (stopped(&shutdown), stopped(&shutdown), fleet.ready());

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidegate_policies::ir::PolicySet;
-use tidegate_policies::ir::rate_limit::{RateLimit, RateScope};
+use tidegate_policies::ir::rate_limit::{OnStoreUnavailable, RateLimit, RateScope};
 
 use super::Name;
 use super::share::Limit;
@@ -19,6 +19,7 @@ pub(crate) struct SharedLimit {
     pub(crate) requests: u32,
     pub(crate) per_seconds: u64,
     pub(crate) shadow: bool,
+    pub(crate) on_unavailable: OnStoreUnavailable,
 }
 
 /// See the module.
@@ -46,6 +47,7 @@ fn shared_limit(limit: &RateLimit) -> SharedLimit {
         requests: limit.requests.get(),
         per_seconds: limit.per.as_secs(),
         shadow: limit.shadow,
+        on_unavailable: limit.on_store_unavailable,
     }
 }
 

@@ -14,10 +14,15 @@
 //! The messages have no field for it, so it is one more entry of the bucket's name, [`wire::HELD`]. By it an answer that is still
 //! under way is told from one that arrived, and a control plane that was restarted learns what is given out already: for
 //! [`LEARNING`] after such a start nobody is given more than it has.
+//!
+//! # Several control planes
+//! With a store they keep each limit together: what is divided here is then this one's part of it ([`together`], [`store`]).
 
 pub(crate) mod limits;
 mod service;
 mod share;
+pub mod store;
+mod together;
 mod wire;
 
 use std::collections::{BTreeMap, HashMap};
@@ -28,6 +33,7 @@ pub use self::service::Keeper;
 
 use self::limits::{Limits, SharedLimit};
 use self::share::{Grant, SharedBucket};
+use self::together::{Keeping, Part, Stance};
 use self::wire::Report;
 use crate::translate::rate_limit::{MATCH, QUERY, RULE};
 
@@ -53,6 +59,8 @@ pub(crate) enum Said {
     Assigned(Grant),
     /// It is not kept any more.
     Abandoned,
+    /// Nobody can keep it at present, and its own word for that case holds. This is what is had meanwhile.
+    GivenUp(Grant),
 }
 
 /// The words for streams.
@@ -63,6 +71,8 @@ struct Kept {
     limit: Arc<SharedLimit>,
     /// When it is to be looked at.
     due: Duration,
+    /// What of it is kept here, if others keep it too.
+    part: Part,
 }
 
 /// All buckets. Time is given, since the process began.
@@ -72,24 +82,31 @@ pub(crate) struct Buckets {
     kept: HashMap<Name, Kept>,
     learning_until: Duration,
     swept: Duration,
+    keeping: Keeping,
+    /// There is a bucket that the store was not asked about yet.
+    has_new: bool,
 }
 
 impl Buckets {
     /// `has_past`: an earlier run of this control plane may have given out leases.
-    pub(crate) fn new(has_past: bool) -> Self {
+    pub(crate) fn new(has_past: bool, keeping: Keeping) -> Self {
         let learning_until = if has_past { LEARNING } else { Duration::ZERO };
-        Self { limits: None, kept: HashMap::new(), learning_until, swept: Duration::ZERO }
+        Self { limits: None, kept: HashMap::new(), learning_until, swept: Duration::ZERO, keeping, has_new: false }
     }
 
     /// Other limits are in force.
     pub(crate) fn set_limits(&mut self, limits: Limits, now: Duration, words: &mut Words) {
+        let keeping = self.keeping;
         self.kept.retain(|name, kept| {
             let Some(limit) = limits.of(name) else {
                 abandon(name, kept, words);
                 return false;
             };
             if limit.limit != kept.limit.limit {
-                kept.bucket.set_limit(limit.limit, now);
+                match keeping {
+                    Keeping::Alone => kept.bucket.set_limit(limit.limit, now),
+                    Keeping::Together | Keeping::Lost => kept.resize(limit.limit, keeping, now),
+                }
                 kept.due = now;
             }
             kept.limit = limit;
@@ -106,7 +123,7 @@ impl Buckets {
         if has_history && !is_known && now < LEARNING {
             self.learning_until = LEARNING;
         }
-        let is_learning = now < self.learning_until;
+        let (is_learning, keeping) = (now < self.learning_until, self.keeping);
         if self.limits.is_none() {
             return;
         }
@@ -115,9 +132,10 @@ impl Buckets {
             return;
         };
         if kept.bucket.report(stream, &report.usage, now) {
-            speak(&report.name, kept, is_learning, now, words);
+            speak(&report.name, kept, keeping, is_learning, now, words);
         }
         kept.due = kept.due.min(now + ROUND);
+        kept.part.hasten(now + ROUND);
     }
 
     /// A stream has ended.
@@ -130,18 +148,17 @@ impl Buckets {
 
     /// What time brings.
     pub(crate) fn tick(&mut self, now: Duration, words: &mut Words) {
-        let is_learning = now < self.learning_until;
+        let (is_learning, keeping) = (now < self.learning_until, self.keeping);
         for (name, kept) in &mut self.kept {
             if kept.due <= now {
-                speak(name, kept, is_learning, now, words);
+                speak(name, kept, keeping, is_learning, now, words);
             }
         }
         if now.saturating_sub(self.swept) >= FORGOTTEN_AFTER / 4 {
             self.swept = now;
             self.kept.retain(|name, kept| {
                 // Buckets without values of requests in their names are few, and who knows them waits for traffic.
-                let is_one_of_many = name.iter().any(|(key, _)| ![RULE, MATCH, QUERY].contains(&key.as_str()));
-                let is_in_use = !is_one_of_many && kept.bucket.members().next().is_some();
+                let is_in_use = !is_one_of_many(name) && kept.bucket.members().next().is_some();
                 let is_idle = !is_in_use && kept.bucket.is_idle(FORGOTTEN_AFTER, now);
                 if is_idle {
                     abandon(name, kept, words);
@@ -154,13 +171,17 @@ impl Buckets {
     /// Whether a request with these descriptions, each with its tokens, is within all limits; and for each description
     /// its limit, whether it was within, and what is left.
     pub(crate) fn ask(&mut self, asked: &[(Name, u32)], now: Duration, words: &mut Words) -> Vec<Option<Verdict>> {
-        let is_learning = now < self.learning_until;
+        let (is_learning, keeping) = (now < self.learning_until, self.keeping);
         let mut verdicts = Vec::with_capacity(asked.len());
         for (name, _) in asked {
-            let verdict = self.bucket(name, true, now).map(|kept| {
-                kept.bucket.take_here(HERE, 0, now);
-                speak(name, kept, is_learning, now, words);
-                Verdict { limit: kept.limit.clone(), is_within: true, remaining: kept.bucket.level(HERE) }
+            let verdict = self.bucket(name, true, now).and_then(|kept| match kept.stance(keeping) {
+                Stance::Divides => {
+                    kept.bucket.take_here(HERE, 0, now);
+                    speak(name, kept, keeping, is_learning, now, words);
+                    kept.part.hasten(now + ROUND);
+                    Some(Verdict { limit: kept.limit.clone(), is_within: true, remaining: kept.bucket.level(HERE) })
+                }
+                Stance::Waits | Stance::GivenUp => kept.by_word(),
             });
             verdicts.push(verdict);
         }
@@ -172,7 +193,7 @@ impl Buckets {
             if let (Some(kept), Some(verdict)) = (self.kept.get_mut(name), verdict.as_mut()) {
                 verdict.is_within = verdict.remaining >= *tokens;
                 // A request that is refused by one limit takes nothing from the others.
-                if is_within || !verdict.is_within {
+                if kept.stance(keeping) == Stance::Divides && (is_within || !verdict.is_within) {
                     kept.bucket.take_here(HERE, *tokens, now);
                 }
                 verdict.remaining = kept.bucket.level(HERE);
@@ -187,8 +208,9 @@ impl Buckets {
             if self.kept.len() >= BUCKETS_MAX {
                 return None;
             }
-            let bucket = SharedBucket::new(limit.limit, is_fresh && now >= self.learning_until, now);
-            self.kept.insert(name.clone(), Kept { bucket, limit: limit.clone(), due: now });
+            let is_fresh = is_fresh && now >= self.learning_until;
+            self.has_new = true;
+            self.kept.insert(name.clone(), Kept::new(limit, self.keeping, is_fresh, now));
         }
         self.kept.get_mut(name)
     }
@@ -202,15 +224,26 @@ pub(crate) struct Verdict {
     pub(crate) remaining: u32,
 }
 
-fn speak(name: &Name, kept: &mut Kept, is_learning: bool, now: Duration, words: &mut Words) {
-    for (stream, grant) in kept.bucket.assign(is_learning, now) {
+fn speak(name: &Name, kept: &mut Kept, keeping: Keeping, is_learning: bool, now: Duration, words: &mut Words) {
+    let (told, said): (_, fn(Grant) -> Said) = match kept.stance(keeping) {
+        Stance::Divides => (kept.bucket.assign(is_learning, now), Said::Assigned),
+        // Who has something goes on with it.
+        Stance::Waits => (kept.bucket.assign(true, now), Said::Assigned),
+        Stance::GivenUp => (kept.bucket.give_up(now), Said::GivenUp),
+    };
+    for (stream, grant) in told {
         if stream == HERE {
             kept.bucket.confirm_here(HERE);
         } else {
-            words.entry(stream).or_default().push((name.clone(), Said::Assigned(grant)));
+            words.entry(stream).or_default().push((name.clone(), said(grant)));
         }
     }
     kept.due = kept.bucket.next(ROUND);
+}
+
+/// Whether there are buckets of the same limit for other values of requests.
+fn is_one_of_many(name: &Name) -> bool {
+    name.iter().any(|(key, _)| ![RULE, MATCH, QUERY].contains(&key.as_str()))
 }
 
 fn abandon(name: &Name, kept: &Kept, words: &mut Words) {

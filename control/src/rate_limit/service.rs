@@ -1,4 +1,8 @@
 //! The keeper at work: streams, a clock, and a lock around the buckets.
+//!
+//! # The one wait
+//! Who asks for each request waits for the store if it has said nothing of that bucket yet, [`FIRST_ANSWER_MAX`] at the
+//! longest: the first caller of a key would else be let through or refused without being counted.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -7,14 +11,19 @@ use std::time::Duration;
 
 use tidegate_policies::ir::PolicySet;
 use tidegate_xds::rate_limit_service::rlqs::{RateLimitQuotaResponse, RateLimitQuotaUsageReports};
-use tidegate_xds::rate_limit_service::rls::RateLimitRequest;
+use tidegate_xds::rate_limit_service::rls::{RateLimitRequest, RateLimitResponse};
 use tidegate_xds::transport::rate_limit::{Answer, RateLimits, Reports};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tracing::debug;
 
 use super::limits::Limits;
-use super::{Buckets, ROUND, Words, wire};
+use super::store::{self, Health, StoreAddress};
+use super::together::{Keeping, Question, Reply};
+use super::{Buckets, Name, ROUND, Words, wire};
 use crate::world::World;
+
+/// Half of what data planes are told to wait for an answer, and many times what a store nearby needs.
+const FIRST_ANSWER_MAX: Duration = Duration::from_millis(50);
 
 /// Keeps shared limits; answers both services.
 #[derive(Clone)]
@@ -23,6 +32,10 @@ pub struct Keeper(Arc<Inner>);
 struct Inner {
     began: tokio::time::Instant,
     state: Mutex<State>,
+    /// There is a bucket that the store should hear of.
+    is_new: Notify,
+    /// Counts answers of the store.
+    answers: watch::Sender<u64>,
 }
 
 struct State {
@@ -32,14 +45,32 @@ struct State {
 }
 
 impl Keeper {
-    /// `has_past`: an earlier run of this control plane may have given out leases.
-    pub fn new(has_past: bool) -> Self {
-        let state = State { buckets: Buckets::new(has_past), streams: HashMap::new(), newest: 0 };
-        Self(Arc::new(Inner { began: tokio::time::Instant::now(), state: Mutex::new(state) }))
+    /// `has_past`: an earlier run of this control plane may have given out leases. `has_store`: others keep the limits too,
+    /// and a store divides them; [`Keeper::run`] must be given it.
+    pub fn new(has_past: bool, has_store: bool) -> Self {
+        let keeping = if has_store { Keeping::Together } else { Keeping::Alone };
+        let state = State { buckets: Buckets::new(has_past, keeping), streams: HashMap::new(), newest: 0 };
+        Self(Arc::new(Inner {
+            began: tokio::time::Instant::now(),
+            state: Mutex::new(state),
+            is_new: Notify::new(),
+            answers: watch::Sender::new(0),
+        }))
     }
 
-    /// Follows the worlds and the time for ever.
-    pub async fn run(self, mut worlds: watch::Receiver<Option<Arc<World>>>) {
+    /// Follows the worlds, the time, and the store if there is one, for ever.
+    pub async fn run(self, worlds: watch::Receiver<Option<Arc<World>>>, store: Option<(StoreAddress, Arc<Health>)>) {
+        let following = self.clone().follow(worlds);
+        match store {
+            None => following.await,
+            Some((address, health)) => tokio::select! {
+                () = following => {}
+                () = store::run(self, address, &health) => {}
+            },
+        }
+    }
+
+    async fn follow(self, mut worlds: watch::Receiver<Option<Arc<World>>>) {
         worlds.mark_changed();
         let mut rounds = tokio::time::interval(ROUND);
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -78,7 +109,53 @@ impl Keeper {
                 state.streams.remove(&stream);
             }
         }
+        if state.buckets.has_new() {
+            self.0.is_new.notify_one();
+        }
         result
+    }
+
+    /// What the store is to be asked now.
+    pub(super) fn questions(&self) -> Vec<Question> {
+        self.act(|state, now, _| state.buckets.questions(now))
+    }
+
+    /// What the store has answered.
+    pub(super) fn obey(&self, replies: Vec<(Name, Reply)>) {
+        self.act(|state, now, words| state.buckets.obey(replies, now, words));
+        self.0.answers.send_modify(|answers| *answers += 1);
+    }
+
+    /// The store can be reached, or cannot.
+    pub(super) fn set_reached(&self, is_reached: bool) {
+        self.act(|state, now, _| state.buckets.set_reached(is_reached, now));
+        self.0.answers.send_modify(|answers| *answers += 1);
+    }
+
+    /// Whether some process before this one may have used the store.
+    pub(super) fn may_have_past(&self) -> bool {
+        self.act(|state, now, _| state.buckets.may_have_past(now))
+    }
+
+    /// Resolves when there is a bucket that the store was not asked about.
+    pub(super) async fn is_new(&self) {
+        self.0.is_new.notified().await;
+    }
+
+    /// Waits until the store has said something of all these.
+    async fn first_answers(&self, asked: &[(Name, u32)]) {
+        let mut answers = self.0.answers.subscribe();
+        while self.act(|state, now, _| state.buckets.awaits(asked, now)) {
+            if answers.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn verdict(&self, asked: &[Option<(Name, u32)>], known: &[(Name, u32)]) -> RateLimitResponse {
+        let mut verdicts = self.act(|state, now, words| state.buckets.ask(known, now, words)).into_iter();
+        let all: Vec<_> = asked.iter().map(|asked| asked.as_ref().and_then(|_| verdicts.next().flatten())).collect();
+        wire::verdict(&all)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -91,9 +168,16 @@ impl RateLimits for Keeper {
     fn ask(&self, question: RateLimitRequest) -> Answer {
         let asked = wire::asked(question);
         let known: Vec<_> = asked.iter().flatten().cloned().collect();
-        let mut verdicts = self.act(|state, now, words| state.buckets.ask(&known, now, words)).into_iter();
-        let all: Vec<_> = asked.iter().map(|asked| asked.as_ref().and_then(|_| verdicts.next().flatten())).collect();
-        Box::pin(std::future::ready(wire::verdict(&all)))
+        if !self.act(|state, now, _| state.buckets.awaits(&known, now)) {
+            return Box::pin(std::future::ready(self.verdict(&asked, &known)));
+        }
+        let keeper = self.clone();
+        Box::pin(async move {
+            if tokio::time::timeout(FIRST_ANSWER_MAX, keeper.first_answers(&known)).await.is_err() {
+                debug!("the store has not answered in time; a request is not counted");
+            }
+            keeper.verdict(&asked, &known)
+        })
     }
 
     fn open(&self, peer: SocketAddr, answers: mpsc::Sender<RateLimitQuotaResponse>) -> Box<dyn Reports> {

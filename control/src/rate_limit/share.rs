@@ -27,21 +27,27 @@
 //! began starts with an empty pool.
 //! The one exception: a member without any capacity could not use its rate at all, so it gets the first [`CREDIT`] on credit.
 //! The pool is then in debt, and rates are cut by [`REPAYMENT`] until it is paid.
+//!
+//! # When the limit is itself a part of a larger one
+//! Several control planes may keep a limit together. Then what is divided here is what this one holds of it, by the same
+//! rules one storey up (`store/divide.lua`, which uses these numbers too); [`part`] has what that takes.
+
+mod part;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The part of the rate that is divided among all members whatever they demand.
-const FLOOR: f64 = 0.02;
+pub(super) const FLOOR: f64 = 0.02;
 /// A smaller decrease than this part of a share is left alone.
-const SLACK: f64 = 0.1;
+pub(super) const SLACK: f64 = 0.1;
 /// A smaller change than this part of the limit is left alone.
-const NOISE: f64 = 0.002;
+pub(super) const NOISE: f64 = 0.002;
 /// Tokens that a member without capacity gets although the pool has none. With a single one it would lose what flows in
 /// between the moment its bucket is full and the next request.
-const CREDIT: u32 = 2;
+pub(super) const CREDIT: u32 = 2;
 /// The part of the rate that is held back while the pool is in debt.
-const REPAYMENT: f64 = 0.02;
+pub(super) const REPAYMENT: f64 = 0.02;
 /// Over how long demand is averaged: long enough to smooth over bursts of some requests, short enough to follow a change.
 const AVERAGING: Duration = Duration::from_millis(500);
 /// A member that says nothing for this long demands nothing.
@@ -53,7 +59,7 @@ const RENEWAL: Duration = Duration::from_secs(2);
 /// An assignment that is not confirmed is said again.
 const REPEAT: Duration = Duration::from_millis(500);
 /// Demand below this is none.
-const DEMAND_MIN: f64 = 0.01;
+pub(super) const DEMAND_MIN: f64 = 0.01;
 
 /// What is divided.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -148,6 +154,8 @@ impl Member {
 pub(crate) struct SharedBucket {
     limit: Limit,
     pool: f64,
+    /// Tokens that nobody here had room for.
+    spilled: f64,
     now: Duration,
     members: BTreeMap<u64, Member>,
 }
@@ -156,7 +164,7 @@ impl SharedBucket {
     /// `is_fresh`: nobody has used it before, so that its tokens are all there.
     pub(crate) fn new(limit: Limit, is_fresh: bool, now: Duration) -> Self {
         let pool = if is_fresh { f64::from(limit.capacity) } else { 0.0 };
-        Self { limit, pool, now, members: BTreeMap::new() }
+        Self { limit, pool, spilled: 0.0, now, members: BTreeMap::new() }
     }
 
     /// The limit was edited. Nobody is given tokens for that; they come with time.
@@ -244,7 +252,9 @@ impl SharedBucket {
                 member.count(0.0, seconds);
             }
         }
-        self.pool = self.pool.min(self.free_capacity().max(0.0));
+        let kept = self.pool.min(self.free_capacity().max(0.0));
+        self.spilled += self.pool - kept;
+        self.pool = kept;
     }
 
     fn free_capacity(&self) -> f64 {
@@ -311,7 +321,9 @@ impl SharedBucket {
         let rate = self.limit.per_second;
         let equal = ((rate - demand).max(0.0) + FLOOR * rate) / here.len().max(1) as f64;
         let total = demand + equal * here.len() as f64;
-        let parts: Vec<(u64, f64)> = here.iter().map(|(id, demand)| (*id, (demand + equal) / total)).collect();
+        // A part of a larger limit may be nothing at all.
+        let part = |demand: &f64| if total > 0.0 { (demand + equal) / total } else { 0.0 };
+        let parts: Vec<(u64, f64)> = here.iter().map(|(id, demand)| (*id, part(demand))).collect();
         let repaying = if self.pool < 0.0 { 1.0 - REPAYMENT } else { 1.0 };
         let capacities = whole_shares(self.limit.capacity, &parts);
         parts.iter().zip(capacities).map(|((id, part), capacity)| (*id, (rate * repaying * part, capacity))).collect()
@@ -319,6 +331,8 @@ impl SharedBucket {
 
     fn decrease(&mut self, targets: &BTreeMap<u64, (f64, u32)>) {
         let noise = self.limit.per_second * NOISE;
+        // A limit that was made smaller holds at once, by whatever little.
+        let (over_rate, over_capacity) = self.overdrawn();
         let starves = |(id, member): (&u64, &Member)| {
             member.capacity() == 0 && targets.get(id).is_some_and(|(_, capacity)| *capacity > 0)
         };
@@ -326,9 +340,10 @@ impl SharedBucket {
         for (id, member) in &mut self.members {
             let Some(&(rate, capacity)) = targets.get(id).filter(|_| member.is_settled()) else { continue };
             let (has_rate, has_capacity) = (member.assigned.per_second(), member.assigned.capacity);
-            let less_rate = has_rate - rate > noise.max(has_rate * SLACK);
+            let less_rate = has_rate - rate > if over_rate { 0.0 } else { noise.max(has_rate * SLACK) };
             let less_capacity = has_capacity.saturating_sub(capacity);
-            let less_capacity = less_capacity >= (has_capacity / 4).max(2) || (somebody_starves && less_capacity > 0);
+            let less_capacity = less_capacity >= (has_capacity / 4).max(2)
+                || ((somebody_starves || over_capacity) && less_capacity > 0);
             if less_rate || less_capacity {
                 let rate = if less_rate { rate } else { has_rate };
                 let capacity = if less_capacity { capacity } else { has_capacity };

@@ -1,5 +1,7 @@
 //! Rate limits over real connections, as proxies and as Envoy ask for them.
 
+use tidegate_policies::ir::rate_limit::OnStoreUnavailable;
+
 use super::limits::SharedLimit;
 use super::share::{Limit, Usage};
 use super::*;
@@ -10,7 +12,13 @@ fn limits(per_second: f64, capacity: u32) -> Limits {
     let limit = Limit { per_second, capacity };
     Limits::from_iter([(
         Arc::from("shop/fair/all"),
-        Arc::new(SharedLimit { limit, requests: per_second as u32, per_seconds: 1, shadow: false }),
+        Arc::new(SharedLimit {
+            limit,
+            requests: per_second as u32,
+            per_seconds: 1,
+            shadow: false,
+            on_unavailable: OnStoreUnavailable::FallbackPerProxy,
+        }),
     )])
 }
 
@@ -25,7 +33,7 @@ fn report(held: Option<Grant>) -> Report {
 }
 
 fn buckets(has_past: bool, now: Duration) -> Buckets {
-    let mut buckets = Buckets::new(has_past);
+    let mut buckets = Buckets::new(has_past, Keeping::Alone);
     buckets.set_limits(limits(100.0, 50), now, &mut Words::new());
     buckets
 }

@@ -75,15 +75,19 @@ pub(super) fn answer(words: Vec<(Name, Said)>) -> RateLimitQuotaResponse {
         bucket_id: Some(BucketId { bucket: name.iter().cloned().collect() }),
         bucket_action: Some(match said {
             Said::Abandoned => bucket_action::BucketAction::AbandonAction(bucket_action::AbandonAction {}),
-            Said::Assigned(grant) => {
-                bucket_action::BucketAction::QuotaAssignmentAction(bucket_action::QuotaAssignmentAction {
-                    assignment_time_to_live: Some(duration(LEASE)),
-                    rate_limit_strategy: Some(token_bucket(grant)),
-                })
-            }
+            Said::Assigned(grant) => assignment(grant, LEASE),
+            // A lease that has ended already: its own word for that case holds from now on.
+            Said::GivenUp(grant) => assignment(grant, Duration::ZERO),
         }),
     });
     RateLimitQuotaResponse { bucket_action: actions.collect() }
+}
+
+fn assignment(grant: Grant, time_to_live: Duration) -> bucket_action::BucketAction {
+    bucket_action::BucketAction::QuotaAssignmentAction(bucket_action::QuotaAssignmentAction {
+        assignment_time_to_live: Some(duration(time_to_live)),
+        rate_limit_strategy: Some(token_bucket(grant)),
+    })
 }
 
 fn token_bucket(grant: Grant) -> strategy::RateLimitStrategy {

@@ -65,7 +65,8 @@ impl Home {
 
     async fn serve(&self) -> Running {
         let any = "127.0.0.1:0".parse().unwrap();
-        let options = Options { config: self.config(), xds: any, api: any, state: Some(self.state()) };
+        let options =
+            Options { config: self.config(), xds: any, api: any, state: Some(self.state()), rate_limit_store: None };
         start(options, Clock::system()).await.unwrap()
     }
 }
@@ -542,7 +543,13 @@ async fn a_port_beyond_loopback_is_refused() {
     for (xds, api, flag) in
         [("0.0.0.0:0", any, "xds"), ("[::]:0", any, "xds"), ("127.0.0.1:0", "0.0.0.0:0".parse().unwrap(), "api")]
     {
-        let options = Options { config: home.config(), xds: xds.parse().unwrap(), api, state: Some(home.state()) };
+        let options = Options {
+            config: home.config(),
+            xds: xds.parse().unwrap(),
+            api,
+            state: Some(home.state()),
+            rate_limit_store: None,
+        };
 
         let refused = start(options, Clock::system()).await;
 
@@ -556,7 +563,7 @@ async fn an_occupied_port_is_an_error_at_once() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let any = "127.0.0.1:0".parse().unwrap();
     let xds = taken.local_addr().unwrap();
-    let options = Options { config: home.config(), xds, api: any, state: Some(home.state()) };
+    let options = Options { config: home.config(), xds, api: any, state: Some(home.state()), rate_limit_store: None };
 
     let refused = start(options, Clock::system()).await;
 

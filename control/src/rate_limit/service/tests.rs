@@ -44,9 +44,9 @@ async fn serving() -> String {
         crate::changes::ChangeLog::resume(Vec::new()),
         0,
     ))));
-    let keeper = Keeper::new(false);
+    let keeper = Keeper::new(false, false);
     keeper.set_policies(&policies);
-    tokio::spawn(keeper.clone().run(hub.worlds()));
+    tokio::spawn(keeper.clone().run(hub.worlds(), None));
     tokio::spawn(serve_with_limits(listener, hub, Some(Arc::new(keeper)), std::future::pending()));
     address
 }
