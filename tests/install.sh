@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the promises are proved with: load generators and the other data planes. Does nothing when they are there.
+# Installs what the promises are proved with: load generators, a store of shared limits and the other data planes. Does
+# nothing when they are there. Where the package of the store starts a service, the tests leave that alone: they start
+# their own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -7,6 +9,7 @@ need=()
 command -v h2load >/dev/null || need+=(nghttp2-client)
 command -v wrk >/dev/null || need+=(wrk)
 command -v valgrind >/dev/null || need+=(valgrind)
+command -v redis-server >/dev/null || need+=(redis-server)
 command -v python3 >/dev/null || need+=(python3)
 if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then need+=(python3-venv); fi
 if ((${#need[@]})); then

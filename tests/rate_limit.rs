@@ -10,11 +10,11 @@ use http::Request;
 use crate::harness::process::resident_kib;
 use crate::harness::{Client, Mesh, wait};
 
-const OFFER: Duration = Duration::from_secs(10);
-const BURST: u64 = 50;
-const RATE: u64 = 100;
+pub(crate) const OFFER: Duration = Duration::from_secs(10);
+pub(crate) const BURST: u64 = 50;
+pub(crate) const RATE: u64 = 100;
 
-fn limit(rule: &str) -> String {
+pub(crate) fn limit(rule: &str) -> String {
     format!(
         "apiVersion: tidegate.io/v1alpha1
 kind: RateLimit
@@ -29,7 +29,7 @@ spec:
 }
 
 /// Offers `per_second` requests for `time`; the answers by status.
-async fn offer(proxy: SocketAddr, per_second: u32, time: Duration) -> BTreeMap<u16, u64> {
+pub(crate) async fn offer(proxy: SocketAddr, per_second: u32, time: Duration) -> BTreeMap<u16, u64> {
     let mut seen = BTreeMap::new();
     let mut client = Client::new(proxy);
     let start = wait::now();

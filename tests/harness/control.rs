@@ -21,25 +21,28 @@ pub(crate) struct Control {
     pub(crate) xds: SocketAddr,
     /// Where its API answers.
     pub(crate) api: SocketAddr,
+    name: String,
+    store: Option<String>,
     folder: PathBuf,
     process: Process,
 }
 
 impl Control {
-    /// Starts it on `host` (ports 15010 and 15014) over `config`, logs and state in `folder`.
-    pub(crate) async fn start(host: std::net::Ipv4Addr, config: &Path, folder: &Path) -> Self {
+    /// Starts it on `host` (ports 15010 and 15014) over `config`, logs and state under `name` in `folder`. It keeps shared
+    /// limits by `store`, if there is one.
+    pub(crate) async fn start(
+        name: &str,
+        host: std::net::Ipv4Addr,
+        config: &Path,
+        folder: &Path,
+        store: Option<&str>,
+    ) -> Self {
         let (xds, api) = (SocketAddr::from((host, 15010)), SocketAddr::from((host, 15014)));
-        let process = Self::spawn(config, folder, xds, api);
-        let control = Self { config: config.to_owned(), xds, api, folder: folder.to_owned(), process };
+        let (name, store) = (name.to_owned(), store.map(str::to_owned));
+        let process = spawn(&name, config, folder, [xds, api], store.as_deref());
+        let control = Self { config: config.to_owned(), xds, api, name, store, folder: folder.to_owned(), process };
         control.ready().await;
         control
-    }
-
-    fn spawn(config: &Path, folder: &Path, xds: SocketAddr, api: SocketAddr) -> Process {
-        let mut command = Command::new(binary("tidegate"));
-        command.arg("serve").arg("--config").arg(config).arg("--state").arg(folder.join("control-state"));
-        command.args(["--xds", &xds.to_string(), "--api", &api.to_string()]);
-        Process::start("tidegate", folder, &mut command)
     }
 
     async fn ready(&self) {
@@ -56,7 +59,7 @@ impl Control {
 
     /// Starts it again where it was.
     pub(crate) async fn restart(&mut self) {
-        self.process = Self::spawn(&self.config, &self.folder, self.xds, self.api);
+        self.process = spawn(&self.name, &self.config, &self.folder, [self.xds, self.api], self.store.as_deref());
         self.ready().await;
     }
 
@@ -122,4 +125,12 @@ impl Control {
         std::fs::write(&temporary, text).expect("the test's directory is writable");
         std::fs::rename(temporary, self.config.join(name)).expect("the test's directory is writable");
     }
+}
+
+fn spawn(name: &str, config: &Path, folder: &Path, [xds, api]: [SocketAddr; 2], store: Option<&str>) -> Process {
+    let mut command = Command::new(binary("tidegate"));
+    command.arg("serve").arg("--config").arg(config).arg("--state").arg(folder.join(format!("{name}-state")));
+    command.args(["--xds", &xds.to_string(), "--api", &api.to_string()]);
+    command.args(store.map(|store| ["--rate-limit-store", store]).into_iter().flatten());
+    Process::start(name, folder, &mut command)
 }

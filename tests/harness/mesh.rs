@@ -35,12 +35,16 @@ pub(crate) struct Plan {
     localities: BTreeMap<String, String>,
     own_backends: bool,
     logs_access: bool,
+    of_second: BTreeSet<String>,
+    store: Option<String>,
 }
 
 /// A running mesh. Everything ends when it is dropped.
 pub(crate) struct Mesh {
     /// The control plane.
     pub(crate) control: Control,
+    /// A second one over the same directory.
+    pub(crate) second: Option<Control>,
     /// Backends by workload name (`reviews-v1`).
     pub(crate) backends: BTreeMap<String, Backend>,
     /// Proxies by workload name.
@@ -48,6 +52,7 @@ pub(crate) struct Mesh {
     hosts: BTreeMap<String, Ipv4Addr>,
     folder: TempDir,
     logs_access: bool,
+    of_second: BTreeSet<String>,
 }
 
 impl Mesh {
@@ -62,6 +67,8 @@ impl Mesh {
             localities: BTreeMap::new(),
             own_backends: false,
             logs_access: false,
+            of_second: BTreeSet::new(),
+            store: None,
         }
     }
 
@@ -105,7 +112,8 @@ impl Mesh {
     /// Starts (again) the sidecar of `workload`.
     pub(crate) fn start_proxy(&mut self, workload: &str) {
         let host = self.hosts[workload];
-        let process = spawn(workload, host, self.control.xds, self.folder.path(), self.logs_access);
+        let control = self.second.as_ref().filter(|_| self.of_second.contains(workload)).unwrap_or(&self.control);
+        let process = spawn(workload, host, control.xds, self.folder.path(), self.logs_access);
         self.proxies.insert(workload.to_owned(), process);
     }
 
@@ -132,7 +140,16 @@ impl Mesh {
             self.control.generation().await > before
         })
         .await;
-        self.control.settled(self.proxies.len(), SETTLE_LIMIT).await;
+        self.settled().await;
+    }
+
+    /// Waits until every proxy holds the newest generation of its control plane.
+    async fn settled(&self) {
+        let of_second = self.proxies.keys().filter(|workload| self.of_second.contains(*workload)).count();
+        self.control.settled(self.proxies.len() - of_second, SETTLE_LIMIT).await;
+        if let Some(second) = &self.second {
+            second.settled(of_second, SETTLE_LIMIT).await;
+        }
     }
 }
 
@@ -179,6 +196,18 @@ impl Plan {
         self
     }
 
+    /// The control planes keep shared rate limits by this store.
+    pub(crate) fn rate_limit_store(mut self, url: &str) -> Self {
+        self.store = Some(url.to_owned());
+        self
+    }
+
+    /// There is a second control plane over the same directory, and the proxies of these workloads are its own.
+    pub(crate) fn second_control_plane(mut self, workloads: &[&str]) -> Self {
+        self.of_second = workloads.iter().map(|workload| (*workload).to_owned()).collect();
+        self
+    }
+
     /// Every proxy writes an access log.
     pub(crate) fn access_logs(mut self) -> Self {
         self.logs_access = true;
@@ -209,7 +238,7 @@ impl Plan {
                     backends.insert(workload.clone(), backend);
                 }
                 if !self.without_proxies.contains(service) {
-                    with_proxy.push((workload.clone(), host));
+                    with_proxy.push(workload.clone());
                 }
                 hosts.insert(workload, host);
             }
@@ -218,12 +247,16 @@ impl Plan {
         for (file, text) in &self.files {
             std::fs::write(config.join(file), text).expect("a temporary folder is writable");
         }
-        let control = Control::start(subnet.host(1), &config, folder.path()).await;
-        let logs_access = self.logs_access;
-        let start = |(w, h): (String, Ipv4Addr)| (w.clone(), spawn(&w, h, control.xds, folder.path(), logs_access));
-        let proxies = with_proxy.into_iter().map(start).collect();
-        let mesh = Mesh { control, backends, proxies, hosts, folder, logs_access };
-        mesh.control.settled(mesh.proxies.len(), SETTLE_LIMIT).await;
+        let store = self.store.as_deref();
+        let control = Control::start("tidegate", subnet.host(1), &config, folder.path(), store).await;
+        let second = match self.of_second.is_empty() {
+            true => None,
+            false => Some(Control::start("tidegate-second", subnet.host(2), &config, folder.path(), store).await),
+        };
+        let (logs_access, of_second, proxies) = (self.logs_access, self.of_second, BTreeMap::new());
+        let mut mesh = Mesh { control, second, backends, proxies, hosts, folder, logs_access, of_second };
+        with_proxy.iter().for_each(|workload| mesh.start_proxy(workload));
+        mesh.settled().await;
         for workload in mesh.proxies.keys() {
             mesh.ready(workload, SETTLE_LIMIT).await;
         }

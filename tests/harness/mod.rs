@@ -14,6 +14,7 @@ pub(crate) mod control;
 pub(crate) mod load;
 pub(crate) mod mesh;
 pub(crate) mod process;
+pub(crate) mod store;
 pub(crate) mod wait;
 
 pub(crate) use backend::Backend;
