@@ -83,7 +83,7 @@ pub(crate) struct Buckets {
     learning_until: Duration,
     swept: Duration,
     keeping: Keeping,
-    /// There is a bucket that the store was not asked about yet.
+    /// There is something that others wait for the store to hear.
     has_new: bool,
 }
 
@@ -136,6 +136,7 @@ impl Buckets {
         }
         kept.due = kept.due.min(now + ROUND);
         kept.part.hasten(now + ROUND);
+        self.has_new |= kept.hand_over(now);
     }
 
     /// A stream has ended.
@@ -181,7 +182,8 @@ impl Buckets {
                     kept.part.hasten(now + ROUND);
                     Some(Verdict { limit: kept.limit.clone(), is_within: true, remaining: kept.bucket.level(HERE) })
                 }
-                Stance::Waits | Stance::GivenUp => kept.by_word(),
+                Stance::Waits => Some(kept.on_account()),
+                Stance::GivenUp => kept.by_word(),
             });
             verdicts.push(verdict);
         }
@@ -192,11 +194,15 @@ impl Buckets {
         for ((name, tokens), verdict) in asked.iter().zip(&mut verdicts) {
             if let (Some(kept), Some(verdict)) = (self.kept.get_mut(name), verdict.as_mut()) {
                 verdict.is_within = verdict.remaining >= *tokens;
-                // A request that is refused by one limit takes nothing from the others.
-                if kept.stance(keeping) == Stance::Divides && (is_within || !verdict.is_within) {
-                    kept.bucket.take_here(HERE, *tokens, now);
+                match kept.stance(keeping) {
+                    // A request that is refused by one limit takes nothing from the others.
+                    Stance::Divides if is_within || !verdict.is_within => {
+                        kept.bucket.take_here(HERE, *tokens, now);
+                        verdict.remaining = kept.bucket.level(HERE);
+                    }
+                    Stance::Waits if is_within => kept.borrow(*tokens),
+                    Stance::Divides | Stance::Waits | Stance::GivenUp => {}
                 }
-                verdict.remaining = kept.bucket.level(HERE);
             }
         }
         verdicts

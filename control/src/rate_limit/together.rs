@@ -23,6 +23,8 @@ use super::{Buckets, Kept, LEARNING, Name, ROUND, Verdict, Words, is_one_of_many
 /// Questions in one exchange with the store. At some 300 bytes each this is 300 kB, and some 50 ms of the store's time;
 /// what is left goes in the next exchange, which then follows at once.
 pub(crate) const QUESTIONS_MAX: usize = 1_000;
+/// Before there is a part, this part of the limit may be used.
+const ALLOWANCE: u32 = 10;
 /// A bucket that nobody uses, and that stands in the configuration: there are few, and all of the limit is to be where
 /// traffic begins.
 const IDLE: Duration = Duration::from_millis(500);
@@ -58,6 +60,10 @@ pub(super) struct Part {
     answer: u64,
     is_answered: bool,
     due: Duration,
+    /// Others wait for what members here have not given back yet.
+    owes: bool,
+    /// Tokens that were taken before anything was given.
+    borrowed: u32,
 }
 
 impl Part {
@@ -118,6 +124,29 @@ impl Kept {
         }
     }
 
+    /// What is said to who asks for each request before there is a part: some tokens on account, as proxies have an
+    /// allowance before their first lease. The part will have them the fewer.
+    pub(super) fn on_account(&self) -> Verdict {
+        let allowance = (self.limit.limit.capacity / ALLOWANCE).max(1).min(self.limit.limit.capacity);
+        let remaining = allowance.saturating_sub(self.part.borrowed);
+        Verdict { limit: self.limit.clone(), is_within: true, remaining }
+    }
+
+    pub(super) fn borrow(&mut self, tokens: u32) {
+        self.part.borrowed = self.part.borrowed.saturating_add(tokens);
+        self.bucket.borrow(tokens);
+    }
+
+    /// Whether the store is to hear now that members have given back what they had to.
+    pub(super) fn hand_over(&mut self, now: Duration) -> bool {
+        let is_given_back = self.part.owes && self.bucket.fits();
+        if is_given_back {
+            self.part.owes = false;
+            self.part.due = now;
+        }
+        is_given_back
+    }
+
     /// What is said to who asks for each request while it cannot be counted.
     pub(super) fn by_word(&self) -> Option<Verdict> {
         match self.limit.on_unavailable {
@@ -168,11 +197,13 @@ impl Kept {
     }
 
     fn obey(&mut self, reply: Reply, is_value: bool, now: Duration) {
+        let held = self.bucket.held();
         self.part.is_answered = true;
         let is_nothing = reply.part.capacity == 0 && reply.part.per_second == 0.0;
         if self.part.answer != reply.answer {
             self.part.answer = reply.answer;
             if !is_nothing {
+                self.part.owes = reply.part.capacity < held.capacity || reply.part.per_second < held.per_second;
                 self.set_part(reply.part, now);
             }
         }
@@ -201,6 +232,7 @@ impl Buckets {
             let Some(kept) = self.kept.get_mut(&name) else { continue };
             kept.obey(reply, is_one_of_many(&name), now);
             speak(&name, kept, keeping, is_learning, now, words);
+            self.has_new |= kept.hand_over(now);
         }
     }
 

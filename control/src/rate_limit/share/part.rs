@@ -38,6 +38,11 @@ impl SharedBucket {
         (self.members.values().map(Member::rate).sum(), self.members.values().map(Member::capacity).sum())
     }
 
+    /// Takes tokens on account of what will be given.
+    pub(crate) fn borrow(&mut self, tokens: u32) {
+        self.pool -= f64::from(tokens);
+    }
+
     /// Requests per second of all who are here.
     pub(crate) fn demand(&self) -> f64 {
         self.members.values().filter(|m| m.until.is_none()).map(|m| m.demand).sum()

@@ -47,7 +47,7 @@ pub enum StoreAddressError {
     #[error("a store is written redis://HOST:PORT/DB, for instance redis://127.0.0.1:6379/0")]
     Scheme,
     /// It would be encrypted.
-    #[error("TLS to the store (rediss://) is not there yet; write redis:// and keep the way to it protected")]
+    #[error("TLS to the store (rediss://) is not there yet; write redis://127.0.0.1:6379/0 and protect the way to it")]
     Tls,
     /// The rest of it.
     #[error("{0}; a store is written redis://[USER:PASSWORD@]HOST[:PORT][/DB], for instance redis://127.0.0.1:6379/0")]
