@@ -33,6 +33,7 @@ mod outage;
 mod pains;
 mod protocols;
 mod rate_limit;
+mod rate_limit_script;
 mod rate_limit_store;
 mod route_changes;
 mod session;

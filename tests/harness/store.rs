@@ -57,6 +57,23 @@ impl Redis {
         Ok(String::from_utf8_lossy(&answer[..read]).into_owned())
     }
 
+    /// Runs a script; the numbers and texts of its answer, which is a list of them.
+    pub(crate) async fn eval(&self, script: &str, keys: &[&str], arguments: &[String]) -> Vec<String> {
+        let count = keys.len().to_string();
+        let words = ["EVAL", script, &count].into_iter().chain(keys.iter().copied());
+        let words: Vec<&str> = words.chain(arguments.iter().map(String::as_str)).collect();
+        let mut message = format!("*{}\r\n", words.len());
+        words.iter().for_each(|word| message.push_str(&format!("${}\r\n{word}\r\n", word.len())));
+        let mut connection = TcpStream::connect(self.address).await.expect("Redis listens");
+        connection.write_all(message.as_bytes()).await.expect("Redis reads");
+        let mut answer = vec![0; 4 * 1024];
+        let read = connection.read(&mut answer).await.expect("Redis answers");
+        let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+        assert!(answer.starts_with('*'), "{answer}");
+        let is_content = |line: &&str| !line.starts_with(['*', '$']);
+        answer.lines().filter(is_content).map(|line| line.trim_start_matches(':').to_owned()).collect()
+    }
+
     async fn ready(&self) {
         wait::until("Redis is ready", READY_LIMIT, || async {
             self.command("PING").await.is_ok_and(|answer| answer == "+PONG\r\n")
