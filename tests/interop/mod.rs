@@ -6,12 +6,13 @@
 //!
 //! [`yaml`] holds them against our control plane. [`refused`] and [`reconnect`] need resources and events that the control
 //! plane does not show, so there the server's half of ADS runs inside the test ([`scripted`]). [`accepted`] asks Envoy about
-//! everything that our types can say.
+//! everything that our types can say. [`rate_limit`] does the same for rate limit services, in both directions.
 
 mod accepted;
 pub(crate) mod envoy;
 mod governed;
 mod grpc;
+mod rate_limit;
 mod reconnect;
 mod refused;
 pub(crate) mod scripted;

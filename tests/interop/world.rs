@@ -103,7 +103,7 @@ impl World {
     }
 }
 
-fn encode(resources: Vec<Resource>) -> Vec<Arc<EncodedResource>> {
+pub(crate) fn encode(resources: Vec<Resource>) -> Vec<Arc<EncodedResource>> {
     resources.iter().map(EncodedResource::new).collect()
 }
 
