@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http::Request;
+use http::{HeaderValue, Request};
 
 use crate::harness::process::resident_kib;
 use crate::harness::{Client, Mesh, wait};
@@ -108,6 +108,29 @@ async fn a_limit_in_shadow_mode_refuses_nobody() {
     for _ in 0..20 {
         assert_eq!(client.get("reviews:9080", "/").await.expect("the mesh answers").status, 200);
     }
+}
+
+#[tokio::test]
+async fn a_shared_limit_refuses_in_its_own_words() {
+    let on_deny = "{status: 503, grpcStatus: UNAVAILABLE, headers: {set: [{name: retry-after, value: \"7\"}], \
+                   add: [{name: x-plan, value: 100% free}]}}";
+    let rule = format!("    scope: Shared\n    limit: {{requests: 1, per: 1h, burst: 1}}\n    onDeny: {on_deny}\n");
+    let mesh = Mesh::plan().service("reviews", &["v1"]).policy("limit.yaml", &limit(&rule)).start().await;
+    let mut client = mesh.client("web-v1");
+    // The lease may be a moment behind.
+    wait::until("a request is refused", Duration::from_secs(5), || async {
+        mesh.client("web-v1").get("reviews:9080", "/").await.is_ok_and(|answer| answer.status != 200)
+    })
+    .await;
+
+    let refused = client.get("reviews:9080", "/").await.expect("the mesh answers");
+    let request = Request::post("/a.B/C").header("host", "reviews:9080").header("content-type", "application/grpc");
+    let of_grpc = client.send(request).await.expect("the mesh answers");
+
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert_eq!(refused.headers.get_all("retry-after").iter().collect::<Vec<_>>(), ["7"]);
+    assert_eq!(refused.headers["x-plan"], "100% free");
+    assert_eq!((of_grpc.status.as_u16(), &of_grpc.headers["grpc-status"]), (200, &HeaderValue::from_static("14")));
 }
 
 /// Three proxies (one for each version of reviews) share one limit.

@@ -64,7 +64,8 @@ async fn envoy_asks_our_control_plane_and_lets_through_what_it_says() {
 
 #[tokio::test]
 async fn envoy_lets_each_caller_through_as_often_as_our_control_plane_says() {
-    let rule = "    key: [{header: end-user}]\n    scope: Shared\n    limit: {requests: 20, per: 1h, burst: 20}\n";
+    let rule = "    key: [{header: end-user}]\n    scope: Shared\n    limit: {requests: 20, per: 1h, burst: 20}\n    \
+                onDeny: {headers: {add: [{name: x-plan, value: free}]}}\n";
     let (mesh, _envoy) = envoy_before_reviews(rule).await;
     let mut client = mesh.client("web-v1");
 
@@ -82,6 +83,7 @@ async fn envoy_lets_each_caller_through_as_often_as_our_control_plane_says() {
         assert_eq!(passed, 20, "{user}");
         let refused = refused.expect("forty were refused");
         assert_eq!(refused.headers["x-envoy-ratelimited"], "true");
+        assert_eq!(refused.headers["x-plan"], "free");
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct SharedLimit {
     pub(crate) per_seconds: u64,
     pub(crate) shadow: bool,
     pub(crate) on_unavailable: OnStoreUnavailable,
+    /// What a refusal says besides.
+    pub(crate) fields: Arc<[(Arc<str>, Arc<str>)]>,
 }
 
 /// See the module.
@@ -48,6 +50,8 @@ fn shared_limit(limit: &RateLimit) -> SharedLimit {
         per_seconds: limit.per.as_secs(),
         shadow: limit.shadow,
         on_unavailable: limit.on_store_unavailable,
+        // Who asks can only add, and has nothing of that name otherwise.
+        fields: limit.on_deny.headers.set.iter().chain(&limit.on_deny.headers.add).cloned().collect(),
     }
 }
 

@@ -18,6 +18,7 @@ fn limits(per_second: f64, capacity: u32) -> Limits {
             per_seconds: 1,
             shadow: false,
             on_unavailable: OnStoreUnavailable::FallbackPerProxy,
+            fields: Arc::default(),
         }),
     )])
 }

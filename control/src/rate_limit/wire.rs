@@ -135,9 +135,18 @@ pub(super) fn verdict(verdicts: &[Option<Verdict>]) -> RateLimitResponse {
             quota: None,
         },
     });
+    // The first limit that refuses has the word.
+    let refusing = verdicts.iter().flatten().find(|verdict| is_over(verdict));
+    let fields = refusing.into_iter().flat_map(|verdict| verdict.limit.fields.iter());
+    let fields = fields.map(|(key, value)| message::HeaderValue {
+        key: key.to_string(),
+        value: value.to_string(),
+        raw_value: Vec::new(),
+    });
     RateLimitResponse {
-        overall_code: code(verdicts.iter().flatten().any(is_over)),
+        overall_code: code(refusing.is_some()),
         statuses: statuses.collect(),
+        response_headers_to_add: fields.collect(),
         ..RateLimitResponse::default()
     }
 }

@@ -15,12 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_policies::ir::Stated;
-use tidegate_policies::ir::rate_limit::{OnStoreUnavailable, RateKey, RateLimit, RateScope};
+use tidegate_policies::ir::rate_limit::{OnDeny, OnStoreUnavailable, RateKey, RateLimit, RateScope};
 use tidegate_policies::ir::route::{ClientMatch, RequestMatch};
 use tidegate_policies::ir::world::Workload;
 use tidegate_xds::resource::filter::{
     FilterConfig, FilterOverride, FilterOverrides, LOCAL_RATE_LIMIT, Lease, LocalDescriptor, LocalRateLimit,
-    OnUnavailable, RateLimitAction, RateLimitActions, TokenBucket,
+    OnUnavailable, RateLimitAction, RateLimitActions, Refusal, RefusalField, TokenBucket,
 };
 use tidegate_xds::resource::route::Policies;
 
@@ -242,5 +242,17 @@ fn lease(limit: &RateLimit) -> Lease {
             OnStoreUnavailable::Deny => OnUnavailable::Deny,
         },
         shadow: limit.shadow,
+        refusal: refusal(&limit.on_deny),
     }
+}
+
+fn refusal(on_deny: &OnDeny) -> Refusal {
+    let field = |(name, value): &(Arc<str>, Arc<str>), append| RefusalField {
+        name: name.clone(),
+        value: value.clone(),
+        append,
+    };
+    let set = on_deny.headers.set.iter().map(|one| field(one, false));
+    let add = on_deny.headers.add.iter().map(|one| field(one, true));
+    Refusal { status: on_deny.status, grpc_status: on_deny.grpc_status, fields: set.chain(add).collect() }
 }

@@ -13,16 +13,19 @@ pub(crate) mod fault;
 pub(crate) mod lease;
 pub(crate) mod rate_limit;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tidegate_http1::{HeadEdits, RequestHead, ResponseHead};
 use tidegate_traffic::cors::{Allowed, CorsVerdict, Preflight};
 use tidegate_traffic::fault::{Bandwidth, CompiledFault, FaultPlan};
+use tidegate_traffic::header_mutation::HeadEditor as _;
 use tidegate_traffic::rate_limit::{LocalVerdict, Outcome, Sources};
 use tidegate_traffic::{CompiledFilterConfig, CompiledRoute, Context, Overrides};
 use tidegate_traffic::{
     header_mutation::Additions, rate_limit::CompiledLocalRateLimit, rate_limit::CompiledSharedRateLimit,
 };
+use tidegate_xds::resource::filter::{Lease, RefusalField};
 
 use self::fault::ActiveFault;
 use crate::balance::Session;
@@ -53,6 +56,8 @@ pub(crate) struct Passed<'a> {
     asked: Vec<asking::Answer>,
     /// A limit of many proxies that refused it.
     over_shared: Option<&'a CompiledSharedRateLimit>,
+    /// The lease by which, if what it wants to be said is not the usual.
+    refused_by: Option<Arc<Lease>>,
     /// Faults that act on each attempt.
     per_attempt: Option<&'a CompiledFault>,
     pub(crate) bandwidth: Option<Bandwidth>,
@@ -81,6 +86,7 @@ impl<'a> Passed<'a> {
             over: None,
             asked: Vec::new(),
             over_shared: None,
+            refused_by: None,
             per_attempt: None,
             bandwidth: None,
             begun: call.started,
@@ -114,6 +120,13 @@ impl<'a> Passed<'a> {
         }
         if let (Some(limit), Some(route)) = (self.over_shared, self.subject.route) {
             limit.response_headers.apply(route, self.subject.request, context, &mut editor);
+        }
+        for RefusalField { name, value, append } in self.refused_by.iter().flat_map(|lease| &lease.refusal.fields) {
+            if *append {
+                editor.append(name, value.as_bytes());
+            } else {
+                editor.set(name, value.as_bytes());
+            }
         }
         if let Some(allowed) = &self.cors {
             allowed.write(&mut editor);
@@ -201,6 +214,7 @@ pub(crate) async fn run<'a, C: Caller, R: Reply>(
                 let said = rate_limit::shared(call, limit, word, request, sources, cluster).await;
                 passed.verdicts.extend(said.verdict);
                 passed.asked.extend(said.answer);
+                passed.refused_by = said.refused_by;
                 if let Some(rejection) = said.rejection {
                     passed.over_shared = said.is_over.then_some(limit);
                     return Err(Stop::Reject(rejection));

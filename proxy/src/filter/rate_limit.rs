@@ -1,11 +1,14 @@
 //! Rate limits: the one that this process keeps by itself, and those that it shares with other proxies by leases.
 
+use std::sync::Arc;
+
 use tidegate_report::ResponseFlag;
 use tidegate_traffic::rate_limit::{
     CompiledLocalRateLimit, CompiledPerRoute, CompiledSharedRateLimit, Descriptor, Facts, LocalDice, LocalVerdict,
     Outcome, REFUSED_BODY, Sources,
 };
 use tidegate_traffic::request::is_grpc;
+use tidegate_xds::resource::filter::{Lease, Refusal};
 use tokio::time::Instant;
 
 use super::asking::{self, Answer};
@@ -75,6 +78,8 @@ pub(crate) struct Said {
     pub(crate) verdict: Option<LocalVerdict>,
     /// What a service wants to be added.
     pub(crate) answer: Option<Answer>,
+    /// The lease that refused it.
+    pub(crate) refused_by: Option<Arc<Lease>>,
 }
 
 /// Asks the limits that are shared with other proxies: by lease where there is one, and else the service.
@@ -138,6 +143,7 @@ async fn by_service(
         is_over: is_refused,
         verdict: (is_refused || quota.is_some()).then_some(verdict),
         answer: has_fields.then_some(answer),
+        refused_by: None,
     }
 }
 
@@ -157,15 +163,15 @@ fn leased(
         let Some(lease) = descriptor.lease else { continue };
         let Some(cell) = leases.cell(descriptor, lease, now) else { continue };
         let word = cell.look(lease.on_unavailable, is_away, descriptor.hits, now);
-        counting.push((cell, word, descriptor.hits, lease.shadow));
+        counting.push((cell, word, descriptor.hits, lease));
     }
     if counting.is_empty() {
         return Said::default();
     }
-    let over = counting.iter().find(|(_, word, _, shadow)| *word == Word::Over && !shadow);
-    let mut refusing = over.map(|(cell, _, hits, _)| (cell, *hits));
+    let over = counting.iter().find(|(_, word, _, lease)| *word == Word::Over && !lease.shadow);
+    let mut refusing = over.map(|(cell, _, hits, lease)| (cell, *hits, *lease));
     let mut is_shadowed = false;
-    for (cell, word, hits, shadow) in &counting {
+    for (cell, word, hits, lease) in &counting {
         // A request that is refused by one limit takes nothing from the others.
         let is_over = match word {
             Word::NotKept => continue,
@@ -175,21 +181,25 @@ fn leased(
             Word::Within => !cell.try_take(*hits, now),
         };
         cell.count(!is_over, *hits);
-        is_shadowed |= is_over && (*shadow || !is_enforced);
-        if is_over && !shadow {
-            refusing = refusing.or(Some((cell, *hits)));
+        is_shadowed |= is_over && (lease.shadow || !is_enforced);
+        if is_over && !lease.shadow {
+            refusing = refusing.or(Some((cell, *hits, *lease)));
         }
     }
     let cells = call.listener.state.cells.of(call.worker.index);
     match refusing {
-        Some((cell, hits)) if is_enforced => {
+        Some((cell, hits, lease)) if is_enforced => {
             cells.rate_limit_refused.increment();
             // At once would be refused again.
             let wait_seconds = cell.wait(hits, now).as_secs_f64().ceil().max(1.0);
             let retry_after_seconds = limit.service.retry_after.then_some(wait_seconds as u64);
             let verdict = LocalVerdict { outcome: Outcome::Refused, quota: None, retry_after_seconds };
             let verdict = (!limit.service.without_ratelimited_header).then_some(verdict);
-            Said { rejection: Some(rejection(limit, request)), is_over: true, verdict, answer: None }
+            let Refusal { status, grpc_status, fields } = &lease.refusal;
+            let grpc = is_grpc(request).then_some(*grpc_status);
+            let rejection = Rejection { status: *status, grpc, ..rejection(limit, request) };
+            let refused_by = (!fields.is_empty()).then(|| Arc::clone(lease));
+            Said { rejection: Some(rejection), is_over: true, verdict, answer: None, refused_by }
         }
         _ => {
             if is_shadowed { &cells.rate_limit_shadowed } else { &cells.rate_limit_passed }.increment();

@@ -358,6 +358,43 @@ pub struct Lease {
     pub on_unavailable: OnUnavailable,
     /// Counts and never refuses.
     pub shadow: bool,
+    /// What who is over it is told.
+    #[serde(skip_serializing_if = "Refusal::is_default")]
+    pub refusal: Refusal,
+}
+
+/// The answer to who is over a limit of ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// 429 unless said otherwise; 400 to 599.
+    pub status: u16,
+    /// For callers that speak gRPC; `RESOURCE_EXHAUSTED` (8) unless said otherwise; at most 16.
+    pub grpc_status: u32,
+    /// Written in this order, after everything else that a refusal says.
+    pub fields: Vec<RefusalField>,
+}
+
+/// One field of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RefusalField {
+    /// Its name.
+    pub name: Arc<str>,
+    /// As it is: nothing in it is evaluated.
+    pub value: Arc<str>,
+    /// Others of its name stay.
+    pub append: bool,
+}
+
+impl Refusal {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for Refusal {
+    fn default() -> Self {
+        Self { status: 429, grpc_status: 8, fields: Vec::new() }
+    }
 }
 
 /// What a shared limit does while nobody keeps it.

@@ -4,14 +4,19 @@ use std::borrow::Cow;
 use std::num::NonZeroU32;
 
 use tidegate_traffic::rate_limit::Entry;
-use tidegate_xds::resource::filter::{OnUnavailable, TokenBucket};
+use tidegate_xds::resource::filter::{OnUnavailable, Refusal, TokenBucket};
 
 use super::*;
 
 fn lease() -> Arc<Lease> {
     let refill = NonZeroU32::new(100).expect("not zero");
     let limit = TokenBucket { capacity: 50, refill, interval: Duration::from_secs(1) };
-    Arc::new(Lease { limit, on_unavailable: OnUnavailable::FallbackPerProxy, shadow: false })
+    Arc::new(Lease {
+        limit,
+        on_unavailable: OnUnavailable::FallbackPerProxy,
+        shadow: false,
+        refusal: Refusal::default(),
+    })
 }
 
 fn cell_of(leases: &Leases, user: &str, now: u64) -> Option<Arc<Cell>> {

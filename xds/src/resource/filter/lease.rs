@@ -9,8 +9,10 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Lease, OnUnavailable, RateLimitAction, RateLimitActions, TokenBucket};
+use super::{Lease, OnUnavailable, RateLimitAction, RateLimitActions, Refusal, RefusalField, TokenBucket};
 use crate::proto::value::Kind;
+use crate::proto::{ListValue, Value};
+use crate::resource::header::{header_value, mutable_name};
 use crate::resource::metadata::{self, OURS, WHOLE_MAX};
 use crate::resource::path::{At, Checked};
 
@@ -22,6 +24,17 @@ const REFILL: &str = "refill";
 const INTERVAL_MS: &str = "interval_ms";
 const ON_UNAVAILABLE: &str = "on_unavailable";
 const SHADOW: &str = "shadow";
+const REFUSAL: &str = "refusal";
+const STATUS: &str = "status";
+const GRPC_STATUS: &str = "grpc_status";
+const FIELDS: &str = "fields";
+const NAME: &str = "name";
+const VALUE: &str = "value";
+const APPEND: &str = "append";
+/// Fields of one refusal; policies have half of that.
+const FIELDS_MAX: usize = 64;
+/// The highest of gRPC's statuses.
+const GRPC_STATUS_MAX: u64 = 16;
 
 const SPELLING: [(OnUnavailable, &str); 3] = [
     (OnUnavailable::FallbackPerProxy, "fallback_per_proxy"),
@@ -75,13 +88,14 @@ impl Leases {
 
 fn lease(at: &At<'_>, structure: crate::proto::Struct) -> Checked<Lease> {
     let (mut capacity, mut refill, mut interval) = (None, None, None);
-    let (mut on_unavailable, mut shadow) = (OnUnavailable::default(), false);
+    let (mut on_unavailable, mut shadow, mut refused) = (OnUnavailable::default(), false, Refusal::default());
     metadata::fields(at, structure, &mut |at, field, kind| {
         match field {
             CAPACITY => capacity = Some(metadata::whole_u32(at, field, &kind)?),
             REFILL => refill = NonZeroU32::new(metadata::whole_u32(at, field, &kind)?),
             INTERVAL_MS => interval = Some(metadata::whole(at, field, &kind, WHOLE_MAX)?),
             SHADOW => shadow = metadata::flag(at, field, &kind)?,
+            REFUSAL => refused = refusal(&at.field(REFUSAL), kind)?,
             ON_UNAVAILABLE => {
                 let text = metadata::text(at, field, kind)?;
                 let found = SPELLING.iter().find(|(_, spelling)| **spelling == *text);
@@ -98,7 +112,59 @@ fn lease(at: &At<'_>, structure: crate::proto::Struct) -> Checked<Lease> {
         refill: refill.ok_or_else(|| at.field(REFILL).error("must be at least 1"))?,
         interval: Duration::from_millis(interval),
     };
-    Ok(Lease { limit, on_unavailable, shadow })
+    Ok(Lease { limit, on_unavailable, shadow, refusal: refused })
+}
+
+fn refusal(at: &At<'_>, kind: Kind) -> Checked<Refusal> {
+    let Kind::StructValue(structure) = kind else { return Err(at.error("is not a structure")) };
+    let mut refusal = Refusal::default();
+    metadata::fields(at, structure, &mut |at, field, kind| {
+        match field {
+            STATUS => {
+                let status = metadata::whole(at, field, &kind, 599)?;
+                let status = u16::try_from(status).ok().filter(|status| *status >= 400);
+                refusal.status = status.ok_or_else(|| at.field(STATUS).error("must be from 400 to 599"))?;
+            }
+            GRPC_STATUS => {
+                let status = metadata::whole(at, field, &kind, GRPC_STATUS_MAX)?;
+                refusal.grpc_status = u32::try_from(status).unwrap_or(u32::MAX);
+            }
+            FIELDS => {
+                let at = &at.field(FIELDS);
+                let Kind::ListValue(ListValue { values }) = kind else { return Err(at.error("is not a list")) };
+                if values.len() > FIELDS_MAX {
+                    return Err(at.error(format_args!("has more than {FIELDS_MAX} entries")));
+                }
+                let fields = values.into_iter().map(|Value { kind }| refusal_field(at, kind));
+                refusal.fields = fields.collect::<Checked<_>>()?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    Ok(refusal)
+}
+
+fn refusal_field(at: &At<'_>, kind: Option<Kind>) -> Checked<RefusalField> {
+    let Some(Kind::StructValue(structure)) = kind else { return Err(at.error("has an entry that is not a structure")) };
+    let (mut name, mut value, mut append) = (None, Arc::from(""), false);
+    metadata::fields(at, structure, &mut |at, field, kind| {
+        match field {
+            NAME => {
+                let text = metadata::text(at, field, kind)?;
+                mutable_name(&at.field(NAME), &text)?;
+                name = Some(text);
+            }
+            VALUE => {
+                value = metadata::text(at, field, kind)?;
+                header_value(&at.field(VALUE), &value)?;
+            }
+            APPEND => append = metadata::flag(at, field, &kind)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    Ok(RefusalField { name: name.ok_or_else(|| at.field(NAME).missing())?, value, append })
 }
 
 /// The entry [`LEASES`] for these descriptions, unless none has a lease. One that begins with no constant has no name
@@ -115,11 +181,30 @@ pub(in crate::resource) fn encode<'a>(
 fn encode_one(lease: &Lease) -> Kind {
     let on_unavailable = SPELLING.iter().find(|(known, _)| *known == lease.on_unavailable).map_or("", |(_, text)| text);
     let interval_ms = u64::try_from(lease.limit.interval.as_millis()).unwrap_or(u64::MAX);
-    Kind::StructValue(metadata::structure([
+    let refusal = (lease.refusal != Refusal::default()).then(|| (REFUSAL, encode_refusal(&lease.refusal)));
+    let fields = [
         (CAPACITY, metadata::encode_whole(u64::from(lease.limit.capacity))),
         (REFILL, metadata::encode_whole(u64::from(lease.limit.refill.get()))),
         (INTERVAL_MS, metadata::encode_whole(interval_ms)),
         (ON_UNAVAILABLE, metadata::encode_text(on_unavailable)),
         (SHADOW, Kind::BoolValue(lease.shadow)),
+    ];
+    Kind::StructValue(metadata::structure(fields.into_iter().chain(refusal)))
+}
+
+fn encode_refusal(refusal: &Refusal) -> Kind {
+    let field = |field: &RefusalField| {
+        let entries = [
+            (NAME, metadata::encode_text(&field.name)),
+            (VALUE, metadata::encode_text(&field.value)),
+            (APPEND, Kind::BoolValue(field.append)),
+        ];
+        Value { kind: Some(Kind::StructValue(metadata::structure(entries))) }
+    };
+    let fields = ListValue { values: refusal.fields.iter().map(field).collect() };
+    Kind::StructValue(metadata::structure([
+        (STATUS, metadata::encode_whole(u64::from(refusal.status))),
+        (GRPC_STATUS, metadata::encode_whole(u64::from(refusal.grpc_status))),
+        (FIELDS, Kind::ListValue(fields)),
     ]))
 }

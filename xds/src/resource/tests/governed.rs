@@ -13,8 +13,8 @@ use crate::resource::endpoint::ClusterLoadAssignment;
 use crate::resource::filter::{
     self, Cors, Fault, FaultAbort, FaultAnswer, FaultBandwidth, FaultDelay, FilterConfig, FilterOverride,
     FilterOverrides, HttpFilter, Lease, LocalDescriptor, LocalRateLimit, OnUnavailable, RateLimitAction,
-    RateLimitActions, RateLimitPerRoute, RateLimitService, RequestType, SessionCarrier, StatefulSession, TokenBucket,
-    VirtualHostLimits,
+    RateLimitActions, RateLimitPerRoute, RateLimitService, Refusal, RefusalField, RequestType, SessionCarrier,
+    StatefulSession, TokenBucket, VirtualHostLimits,
 };
 use crate::resource::listener::{Listener, ListenerKind, NetworkFilter};
 use crate::resource::matcher::{Fraction, HeaderCondition, HeaderMatcher, StringMatcher};
@@ -136,7 +136,16 @@ pub(super) fn leased(name: &str) -> RateLimitActions {
             RateLimitAction::RequestHeader { header: arc("x-user"), key: arc("user"), skip_if_absent: false },
         ],
         hits: 2,
-        lease: Some(Arc::new(Lease { limit: bucket(1), on_unavailable: OnUnavailable::Deny, shadow: true })),
+        lease: Some(Arc::new(Lease {
+            limit: bucket(1),
+            on_unavailable: OnUnavailable::Deny,
+            shadow: true,
+            refusal: Refusal {
+                status: 503,
+                grpc_status: 14,
+                fields: vec![RefusalField { name: arc("x-plan"), value: arc("100% free"), append: true }],
+            },
+        })),
     }
 }
 

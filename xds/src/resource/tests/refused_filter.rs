@@ -401,7 +401,7 @@ fn a_lease_finds_its_description_by_the_constant_that_it_begins_with() {
 
 #[test]
 fn a_lease_that_is_no_limit() {
-    let lease = |change: fn(&mut Struct), path: &str, reason: &str| {
+    let lease = |change: &dyn Fn(&mut Struct), path: &str, reason: &str| {
         let change = |m: &mut route::Route| {
             let metadata = m.metadata.as_mut().expect("the governed route has leases");
             let ours = metadata.filter_metadata.get_mut("tidegate").expect("ours");
@@ -415,11 +415,37 @@ fn a_lease_that_is_no_limit() {
         };
         refused(change, &format!("metadata.filter_metadata[\"tidegate\"].leases.a.{path}"), reason);
     };
-    lease(|m| drop(m.fields.remove("capacity")), "capacity", "is required");
-    lease(|m| drop(m.fields.remove("refill")), "refill", "at least 1");
-    lease(|m| drop(m.fields.remove("interval_ms")), "interval_ms", "at least 1");
+    lease(&|m: &mut Struct| drop(m.fields.remove("capacity")), "capacity", "is required");
+    let refusal = |m: &mut Struct, field: &str, kind: Kind| {
+        let Some(Kind::StructValue(refusal)) = &mut m.fields.get_mut("refusal").expect("a refusal").kind else {
+            panic!("a refusal is a structure")
+        };
+        drop(refusal.fields.insert(field.into(), Value { kind: Some(kind) }));
+    };
+    let field = |entries: &[(&str, &str)]| {
+        let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
+        let fields = entries.iter().map(|(name, value)| ((*name).to_owned(), text(value))).collect();
+        let values = vec![Value { kind: Some(Kind::StructValue(Struct { fields })) }];
+        Kind::ListValue(proto::ListValue { values })
+    };
+    lease(&|m: &mut Struct| refusal(m, "status", Kind::NumberValue(200.0)), "refusal.status", "from 400 to 599");
+    lease(&|m: &mut Struct| refusal(m, "grpc_status", Kind::NumberValue(17.0)), "refusal.grpc_status", "from 0 to 16");
+    lease(&|m: &mut Struct| refusal(m, "fields", Kind::BoolValue(true)), "refusal.fields", "is not a list");
+    lease(&|m: &mut Struct| refusal(m, "fields", field(&[("value", "x")])), "refusal.fields.name", "is required");
     lease(
-        |m| {
+        &|m: &mut Struct| refusal(m, "fields", field(&[("name", "host")])),
+        "refusal.fields.name",
+        "cannot be changed",
+    );
+    lease(
+        &|m: &mut Struct| refusal(m, "fields", field(&[("name", "a"), ("value", "b\nc")])),
+        "refusal.fields.value",
+        "control character",
+    );
+    lease(&|m: &mut Struct| drop(m.fields.remove("refill")), "refill", "at least 1");
+    lease(&|m: &mut Struct| drop(m.fields.remove("interval_ms")), "interval_ms", "at least 1");
+    lease(
+        &|m| {
             let value = Value { kind: Some(Kind::StringValue("shrug".into())) };
             drop(m.fields.insert("on_unavailable".into(), value));
         },
@@ -427,7 +453,7 @@ fn a_lease_that_is_no_limit() {
         "\"shrug\" is not known",
     );
     lease(
-        |m| {
+        &|m| {
             let value = Value { kind: Some(Kind::NumberValue(1e12)) };
             drop(m.fields.insert("capacity".into(), value));
         },

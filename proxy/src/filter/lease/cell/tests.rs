@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU32;
 
+use tidegate_xds::resource::filter::Refusal;
+
 use super::*;
 
 const SECOND: u64 = 1_000_000_000;
@@ -9,7 +11,7 @@ const SECOND: u64 = 1_000_000_000;
 fn lease(on_unavailable: OnUnavailable) -> Arc<Lease> {
     let refill = NonZeroU32::new(100).expect("not zero");
     let limit = TokenBucket { capacity: 50, refill, interval: Duration::from_secs(1) };
-    Arc::new(Lease { limit, on_unavailable, shadow: false })
+    Arc::new(Lease { limit, on_unavailable, shadow: false, refusal: Refusal::default() })
 }
 
 fn cell(on_unavailable: OnUnavailable) -> Cell {

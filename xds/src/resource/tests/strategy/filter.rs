@@ -16,8 +16,8 @@ use super::{
 use crate::resource::filter::{
     self, Cors, Fault, FaultAbort, FaultAnswer, FaultBandwidth, FaultDelay, FilterConfig, FilterOverride,
     FilterOverrides, HttpFilter, Lease, LocalDescriptor, LocalRateLimit, OnUnavailable, RateLimitAction,
-    RateLimitActions, RateLimitPerRoute, RateLimitService, RequestType, SessionCarrier, StatefulSession, TokenBucket,
-    VirtualHostLimits,
+    RateLimitActions, RateLimitPerRoute, RateLimitService, Refusal, RefusalField, RequestType, SessionCarrier,
+    StatefulSession, TokenBucket, VirtualHostLimits,
 };
 
 fn cors() -> BoxedStrategy<Cors> {
@@ -179,13 +179,28 @@ fn actions() -> BoxedStrategy<Vec<RateLimitActions>> {
 
 fn lease() -> impl Strategy<Value = Lease> {
     let on_unavailable = select(vec![OnUnavailable::FallbackPerProxy, OnUnavailable::Allow, OnUnavailable::Deny]);
-    (any::<u32>(), positive_u32(), 1_u64..100_000, on_unavailable, any::<bool>()).prop_map(
-        |(capacity, refill, interval_ms, on_unavailable, shadow)| Lease {
-            limit: TokenBucket { capacity, refill, interval: Duration::from_millis(interval_ms) },
-            on_unavailable,
-            shadow,
-        },
-    )
+    let limit = (any::<u32>(), positive_u32(), 1_u64..100_000).prop_map(|(capacity, refill, interval_ms)| {
+        TokenBucket { capacity, refill, interval: Duration::from_millis(interval_ms) }
+    });
+    (limit, on_unavailable, any::<bool>(), refusal()).prop_map(|(limit, on_unavailable, shadow, refusal)| Lease {
+        limit,
+        on_unavailable,
+        shadow,
+        refusal,
+    })
+}
+
+fn refusal() -> impl Strategy<Value = Refusal> {
+    let field = ("[a-z][a-z0-9-]{0,8}", "[!-~]{0,9}", any::<bool>()).prop_map(|(name, value, append)| RefusalField {
+        name: name.into(),
+        value: value.into(),
+        append,
+    });
+    (400_u16..600, 0_u32..=16, vec(field, 0..3)).prop_map(|(status, grpc_status, fields)| Refusal {
+        status,
+        grpc_status,
+        fields,
+    })
 }
 
 /// Descriptions of which some have leases. Those begin with a constant of a kind that no other one begins with.
