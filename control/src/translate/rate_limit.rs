@@ -37,6 +37,8 @@ pub(crate) const MATCH: &str = "match";
 /// The same for query parameters.
 pub(crate) const QUERY: &str = "query";
 const HOLDS: &str = "yes";
+/// gRPC's `RESOURCE_EXHAUSTED`.
+const RESOURCE_EXHAUSTED: u32 = 8;
 /// Envoy refuses shorter intervals.
 const INTERVAL_MIN: Duration = Duration::from_millis(50);
 /// For requests that no limit describes. Envoy refuses an override without such a bucket, and shorter intervals.
@@ -74,6 +76,8 @@ pub(super) fn apply(
         let config = LocalRateLimit {
             bucket: Some(BOUNDLESS),
             status: first.on_deny.status,
+            // The only other word that the filter has is UNAVAILABLE.
+            resource_exhausted: first.on_deny.grpc_status == RESOURCE_EXHAUSTED,
             response_headers: header_mutations(&first.on_deny.headers, Values::Literal).add,
             enabled: ALL,
             enforced: share,

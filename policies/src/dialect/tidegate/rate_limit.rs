@@ -35,7 +35,7 @@ use crate::ir::rate_limit::{OnDeny, OnStoreUnavailable, RateKey, RateLimit, Rate
 use crate::ir::route::HeaderChanges;
 use crate::pattern::Patterns;
 use crate::schema::{Fields, choice, duration, grpc_status, list_up_to, status, text, truth, word};
-use crate::source::Spanned;
+use crate::source::{Span, Spanned};
 use crate::tree::Node;
 
 /// Most rules of one object. Each is asked for each request, so a list is no place for a thousand tenants: that is `key`.
@@ -49,6 +49,8 @@ const PER_MIN: Duration = Duration::from_millis(50);
 
 /// gRPC's `RESOURCE_EXHAUSTED`.
 const RESOURCE_EXHAUSTED: u32 = 8;
+/// gRPC's `UNAVAILABLE`.
+const UNAVAILABLE: u32 = 14;
 
 pub(crate) fn read(head: &Head, document: &Node, cx: &mut Context<'_>) -> Option<Policy> {
     let mut fields = spec(document, "a RateLimit", cx)?;
@@ -95,7 +97,7 @@ fn rule(head: &Head, node: &Node, patterns: &mut Patterns, report: &mut Report) 
     let keys = fields.list_up_to(KEYS_MAX, "key", report, key);
     let limit = fields.require("limit", report, amount);
     let scope = fields.read("scope", report, |node, report| choice(node, &["PerProxy", "Shared"], report));
-    let on_deny = fields.read("onDeny", report, on_deny).unwrap_or_else(default_on_deny);
+    let (on_deny, grpc_span) = fields.read("onDeny", report, on_deny).unwrap_or_else(|| (default_on_deny(), None));
     let mode = fields.read("mode", report, |node, report| choice(node, &["Enforce", "Shadow"], report));
     let unavailable = fields.entry("onStoreUnavailable");
     let on_store_unavailable = unavailable.and_then(|entry| {
@@ -110,6 +112,14 @@ fn rule(head: &Head, node: &Node, patterns: &mut Patterns, report: &mut Report) 
         report
             .add(Code::FieldWithoutEffect, entry.key_span, "nobody else is asked for a limit that each proxy keeps")
             .help("remove it, or write scope: Shared");
+    }
+    let is_sayable = [RESOURCE_EXHAUSTED, UNAVAILABLE].contains(&on_deny.grpc_status);
+    if let (RateScope::PerProxy, Some(span), false) = (scope, grpc_span, is_sayable) {
+        let message = "a limit that each proxy keeps can tell gRPC callers RESOURCE_EXHAUSTED and UNAVAILABLE only";
+        report
+            .add(Code::FieldWithoutEffect, span, message)
+            .say("has no effect; they are told UNAVAILABLE")
+            .help("write one of the two, or scope: Shared");
     }
     let unproven = keys.iter().find(|key| key.value == RateKey::SourceIdentity);
     if let Some(key) = unproven {
@@ -223,18 +233,21 @@ fn default_on_deny() -> OnDeny {
     OnDeny { status: 429, grpc_status: RESOURCE_EXHAUSTED, headers: HeaderChanges::default() }
 }
 
-fn on_deny(node: &Node, report: &mut Report) -> Option<OnDeny> {
+/// With the place of `grpcStatus`.
+fn on_deny(node: &Node, report: &mut Report) -> Option<(OnDeny, Option<Span>)> {
     let mut fields = Fields::open(node, "`onDeny`", report)?;
     let status = fields.read("status", report, |node, report| status(node, 400, 599, report));
     let grpc_status = fields.read("grpcStatus", report, grpc_status);
     let headers = fields.read("headers", report, header_changes).unwrap_or_default();
     fields.finish(report);
     let default = default_on_deny();
-    Some(OnDeny {
+    let span = grpc_status.as_ref().map(|status| status.span);
+    let on_deny = OnDeny {
         status: status.unwrap_or(default.status),
         grpc_status: grpc_status.map_or(default.grpc_status, |status| status.value),
         headers,
-    })
+    };
+    Some((on_deny, span))
 }
 
 /// `{set: [{name, value}], add: [..], remove: [name]}`, as in Gateway API.
@@ -246,7 +259,17 @@ fn header_changes(node: &Node, report: &mut Report) -> Option<HeaderChanges> {
         let name = word(node, report)?;
         header_name(name.span, &name.value, report)
     });
+    let removed = fields.entry("remove").filter(|_| !remove.is_empty());
     fields.finish(report);
+    if let Some(entry) = removed {
+        report
+            .add(
+                Code::FieldWithoutEffect,
+                entry.key_span,
+                "a refusal has no headers of others, so `remove` has no effect",
+            )
+            .help("remove it; `set` replaces a header that the refusal has");
+    }
     Some(HeaderChanges { set, add, remove })
 }
 
