@@ -8,34 +8,31 @@ use super::*;
 
 const LATER: Duration = Duration::from_secs(100);
 
-fn limits(per_second: f64, capacity: u32) -> Limits {
-    let limit = Limit { per_second, capacity };
-    Limits::from_iter([(
-        Arc::from("shop/fair/all"),
-        Arc::new(SharedLimit {
-            limit,
-            requests: per_second as u32,
-            per_seconds: 1,
-            shadow: false,
-            on_unavailable: OnStoreUnavailable::FallbackPerProxy,
-            fields: Arc::default(),
-        }),
-    )])
+pub(super) fn limits_that(on_unavailable: OnStoreUnavailable) -> Limits {
+    let shared = SharedLimit {
+        limit: Limit { per_second: 100.0, capacity: 50 },
+        requests: 100,
+        per_seconds: 1,
+        shadow: false,
+        on_unavailable,
+        fields: Arc::default(),
+    };
+    Limits::from_iter([(Arc::from("shop/fair/all"), Arc::new(shared))])
 }
 
-fn name(user: Option<&str>) -> Name {
+pub(super) fn name(user: Option<&str>) -> Name {
     let rule = ("rule".to_owned(), "shop/fair/all".to_owned());
     let user = user.map(|user| ("header:end-user".to_owned(), user.to_owned()));
     user.into_iter().chain([rule]).collect()
 }
 
-fn report(held: Option<Grant>) -> Report {
+pub(super) fn report(held: Option<Grant>) -> Report {
     Report { name: name(None), usage: Usage { held, ..Usage::default() } }
 }
 
 fn buckets(has_past: bool, now: Duration) -> Buckets {
     let mut buckets = Buckets::new(has_past, Keeping::Alone);
-    buckets.set_limits(limits(100.0, 50), now, &mut Words::new());
+    buckets.set_limits(limits_that(OnStoreUnavailable::FallbackPerProxy), now, &mut Words::new());
     buckets
 }
 

@@ -274,3 +274,6 @@ impl Buckets {
         self.learning_until > Duration::ZERO || now >= LEARNING
     }
 }
+
+#[cfg(test)]
+mod tests;
