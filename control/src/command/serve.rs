@@ -71,8 +71,9 @@ pub struct Options {
     /// [default: $XDG_STATE_HOME/tidegate/CONFIG-DIR-HASH, else ~/.local/state/tidegate/CONFIG-DIR-HASH]
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
-    /// Redis by which several control planes keep each shared rate limit together: redis://[USER:PASSWORD@]HOST[:PORT][/DB],
-    /// reached without encryption [default: this control plane keeps whole limits by itself]
+    /// Redis by which several control planes keep each shared rate limit together, reached without encryption:
+    /// redis://USER:PASSWORD@HOST:PORT/DB, of which only HOST must be there
+    /// [default: this control plane keeps whole limits by itself]
     #[arg(long, value_name = "URL")]
     pub rate_limit_store: Option<StoreText>,
 }
