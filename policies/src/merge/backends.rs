@@ -2,6 +2,10 @@
 //!
 //! Istio appends subsets and takes the first traffic policy, silently. Here a subset defined twice is an error, and a stanza
 //! set twice a warning that names the winner.
+//!
+//! # Whose namespace
+//! Istio looks in the client's namespace, then in the service's, then in its root namespace, and takes the first that has a
+//! rule. The last two are done here; a rule for the clients of one namespace alone is refused.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -18,32 +22,18 @@ use crate::ir::world::Service;
 use crate::ir::{ObjectName, PolicySet, Stated};
 use crate::source::{Span, Spanned};
 
+/// Where Istio keeps what is for the whole mesh.
+const ROOT_NAMESPACE: &str = "istio-system";
+
 pub(super) fn destination_rules(
     rules: &[Object<DestinationRule>],
     world: &World,
     set: &mut PolicySet,
     cx: &mut Context<'_>,
 ) {
-    let mut rules: Vec<&Object<DestinationRule>> = rules.iter().collect();
-    rules.sort_by(|a, b| a.head.age().cmp(&b.head.age()));
     let mut subset_spans: HashMap<(ObjectName, &str), Span> = HashMap::new();
     let mut policy_spans: HashMap<ObjectName, Span> = HashMap::new();
-    for Object { head, spec } in rules {
-        let Some(service) = world.service(&spec.host, &head.name.namespace, &set.services, &mut cx.report) else {
-            continue;
-        };
-        let service = service.name.clone();
-        if service.namespace != head.name.namespace {
-            cx.report
-                .add(
-                    Code::ForeignNamespace,
-                    spec.host.span,
-                    format!("{service} is in another namespace than this DestinationRule, which is not yet supported"),
-                )
-                .say(format!("lives in namespace `{}`", service.namespace))
-                .help(format!("move the DestinationRule to namespace `{}`", service.namespace));
-            continue;
-        }
+    for (Object { head, spec }, service) in in_force(rules, world, set, cx) {
         let origin = cx.origin(head, head.span);
         let settings = set.backends.entry(service.clone()).or_insert_with(|| BackendSettings {
             origin,
@@ -91,6 +81,64 @@ pub(super) fn destination_rules(
         }
     }
     set.backends.values_mut().for_each(complete_limits);
+}
+
+/// The rules that act, the oldest first, each with its service. A rule of the service's own namespace goes before those of
+/// [`ROOT_NAMESPACE`]: whole, nothing of theirs is added to it.
+fn in_force<'r>(
+    rules: &'r [Object<DestinationRule>],
+    world: &World,
+    set: &PolicySet,
+    cx: &mut Context<'_>,
+) -> Vec<(&'r Object<DestinationRule>, ObjectName)> {
+    let mut rules: Vec<&Object<DestinationRule>> = rules.iter().collect();
+    rules.sort_by(|a, b| a.head.age().cmp(&b.head.age()));
+    let mut own = Vec::new();
+    let mut of_mesh = Vec::new();
+    let mut nearer: HashMap<ObjectName, Span> = HashMap::new();
+    for rule in rules {
+        let Object { head, spec } = rule;
+        let Some(service) = world.service(&spec.host, &head.name.namespace, &set.services, &mut cx.report) else {
+            continue;
+        };
+        let service = service.name.clone();
+        if service.namespace == head.name.namespace {
+            nearer.entry(service.clone()).or_insert(spec.host.span);
+            own.push((rule, service));
+        } else if &*head.name.namespace == ROOT_NAMESPACE {
+            of_mesh.push((rule, service));
+        } else {
+            cx.report
+                .add(
+                    Code::ForeignNamespace,
+                    spec.host.span,
+                    format!("{service} is in another namespace than this DestinationRule, which is not yet supported"),
+                )
+                .say(format!("lives in namespace `{}`", service.namespace))
+                .help(format!(
+                    "move the DestinationRule to namespace `{}`, or to `{ROOT_NAMESPACE}` if the service has none of its own",
+                    service.namespace
+                ));
+        }
+    }
+    for (rule, service) in of_mesh {
+        let Some(first) = nearer.get(&service) else {
+            own.push((rule, service));
+            continue;
+        };
+        cx.report
+            .add(
+                Code::ConflictingSettings,
+                rule.spec.host.span,
+                format!(
+                    "{service} has a DestinationRule in its own namespace, which goes before one of `{ROOT_NAMESPACE}`"
+                ),
+            )
+            .say("has no effect")
+            .also(*first, "this one counts")
+            .help("write it into the DestinationRule of the service's namespace, or remove that one");
+    }
+    own
 }
 
 /// Gateway API's policies for services: Gateway API goes before a dialect, the older policy before the newer.
