@@ -74,20 +74,8 @@ async fn an_endpoint_that_fails_in_a_row_is_left_out_longer_each_time_and_comes_
     );
     let plan = Mesh::plan().service("reviews", &["v1", "v2"]).own_backends().policy("breaker.yaml", &outlier);
     let mesh = plan.start().await;
-    let asked = Arc::new(AtomicU64::new(0));
-    let count = Arc::clone(&asked);
     let _good = Backend::echo(mesh.application("reviews-v1"), "v1").await;
-    let _bad = Backend::raw(mesh.application("reviews-v2"), move |mut stream| {
-        let count = Arc::clone(&count);
-        async move {
-            let mut bytes = vec![0; 4096];
-            while stream.read(&mut bytes).await.is_ok_and(|n| n > 0) {
-                count.fetch_add(1, Ordering::Relaxed);
-                stream.write_all(b"HTTP/1.1 500 Broken\r\ncontent-length: 0\r\n\r\n").await.ok();
-            }
-        }
-    })
-    .await;
+    let bad = Backend::broken(mesh.application("reviews-v2")).await;
     let mut client = mesh.client("web-v1");
     let mut failures = 0;
     let mut out: Vec<Duration> = Vec::new();
@@ -111,7 +99,7 @@ async fn an_endpoint_that_fails_in_a_row_is_left_out_longer_each_time_and_comes_
     assert!(out[0] >= Duration::from_millis(900), "the first time for the base time: {out:?}");
     assert!(out[1] >= out[0] + Duration::from_millis(500), "the second time for longer: {out:?}");
     assert!(failures < 40, "{failures} failures reached callers");
-    assert!(asked.load(Ordering::Relaxed) >= 5);
+    assert!(bad.requests() >= 5);
 }
 
 #[tokio::test]

@@ -1,10 +1,6 @@
 //! Promise: what the panels of KubeSphere's console write acts, or somebody is told that it does not.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::{Backend, Mesh, wait};
 
@@ -33,20 +29,8 @@ async fn the_number_of_errors_in_a_row_is_the_number_that_the_form_shows() {
     );
     let plan = Mesh::plan().service("reviews", &["v1", "v2"]).own_backends().policy("panel.yaml", &panel(&breaker));
     let mesh = plan.start().await;
-    let asked = Arc::new(AtomicU64::new(0));
-    let count = Arc::clone(&asked);
     let _good = Backend::echo(mesh.application("reviews-v1"), "v1").await;
-    let _bad = Backend::raw(mesh.application("reviews-v2"), move |mut stream| {
-        let count = Arc::clone(&count);
-        async move {
-            let mut bytes = vec![0; 4096];
-            while stream.read(&mut bytes).await.is_ok_and(|n| n > 0) {
-                count.fetch_add(1, Ordering::Relaxed);
-                stream.write_all(b"HTTP/1.1 500 Broken\r\ncontent-length: 0\r\n\r\n").await.ok();
-            }
-        }
-    })
-    .await;
+    let bad = Backend::broken(mesh.application("reviews-v2")).await;
     let mut client = mesh.client("web-v1");
 
     let mut failures = 0;
@@ -54,7 +38,7 @@ async fn the_number_of_errors_in_a_row_is_the_number_that_the_form_shows() {
         failures += u64::from(client.get("reviews:9080", "/").await.expect("the mesh answers").status == 500);
     }
 
-    assert_eq!((failures, asked.load(Ordering::Relaxed)), (ERRORS, ERRORS));
+    assert_eq!((failures, bad.requests()), (ERRORS, ERRORS));
 }
 
 /// Turning the connection pool on writes one request for each connection: keep-alive is off, and nobody asked for that.

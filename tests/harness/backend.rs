@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
@@ -54,6 +55,24 @@ impl Backend {
                 let mut http = auto::Builder::new(TokioExecutor::new());
                 http.http1().timer(TokioTimer::new()).preserve_header_case(true);
                 http.serve_connection_with_upgrades(TokioIo::new(stream), service).await.ok();
+            }
+        })
+        .await
+    }
+
+    /// An application that answers everything with 500.
+    pub(crate) async fn broken(address: SocketAddr) -> Self {
+        let requests = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&requests);
+        Self::serve(address, requests, move |mut stream| {
+            let counter = Arc::clone(&counter);
+            async move {
+                let mut bytes = vec![0; 4096];
+                while stream.read(&mut bytes).await.is_ok_and(|n| n > 0) {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                    // A caller that has gone needs no answer.
+                    stream.write_all(b"HTTP/1.1 500 Broken\r\ncontent-length: 0\r\n\r\n").await.ok();
+                }
             }
         })
         .await
