@@ -182,6 +182,9 @@ fn without_places(policies: &PolicySet) -> PolicySet {
             let mut rule = (*entry.rule).clone();
             clear(&mut rule.origin);
             clear_policies(&mut rule.policies);
+            if let Some(by) = &mut rule.delegated_by {
+                clear(&mut Arc::make_mut(by).origin);
+            }
             entry.rule = Arc::new(rule);
         }
     };

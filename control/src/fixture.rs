@@ -104,6 +104,7 @@ pub(crate) fn rule(kind: &'static str, line: u32, action: RuleAction) -> RouteRu
         host_rewrite: None,
         timeouts: Timeouts::default(),
         policies: RulePolicies::default(),
+        delegated_by: None,
     }
 }
 

@@ -8,6 +8,8 @@ mod advice;
 mod attach;
 mod backends;
 mod certificates;
+mod conjunction;
+mod delegates;
 mod gateways;
 mod http_routes;
 mod listeners;

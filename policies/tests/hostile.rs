@@ -278,6 +278,34 @@ fn rules_that_multiply_with_hosts_meet_the_budget() {
 }
 
 #[test]
+fn matches_that_multiply_with_those_of_a_delegate_meet_the_budget() {
+    let matches = |path: &str| (0..1_000).map(|n| format!("{{uri: {{prefix: {path}{n}}}}}, ")).collect::<String>();
+    let text = format!(
+        "{{apiVersion: v1, kind: Service, metadata: {{name: s}}, spec: {{ports: [{{name: http, port: 80}}]}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: root}}
+spec:
+  hosts: [s]
+  http:
+  - {{match: [{}], delegate: {{name: inner}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: inner}}
+spec:
+  http:
+  - {{match: [{}], redirect: {{uri: /}}}}
+",
+        matches("/"),
+        matches("/1")
+    );
+
+    refused_with(&run_quickly(text), Code::TooComplex);
+}
+
+#[test]
 fn lists_longer_than_the_api_server_takes_are_refused() {
     let route = |hosts: &str| {
         format!(

@@ -229,3 +229,64 @@ fn a_fault_is_reported_once_it_has_expired_and_not_before() {
 fn what_only_exists_has_no_status() {
     assert!(compile(&sources("# nothing else\n")).set.statuses.is_empty());
 }
+
+/// A root for `/a` with a delegate that has these matches.
+fn delegating(delegate: &str, matches: &str) -> String {
+    format!(
+        "
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: root}}
+spec:
+  hosts: [a]
+  http:
+  - {{match: [{{uri: {{prefix: /a}}}}], delegate: {{name: {delegate}, namespace: team}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: inner, namespace: team}}
+spec:
+  http:
+  - match:
+    - {{uri: {{prefix: /a/b}}}}
+    - {matches}
+    redirect: {{uri: /}}
+"
+    )
+}
+
+fn of_both(text: &str) -> (ObjectStatus, ObjectStatus) {
+    let statuses = compile(&sources(text)).set.statuses;
+    let named = |name: &str| {
+        statuses.iter().find(|status| &*status.origin.object.name == name).expect("it has a status").clone()
+    };
+    (named("root"), named("inner"))
+}
+
+#[test]
+fn a_root_and_its_delegate_are_both_accepted() {
+    let (root, inner) = of_both(&delegating("inner", "{method: {exact: GET}}"));
+
+    for status in [root, inner] {
+        assert!(status.conditions.iter().all(|c| c.holds && c.kind != ConditionKind::Ineffective), "{status:?}");
+    }
+}
+
+#[test]
+fn a_root_whose_delegate_is_missing_is_not_accepted_and_the_one_nobody_names_says_so() {
+    let (root, inner) = of_both(&delegating("other", "{method: {exact: GET}}"));
+
+    let accepted = condition(&root, ConditionKind::Accepted);
+    assert!(!accepted.holds && accepted.message.contains("team/other"), "{accepted:?}");
+    let ineffective = condition(&inner, ConditionKind::Ineffective);
+    assert!(ineffective.message.contains("nobody delegates to it"), "{ineffective:?}");
+}
+
+#[test]
+fn a_match_that_the_root_does_not_leave_to_a_delegate_is_ineffective_by_its_path() {
+    let (root, inner) = of_both(&delegating("inner", "{uri: {prefix: /b}}"));
+
+    assert!(condition(&root, ConditionKind::Accepted).holds);
+    assert!(condition(&inner, ConditionKind::Accepted).holds);
+    assert_eq!(condition(&inner, ConditionKind::Ineffective).path.as_deref(), Some("spec.http[0].match[1]"));
+}

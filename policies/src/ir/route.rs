@@ -43,6 +43,17 @@ pub struct RouteRule {
     pub timeouts: Timeouts,
     /// What acts on its requests besides routing.
     pub policies: RulePolicies,
+    /// Whose rule it stands in the place of, when another object delegates to its own.
+    pub delegated_by: Option<Arc<DelegatedBy>>,
+}
+
+/// A rule that leaves the choice to another object (Istio `delegate`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct DelegatedBy {
+    /// Where it was written.
+    pub origin: Origin,
+    /// Its name; may be empty.
+    pub name: Arc<str>,
 }
 
 /// What acts on a rule's requests besides routing: what the rule says itself, and what our kinds say that are attached

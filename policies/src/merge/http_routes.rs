@@ -185,6 +185,7 @@ impl Lowering<'_, '_, '_> {
             host_rewrite: rule.filters.host_rewrite.clone(),
             timeouts: rule.timeouts,
             policies,
+            delegated_by: None,
         });
         let place = |matches: &RequestMatch| Placed {
             entry: RouteEntry { matches: matches.clone(), rule: Arc::clone(&lowered) },
@@ -415,6 +416,7 @@ fn connections(head: &Head, rule: &tcp_route::Rule, split: Split, cx: &Context<'
         host_rewrite: None,
         timeouts: Timeouts::default(),
         policies: RulePolicies::default(),
+        delegated_by: None,
     };
     RouteEntry { matches: RequestMatch::default(), rule: Arc::new(rule) }
 }

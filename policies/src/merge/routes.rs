@@ -2,19 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::delegates::Delegates;
 use super::order::{self, Placed};
 use super::world::{World, speaks_http, unknown_port};
 use crate::diagnostic::Code;
 use crate::dialect::istio::Headers;
 use crate::dialect::istio::virtual_service::{
-    Action, HttpRule, MirrorShape, TcpRule, VirtualService, WeightedDestination,
+    Action, HttpRule, MirrorShape, Rewrite, Rule, Settings, TcpRule, VirtualService, WeightedDestination,
 };
 use crate::dialect::{Context, Object};
 use crate::head::{Head, Kind};
+use crate::ir::cors::Cors;
+use crate::ir::fault::Fault;
 use crate::ir::mirror::Mirror;
+use crate::ir::retry::Retry;
 use crate::ir::route::{
-    Backend, HeaderChanges, PathRewrite, RequestMatch, RouteEntry, RouteRule, RuleAction, RulePolicies,
+    Backend, DelegatedBy, HeaderChanges, PathRewrite, RequestMatch, RouteEntry, RouteRule, RuleAction, RulePolicies,
 };
 use crate::ir::split::{Destination, Split};
 use crate::ir::timeout::Timeouts;
@@ -45,13 +50,22 @@ pub(super) fn virtual_services(
     attachments: &mut Attachments,
     cx: &mut Context<'_>,
 ) {
+    let mut delegates = Delegates::new(objects, cx);
     for Object { head, spec } in objects {
+        let Some(hosts) = &spec.hosts else { continue };
         let mut lowering = Lowering { head, world, set, cx };
-        let http: Vec<Placed> = spec.http.iter().flat_map(|rule| lowering.http(rule)).collect();
+        let http: Vec<Placed> = spec
+            .http
+            .iter()
+            .flat_map(|rule| match rule {
+                Rule::Own(rule) => lowering.http(rule),
+                Rule::Delegated(delegation) => delegates.rules(delegation, &mut lowering),
+            })
+            .collect();
         let tcp: Vec<(&TcpRule, Placed)> =
             spec.tcp.iter().filter_map(|rule| Some((rule, lowering.tcp(rule)?))).collect();
         let mut seen = BTreeSet::new();
-        for host in &spec.hosts {
+        for host in hosts {
             let Some(service) = world.service(host, &head.name.namespace, &set.services, &mut cx.report) else {
                 continue;
             };
@@ -86,6 +100,7 @@ pub(super) fn virtual_services(
             warn_of_other_ports(&spec.tcp, service, cx);
         }
     }
+    delegates.finish(cx);
 }
 
 /// Ports that carry no plain connections, at which a rule for connections waits in vain.
@@ -107,61 +122,73 @@ pub(super) fn not_http(span: Span, service: &Service, cx: &mut Context<'_>) {
 }
 
 /// Turns the rules of one VirtualService into the IR.
-struct Lowering<'a, 'c, 'm> {
-    head: &'a Head,
+pub(super) struct Lowering<'a, 'c, 'm> {
+    pub(super) head: &'a Head,
     world: &'a mut World,
     set: &'a PolicySet,
-    cx: &'c mut Context<'m>,
+    pub(super) cx: &'c mut Context<'m>,
 }
 
-impl Lowering<'_, '_, '_> {
+/// A rule with everything looked up, still without matches.
+#[derive(Clone)]
+pub(super) struct Lowered<'o> {
+    head: &'o Head,
+    pub(super) rule: &'o HttpRule,
+    action: RuleAction,
+    said: Said,
+    delegated_by: Option<Arc<DelegatedBy>>,
+}
+
+/// What a rule says besides routing, each stanza with its own place.
+#[derive(Clone, Default)]
+pub(super) struct Said {
+    headers: Option<Headers>,
+    rewrite: Option<Rewrite>,
+    timeout: Option<Duration>,
+    fault: Option<Stated<Fault>>,
+    retry: Option<Stated<Retry>>,
+    mirrors: Option<Vec<Stated<Mirror>>>,
+    cors: Option<Stated<Cors>>,
+}
+
+impl<'m> Lowering<'_, '_, 'm> {
+    /// The same for another object.
+    pub(super) fn of<'s>(&'s mut self, head: &'s Head) -> Lowering<'s, 's, 'm> {
+        Lowering { head, world: self.world, set: self.set, cx: self.cx }
+    }
+
     fn http(&mut self, rule: &HttpRule) -> Vec<Placed> {
+        let Some(lowered) = self.lower(self.head, rule) else { return Vec::new() };
+        let matches = match &rule.matches[..] {
+            [] => vec![RequestMatch::default()],
+            some => some.iter().map(|one| one.value.clone()).collect(),
+        };
+        lowered.entries(matches, self.cx)
+    }
+
+    /// `None` when a destination cannot be looked up.
+    pub(super) fn lower<'o>(&mut self, head: &'o Head, rule: &'o HttpRule) -> Option<Lowered<'o>> {
         let action = match &rule.action {
-            Action::Route(destinations) => match self.split(destinations, true) {
-                Some(split) => RuleAction::Split(split),
-                None => return Vec::new(),
-            },
+            Action::Route(destinations) => RuleAction::Split(self.split(destinations, true)?),
             Action::Redirect(redirect) => RuleAction::Redirect(redirect.clone()),
             Action::DirectResponse { status, body } => {
                 RuleAction::DirectResponse { status: *status, body: Arc::clone(body) }
             }
         };
-        let policies = self.policies(rule);
-        let matches = if rule.matches.is_empty() { vec![RequestMatch::default()] } else { rule.matches.clone() };
-        let mut lowered: Option<Arc<RouteRule>> = None;
-        let mut entries = Vec::new();
-        for condition in matches {
-            let path_rewrite = rule.path_rewrite(&condition);
-            // The rewrite may depend on the match; otherwise the alternatives share one rule.
-            let shared = lowered.take().filter(|shared| shared.path_rewrite == path_rewrite);
-            let shared = shared.unwrap_or_else(|| {
-                Arc::new(RouteRule {
-                    origin: self.cx.origin(self.head, rule.span),
-                    name: Arc::clone(&rule.name),
-                    action: action.clone(),
-                    request_headers: rule.headers.request.clone(),
-                    response_headers: rule.headers.response.clone(),
-                    path_rewrite,
-                    host_rewrite: rule.rewrite_authority.clone().or_else(|| rule.headers.host.clone()),
-                    timeouts: rule.timeouts,
-                    policies: policies.clone(),
-                })
-            });
-            lowered = Some(Arc::clone(&shared));
-            entries.push(Placed { entry: RouteEntry { matches: condition, rule: shared }, span: rule.span });
-        }
-        entries
+        Some(Lowered { head, rule, action, said: self.said(&rule.settings), delegated_by: None })
     }
 
-    /// What the rule says besides routing, each stanza with its own place.
-    fn policies(&mut self, rule: &HttpRule) -> RulePolicies {
-        let mirrors = rule.mirrors.iter().filter_map(|mirror| self.mirror(mirror)).collect();
-        RulePolicies {
-            fault: rule.fault.as_ref().map(|fault| self.cx.stated(self.head, fault)),
-            retry: rule.retry.as_ref().map(|retry| self.cx.stated(self.head, retry)),
+    pub(super) fn said(&mut self, settings: &Settings) -> Said {
+        let mirrors =
+            settings.mirrors.as_ref().map(|all| all.iter().filter_map(|mirror| self.mirror(mirror)).collect());
+        Said {
+            headers: settings.headers.clone(),
+            rewrite: settings.rewrite.clone(),
+            timeout: settings.timeout,
+            fault: settings.fault.as_ref().map(|fault| self.cx.stated(self.head, fault)),
+            retry: settings.retry.as_ref().map(|retry| self.cx.stated(self.head, retry)),
             mirrors,
-            cors: rule.cors.as_ref().map(|cors| self.cx.stated(self.head, cors)),
-            ..RulePolicies::default()
+            cors: settings.cors.as_ref().map(|cors| self.cx.stated(self.head, cors)),
         }
     }
 
@@ -186,6 +213,7 @@ impl Lowering<'_, '_, '_> {
             host_rewrite: None,
             timeouts: Timeouts::default(),
             policies: RulePolicies::default(),
+            delegated_by: None,
         };
         Some(Placed {
             entry: RouteEntry { matches: RequestMatch::default(), rule: Arc::new(rule_ir) },
@@ -270,6 +298,68 @@ impl Lowering<'_, '_, '_> {
                 finding.help(format!("add `port: {{number: N}}` with one of {}", ports.join(", ")));
                 None
             }
+        }
+    }
+}
+
+impl Lowered<'_> {
+    /// The same, with what a root says for rules that leave it open.
+    pub(super) fn for_root(&self, root: &Said, by: &Arc<DelegatedBy>) -> Self {
+        let own = &self.said;
+        let mut said = Said {
+            headers: own.headers.clone().or_else(|| root.headers.clone()),
+            fault: own.fault.clone().or_else(|| root.fault.clone()),
+            cors: own.cors.clone().or_else(|| root.cors.clone()),
+            ..own.clone()
+        };
+        // A rule that answers by itself sends nothing on that could be rewritten, tried again, copied or waited for.
+        if let RuleAction::Split(_) = &self.action {
+            said.rewrite = said.rewrite.or_else(|| root.rewrite.clone());
+            said.timeout = said.timeout.or(root.timeout);
+            said.retry = said.retry.or_else(|| root.retry.clone());
+            said.mirrors = said.mirrors.or_else(|| root.mirrors.clone());
+        }
+        Self { said, delegated_by: Some(Arc::clone(by)), ..self.clone() }
+    }
+
+    /// One entry for each alternative.
+    pub(super) fn entries(&self, matches: Vec<RequestMatch>, cx: &Context<'_>) -> Vec<Placed> {
+        let mut lowered: Option<Arc<RouteRule>> = None;
+        let mut entries = Vec::new();
+        for condition in matches {
+            let path_rewrite = self.said.rewrite.as_ref().map_or(PathRewrite::Keep, |rewrite| rewrite.path(&condition));
+            // The rewrite may depend on the match; otherwise the alternatives share one rule.
+            let shared = lowered.take().filter(|shared| shared.path_rewrite == path_rewrite);
+            let shared = shared.unwrap_or_else(|| Arc::new(self.rule(path_rewrite, cx)));
+            lowered = Some(Arc::clone(&shared));
+            entries.push(Placed { entry: RouteEntry { matches: condition, rule: shared }, span: self.rule.span });
+        }
+        entries
+    }
+
+    fn rule(&self, path_rewrite: PathRewrite, cx: &Context<'_>) -> RouteRule {
+        let Said { headers, rewrite, timeout, fault, retry, mirrors, cors } = self.said.clone();
+        let headers = headers.unwrap_or_default();
+        // A rule without a name is known by that of the rule that delegates to it.
+        let by = self.delegated_by.as_ref().filter(|_| self.rule.name.is_empty());
+        RouteRule {
+            origin: cx.origin(self.head, self.rule.span),
+            name: by.map_or_else(|| Arc::clone(&self.rule.name), |by| Arc::clone(&by.name)),
+            action: self.action.clone(),
+            request_headers: headers.request,
+            response_headers: headers.response,
+            path_rewrite,
+            host_rewrite: rewrite.and_then(|rewrite| rewrite.authority).or(headers.host),
+            // An explicit zero means no limit, as in Istio.
+            timeouts: Timeouts { request: timeout.filter(|timeout| !timeout.is_zero()), backend_request: None },
+            policies: RulePolicies {
+                fault,
+                retry,
+                mirrors: mirrors.unwrap_or_default(),
+                cors,
+                ..RulePolicies::default()
+            },
+            delegated_by: self.delegated_by.clone(),
         }
     }
 }

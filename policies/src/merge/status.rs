@@ -38,7 +38,9 @@ fn bearing(code: Code) -> Bearing {
         Code::UnresolvedBackend => Bearing::Unresolved("BackendNotFound"),
         Code::UnresolvedCertificate => Bearing::Unresolved("InvalidCertificateRef"),
         Code::NotGranted | Code::CertificateNotGranted => Bearing::Unresolved("RefNotPermitted"),
-        Code::FieldWithoutEffect
+        Code::DelegateConflict
+        | Code::DelegateUnused
+        | Code::FieldWithoutEffect
         | Code::FaultExpired
         | Code::FaultNever
         | Code::IdentityUnproven

@@ -238,7 +238,9 @@ fn rules(out: &mut String, rules: &[RouteEntry]) {
             write!(extra, " timeouts {:?}/{:?}", rule.timeouts.request, rule.timeouts.backend_request)
                 .expect("a string takes everything");
         }
-        let extra = format!("{extra} from {}{}", origin(&rule.origin), policies(&rule.policies));
+        let by =
+            rule.delegated_by.as_ref().map_or_else(String::new, |by| format!(" delegated by {}", origin(&by.origin)));
+        let extra = format!("{extra} from {}{by}{}", origin(&rule.origin), policies(&rule.policies));
         match &rule.action {
             RuleAction::Split(split) => {
                 writeln!(out, "    split{name}{extra}").expect("a string takes everything");

@@ -9,50 +9,52 @@ use std::sync::Arc;
 use super::{Headers, Host, export_to, headers};
 use crate::diagnostic::{Code, Report};
 use crate::dialect::{Context, spec};
-use crate::ir::cors::Cors;
-use crate::ir::fault::Fault;
-use crate::ir::retry::Retry;
-use crate::ir::route::{PathMatch, PathRewrite, Redirect, RedirectPort, RequestMatch};
-use crate::ir::timeout::Timeouts;
+use crate::ir::route::{PathRewrite, Redirect, RedirectPort, RequestMatch};
 use crate::pattern::Patterns;
-use crate::schema::{Fields, choice, duration, integer, list, not_supported, port, text, word};
+use crate::schema::{Fields, choice, integer, list, not_supported, port, text, word};
 use crate::source::{Span, Spanned};
 use crate::tree::{Content, Entry, Node};
 
 mod condition;
 mod cors;
+mod delegate;
 mod fault;
 mod mirror;
 mod retry;
+mod rewrite;
+mod settings;
 
+pub(crate) use delegate::Delegation;
 pub(crate) use mirror::MirrorShape;
+pub(crate) use rewrite::Rewrite;
+pub(crate) use settings::Settings;
 
 /// A VirtualService, its hosts and destinations not yet looked up.
 #[derive(Clone, Debug)]
 pub(crate) struct VirtualService {
-    pub(crate) hosts: Vec<Host>,
-    pub(crate) http: Vec<HttpRule>,
+    /// `None`: a delegate, which has rules for the hosts of whoever delegates to it.
+    pub(crate) hosts: Option<Vec<Host>>,
+    pub(crate) http: Vec<Rule>,
     pub(crate) tcp: Vec<TcpRule>,
 }
 
-/// A rule for HTTP.
+/// A rule for HTTP as written.
+#[derive(Clone, Debug)]
+pub(crate) enum Rule {
+    Own(HttpRule),
+    /// The rules of another object stand here.
+    Delegated(Delegation),
+}
+
+/// A rule for HTTP that says itself what to do.
 #[derive(Clone, Debug)]
 pub(crate) struct HttpRule {
     pub(crate) span: Span,
     pub(crate) name: Arc<str>,
     /// Alternatives; empty: every request.
-    pub(crate) matches: Vec<RequestMatch>,
+    pub(crate) matches: Vec<Spanned<RequestMatch>>,
     pub(crate) action: Action,
-    pub(crate) headers: Headers,
-    /// A replacement for the path, or for the matched prefix of it.
-    pub(crate) rewrite_uri: Option<Arc<str>>,
-    pub(crate) rewrite_regex: Option<(Arc<str>, Arc<str>)>,
-    pub(crate) rewrite_authority: Option<Arc<str>>,
-    pub(crate) timeouts: Timeouts,
-    pub(crate) fault: Option<Spanned<Fault>>,
-    pub(crate) retry: Option<Spanned<Retry>>,
-    pub(crate) mirrors: Vec<MirrorShape>,
-    pub(crate) cors: Option<Spanned<Cors>>,
+    pub(crate) settings: Settings,
 }
 
 /// What an HTTP rule does.
@@ -85,17 +87,10 @@ pub(crate) struct WeightedDestination {
 pub(crate) fn read(document: &Node, cx: &mut Context<'_>) -> Option<VirtualService> {
     let mut fields = spec(document, "a VirtualService", cx)?;
     let Context { report, patterns, .. } = cx;
-    let hosts = fields.list("hosts", report, word);
-    for gateway in fields.list("gateways", report, word) {
-        if &*gateway.value != "mesh" {
-            not_supported(
-                gateway.span,
-                "a gateway other than `mesh`",
-                "for traffic from outside use a Gateway API Gateway with HTTPRoutes; leave `gateways` out for calls inside the mesh",
-                report,
-            );
-        }
-    }
+    let written = |entry: &&Entry| !matches!(&entry.value.content, Content::List(items) if items.is_empty());
+    let hosts_at = fields.entry("hosts").filter(written);
+    let hosts = hosts_at.map(|entry| list(&entry.value, "hosts", report, word));
+    let gateways_at = fields.entry("gateways");
     export_to(&mut fields, report);
     let http_entry = fields.entry("http");
     let tcp_entry = fields.entry("tcp");
@@ -105,20 +100,34 @@ pub(crate) fn read(document: &Node, cx: &mut Context<'_>) -> Option<VirtualServi
             .add(Code::InvalidRule, fields.span(), "http, tcp or tls must be provided in virtual service")
             .help("add `http:` with at least one rule, or remove the object");
     }
-    if let Some(tls) = tls_entry {
-        not_supported(tls.key_span, "`tls` of a VirtualService", "remove it; it would not be enforced", report);
+    if hosts.is_none() {
+        delegate::check(gateways_at, tls_entry, tcp_entry, report);
+    } else {
+        gateways(gateways_at, report);
+        if let Some(tls) = tls_entry {
+            not_supported(tls.key_span, "`tls` of a VirtualService", "remove it; it would not be enforced", report);
+        }
     }
     let http = http_entry.map_or_else(Vec::new, |entry| {
         list(&entry.value, "http", report, |node, report| http_rule(node, patterns, report))
     });
     let tcp = tcp_entry.map_or_else(Vec::new, |entry| list(&entry.value, "tcp", report, tcp_rule));
     fields.finish(report);
-    if hosts.is_empty() {
-        report
-            .add(Code::MissingField, document.span, "virtual service must have at least one host")
-            .help("add `hosts:` with the name of a service");
+    let hosts = hosts.map(|hosts| hosts.into_iter().filter(|host| mesh_host(host, report)).collect());
+    Some(VirtualService { hosts, http, tcp })
+}
+
+fn gateways(entry: Option<&Entry>, report: &mut Report) {
+    for gateway in entry.map_or_else(Vec::new, |entry| list(&entry.value, "gateways", report, word)) {
+        if &*gateway.value != "mesh" {
+            not_supported(
+                gateway.span,
+                "a gateway other than `mesh`",
+                "for traffic from outside use a Gateway API Gateway with HTTPRoutes; leave `gateways` out for calls inside the mesh",
+                report,
+            );
+        }
     }
-    Some(VirtualService { hosts: hosts.into_iter().filter(|host| mesh_host(host, report)).collect(), http, tcp })
 }
 
 fn mesh_host(host: &Host, report: &mut Report) -> bool {
@@ -144,87 +153,36 @@ fn mesh_host(host: &Host, report: &mut Report) -> bool {
     true
 }
 
-fn http_rule(node: &Node, patterns: &mut Patterns, report: &mut Report) -> Option<HttpRule> {
+fn http_rule(node: &Node, patterns: &mut Patterns, report: &mut Report) -> Option<Rule> {
     let mut fields = Fields::open(node, "the HTTP rule", report)?;
     let span = fields.span();
     let name = fields.read("name", report, text).map_or_else(|| Arc::from(""), |name| name.value);
-    let matches = fields.list("match", report, |node, report| condition::read(node, patterns, report));
+    let matches = fields.list("match", report, |node, report| {
+        condition::read(node, patterns, report).map(|value| Spanned { value, span: node.span })
+    });
+    let delegate = fields.entry("delegate");
     let route = fields.entry("route");
     let redirect = fields.entry("redirect");
     let direct_response = fields.entry("directResponse");
-    let rewrite_entry = fields.entry("rewrite");
-    let rewrite = rewrite_entry.and_then(|entry| rewrite(&entry.value, patterns, report)).unwrap_or_default();
-    let timeout = fields.read("timeout", report, duration);
-    let headers = fields.read("headers", report, headers).unwrap_or_default();
-    let fault_at = fields.entry("fault");
-    let fault = fault_at.and_then(|entry| at(entry, fault::read(&entry.value, report)));
-    let mirrors_at = mirror::Written::take(&mut fields);
-    let mirror_at = mirrors_at.place();
-    let mirrors = mirrors_at.read(report);
-    let retry_at = fields.entry("retries");
-    let retry = retry_at.and_then(|entry| at(entry, retry::read(&entry.value, report)));
-    let cors_at = fields.entry("corsPolicy");
-    let cors = cors_at.and_then(|entry| at(entry, cors::read(&entry.value, patterns, report)));
+    let (settings, places) = settings::read(&mut fields, patterns, report);
     fields.ignore(&["statPrefix"]);
-    fields.unsupported(&["delegate"], "write the delegate's rules here", report);
     fields.finish(report);
-    let action = action(span, route, redirect, direct_response, report)?;
-    if let (Some(entry), Action::Redirect(_) | Action::DirectResponse { .. }) = (rewrite_entry, &action) {
-        report
-            .add(Code::InvalidRule, entry.key_span, "`rewrite` has no meaning in a rule that answers by itself")
-            .help("remove it, or give the redirect its own `uri`");
-    }
-    check_fault(fault_at, &action, report);
-    if !matches!(action, Action::Route(_)) {
-        for entry in [mirror_at, retry_at].into_iter().flatten() {
-            report
-                .add(
-                    Code::FieldWithoutEffect,
-                    entry.key_span,
-                    format!("`{}` has no effect in a rule that answers by itself", entry.key),
-                )
-                .help("remove it");
-        }
-    }
-    // An explicit zero means no limit, as in Istio.
-    let timeout = timeout.map(|timeout| timeout.value).filter(|timeout| !timeout.is_zero());
-    if let Some(retry) = &retry {
+    if let Some(retry) = &settings.retry {
         retry::warn_of_repeats(&retry.value, retry.span, &matches, report);
     }
-    Some(HttpRule {
-        span,
-        name,
-        matches,
-        action,
-        rewrite_uri: rewrite.uri,
-        rewrite_regex: rewrite.regex,
-        rewrite_authority: rewrite.authority,
-        headers,
-        timeouts: Timeouts { request: timeout, backend_request: None },
-        fault,
-        retry,
-        mirrors,
-        cors,
-    })
-}
-
-/// A stanza with the place of its name.
-fn at<T>(entry: &Entry, value: Option<T>) -> Option<Spanned<T>> {
-    Some(Spanned { value: value?, span: entry.key_span })
-}
-
-/// A rule that answers by itself injects nothing.
-fn check_fault(fault: Option<&Entry>, action: &Action, report: &mut Report) {
-    let other = match action {
-        Action::Route(_) => return,
-        Action::Redirect(_) => "redirect",
-        Action::DirectResponse { .. } => "direct_response",
-    };
-    if let Some(entry) = fault {
-        report
-            .add(Code::InvalidRule, entry.key_span, format!("HTTP route cannot contain both fault and {other}"))
-            .help("keep one of them");
+    let others = [route, redirect, direct_response];
+    if let Some(entry) = delegate {
+        let target = delegate::read(&entry.value, report);
+        delegate::alone(&name, entry, others, report);
+        // With something beside it the rule is refused, and what stands there may have mistakes of its own.
+        if others.iter().all(Option::is_none) {
+            let target = target?;
+            return Some(Rule::Delegated(Delegation { span, name, matches, at: entry.key_span, target, settings }));
+        }
     }
+    let action = action(span, route, redirect, direct_response, report)?;
+    places.check(&action, report);
+    Some(Rule::Own(HttpRule { span, name, matches, action, settings }))
 }
 
 /// Exactly one of the three.
@@ -428,32 +386,6 @@ fn direct_response(node: &Node, report: &mut Report) -> Option<Action> {
     }
 }
 
-#[derive(Default)]
-struct Rewrite {
-    uri: Option<Arc<str>>,
-    authority: Option<Arc<str>>,
-    regex: Option<(Arc<str>, Arc<str>)>,
-}
-
-fn rewrite(node: &Node, patterns: &mut Patterns, report: &mut Report) -> Option<Rewrite> {
-    let mut fields = Fields::open(node, "the rewrite", report)?;
-    let span = fields.span();
-    let uri = fields.read("uri", report, word).map(|uri| uri.value);
-    let authority = fields.read("authority", report, word).map(|authority| authority.value);
-    let regex = fields.read("uriRegexRewrite", report, |node, report| {
-        let mut fields = Fields::open(node, "uriRegexRewrite", report)?;
-        let pattern = fields.require("match", report, word);
-        let substitution = fields.require("rewrite", report, text);
-        fields.finish(report);
-        Some((patterns.check(&pattern?, report)?, substitution?.value))
-    });
-    fields.finish(report);
-    if uri.is_some() && regex.is_some() {
-        report.add(Code::InvalidRule, span, "rewrite may only contain one of uri or uriRegexRewrite").help("keep one");
-    }
-    Some(Rewrite { uri, authority, regex })
-}
-
 fn tcp_rule(node: &Node, report: &mut Report) -> Option<TcpRule> {
     let mut fields = Fields::open(node, "the TCP rule", report)?;
     let span = fields.span();
@@ -493,23 +425,5 @@ fn tcp_match(node: &Node, report: &mut Report) -> Option<Option<Spanned<u16>>> {
     match number {
         None => Some(None),
         Some(number) => Some(Some(number?)),
-    }
-}
-
-impl HttpRule {
-    /// The rewrite for one of the matches: `uri` replaces the prefix where a prefix was matched, else the path.
-    pub(crate) fn path_rewrite(&self, condition: &RequestMatch) -> PathRewrite {
-        match (&self.rewrite_uri, &self.rewrite_regex) {
-            (Some(uri), _) => match &condition.path {
-                PathMatch::StringPrefix { .. } => PathRewrite::Prefix(Arc::clone(uri)),
-                PathMatch::Any | PathMatch::Exact { .. } | PathMatch::SegmentPrefix(_) | PathMatch::Regex(_) => {
-                    PathRewrite::Full(Arc::clone(uri))
-                }
-            },
-            (None, Some((pattern, substitution))) => {
-                PathRewrite::Regex { pattern: Arc::clone(pattern), substitution: Arc::clone(substitution) }
-            }
-            (None, None) => PathRewrite::Keep,
-        }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::{Claim, Held, Holdings, Place, count, overridden};
 use crate::diagnostic::Code;
 use crate::dialect::Context;
-use crate::ir::route::{RouteEntry, RouteRule};
+use crate::ir::route::{DelegatedBy, RouteEntry, RouteRule};
 use crate::ir::timeout::Timeouts;
 use crate::ir::world::Protocol;
 use crate::ir::{PolicySet, Stated};
@@ -68,9 +68,16 @@ impl Walk<'_, '_, '_> {
             let origin = &entry.rule.origin;
             let rule = Place::Rule(origin.kind, origin.object.clone(), Arc::clone(&entry.rule.name));
             let route = Place::Route(origin.kind, origin.object.clone());
+            // A rule that delegates, and its object, have their say after the delegate's.
+            let by = entry.rule.delegated_by.as_ref().map(|by| {
+                let DelegatedBy { origin, name } = &**by;
+                let rule = Place::Rule(origin.kind, origin.object.clone(), Arc::clone(name));
+                [rule, Place::Route(origin.kind, origin.object.clone())]
+            });
+            self.met.extend(by.iter().flatten().filter(|place| self.holdings.held(place).is_some()).cloned());
             let own = self.holdings.held(&rule);
-            let larger: Vec<&Held> =
-                std::iter::once(&route).chain(around).filter_map(|place| self.holdings.held(place)).collect();
+            let places = std::iter::once(&route).chain(by.iter().flatten()).chain(around);
+            let larger: Vec<&Held> = places.filter_map(|place| self.holdings.held(place)).collect();
             let Some(first) = own.or_else(|| larger.first().copied()) else { continue };
             let limits: usize = own.into_iter().chain(larger.iter().copied()).map(|held| held.rate_limits.len()).sum();
             if !first.targets.first().is_some_and(|span| self.cx.admits_entries(limits, *span)) {

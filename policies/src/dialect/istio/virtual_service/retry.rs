@@ -130,8 +130,8 @@ fn conditions(on: &Spanned<Arc<str>>, report: &mut Report) -> (Vec<Arc<str>>, Ve
 }
 
 /// A rule for a method that must not run twice, which is tried again after it may have run.
-pub(super) fn warn_of_repeats(retry: &Retry, span: Span, matches: &[RequestMatch], report: &mut Report) {
-    let method = matches.iter().find_map(|condition| match &condition.method {
+pub(super) fn warn_of_repeats(retry: &Retry, span: Span, matches: &[Spanned<RequestMatch>], report: &mut Report) {
+    let method = matches.iter().find_map(|condition| match &condition.value.method {
         Some(StringMatch::Exact(method)) if matches!(&**method, "POST" | "PATCH" | "CONNECT") => Some(method),
         Some(StringMatch::Exact(_) | StringMatch::Prefix(_) | StringMatch::Regex(_)) | None => None,
     });
