@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tidegate_policies::ir::circuit_breaker::BreakerLimits;
 use tidegate_policies::ir::rate_limit::RateLimit;
+use tidegate_policies::ir::route::DelegatedBy;
 use tidegate_policies::ir::status::{Condition, ConditionKind, ObjectStatus};
 use tidegate_policies::ir::{Origin, PolicySet, Stated};
 
@@ -146,6 +147,23 @@ fn a_refusal_is_told_with_its_text_and_age_and_only_of_the_objects_it_is_about()
     assert_eq!(programmed(&reports, "DestinationRule").status, ConditionStatus::True);
     // Its routes are refused by name, and the limit is in another configuration.
     assert_eq!(programmed(&reports, "RateLimit").status, ConditionStatus::True);
+}
+
+#[test]
+fn a_root_and_its_delegate_are_both_programmed_where_the_rule_is() {
+    let mut set = policies();
+    set.statuses.push(accepted("VirtualService", "team", 58));
+    for entry in &mut set.mesh_routes.get_mut(&named("reviews")).unwrap()[0].rules {
+        let rule = Arc::make_mut(&mut entry.rule);
+        let root = std::mem::replace(&mut rule.origin, origin("VirtualService", "team", 60));
+        rule.delegated_by = Some(Arc::new(DelegatedBy { origin: root, name: "".into() }));
+    }
+
+    let reports = report(&set, &[proxy(ProxyKind::Sidecar, "web-1", 3, None)]);
+
+    let both = reports.iter().filter(|object| object.kind == "VirtualService");
+    let said: Vec<_> = both.map(|object| (&*object.name, object.conditions[1].status)).collect();
+    assert_eq!(said, [("reviews", ConditionStatus::True), ("team", ConditionStatus::True)]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use tidegate_xds::name::{inbound_cluster, outbound_cluster};
 use tidegate_xds::resource::RouteConfiguration;
 use tidegate_xds::resource::matcher::Fraction;
 use tidegate_xds::resource::route::{
-    ClusterSpecifier, DirectResponse, Forward, HostRewrite, Route, RouteAction, RouteMatch, VirtualHost,
+    ClusterSpecifier, DirectResponse, Forward, HostRewrite, Policies, Route, RouteAction, RouteMatch, VirtualHost,
 };
 
 use super::cluster::host;
@@ -24,7 +24,7 @@ use super::governing::{Said, Scene, govern};
 use super::header::{Values, header_mutations};
 use super::matching::{everything, route_match};
 use super::split::{Shares, shares};
-use super::{name, rate_limit, rewrite, written};
+use super::{name, origin, rate_limit, rewrite, written};
 use crate::world::{ClientClass, Reader};
 
 /// The name of the route to a service that no rule speaks of.
@@ -238,8 +238,13 @@ fn routes_of(entry: &RouteEntry, context: Context<'_>, reader: &Reader<'_>) -> V
         return Vec::new();
     }
     let values = Values::of(rule);
+    let mut policies = Policies::new();
+    if let Some(by) = &rule.delegated_by {
+        origin::note_origin(&mut policies, "delegate", &by.origin);
+    }
     let route = |fraction: Option<Fraction>, action: RouteAction| Route {
         name: rule.name.clone(),
+        policies: policies.clone(),
         request_headers: header_mutations(&rule.request_headers, values),
         response_headers: header_mutations(&rule.response_headers, values),
         source: Some(format!("{}:{}", rule.origin.file, rule.origin.line).into()),

@@ -265,7 +265,8 @@ fn pass_over(
 
 fn taken(mesh: &impl Mesh, scene: Scene<'_>, position: usize) -> Taken {
     let Scene { manager, route, .. } = scene;
-    let mut facts = facts::filters(scene, None);
+    let mut facts: Vec<Fact> = facts::delegate(&route.policies).into_iter().collect();
+    facts.extend(facts::filters(scene, None));
     let mut destinations = Vec::new();
     if let RouteAction::Forward(forward) = &route.action {
         facts.extend(facts::forward(forward, manager, &route.policies));

@@ -58,6 +58,12 @@ pub(super) fn of_member(scene: Scene<'_>, member: &WeightedCluster) -> Vec<Fact>
     facts
 }
 
+/// Whose rule left the choice to this one.
+pub(super) fn delegate(policies: &Policies) -> Option<Fact> {
+    let is_given = policies.contains_key("delegate");
+    is_given.then(|| Fact::new("delegate", "stands in the place of a rule that delegates".to_owned(), policies))
+}
+
 /// The filters that act, in the listener's order: on a route, or, given a member, what the member alone says.
 pub(super) fn filters(scene: Scene<'_>, member: Option<&WeightedCluster>) -> Vec<Fact> {
     let mut facts = Vec::new();
