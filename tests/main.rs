@@ -16,6 +16,7 @@ mod harness;
 mod bad_input;
 mod circuit_breaker;
 mod control_loss;
+mod delegate;
 mod demo;
 mod differential;
 mod drain;
