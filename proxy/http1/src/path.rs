@@ -95,7 +95,8 @@ fn resolve(path: &str) -> Result<String, Refusal> {
                 ends_in_directory = true;
             }
             // Some servers strip the parameters and then resolve, others never do: `/a/..;/b` is /b to one and /a/..;/b to another.
-            s if s.starts_with(".;") || s.starts_with("..;") => return Err(DOT_PARAMETER),
+            // So it is with an escaped semicolon, which is in upper case by now.
+            s if is_dot_with_parameter(s) => return Err(DOT_PARAMETER),
             s => {
                 out.push('/');
                 out.push_str(s);
@@ -106,6 +107,11 @@ fn resolve(path: &str) -> Result<String, Refusal> {
         out.push('/');
     }
     Ok(out)
+}
+
+fn is_dot_with_parameter(segment: &str) -> bool {
+    let behind = segment.strip_prefix("..").or_else(|| segment.strip_prefix('.'));
+    behind.is_some_and(|rest| rest.starts_with(';') || rest.starts_with("%3B"))
 }
 
 fn normal_escapes(segment: &str) -> Cow<'_, str> {

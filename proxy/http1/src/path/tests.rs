@@ -57,8 +57,25 @@ fn a_canonical_path_is_borrowed() {
 #[test]
 fn what_servers_read_differently_is_refused() {
     for path in [
-        "", "a", "/a\\b", "/%2f", "/%5C", "/%00", "/%", "/%4", "/%g0", "/a?b", "/a#b", "/a b", "/\u{e9}", "/..;/a",
-        "/.;a", "/%2e.;/",
+        "",
+        "a",
+        "/a\\b",
+        "/%2f",
+        "/%5C",
+        "/%00",
+        "/%",
+        "/%4",
+        "/%g0",
+        "/a?b",
+        "/a#b",
+        "/a b",
+        "/\u{e9}",
+        "/..;/a",
+        "/.;a",
+        "/%2e.;/",
+        "/a/..%3b/b",
+        "/.%3Bx",
+        "/%2e%2e%3b",
     ] {
         assert!(canonical_path(path, EscapedSlashes::Refuse).is_err(), "{path}");
     }
