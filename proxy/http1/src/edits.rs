@@ -132,7 +132,7 @@ impl HeadEdits {
 }
 
 /// What is forwarded of a head: end-to-end fields after edits, in order. Without the authority (Host) and all that concerns one
-/// connection; with `te: trailers` where the client sent it, and Content-Length as received. This is the view for HTTP/2 and for
+/// connection; with `te: trailers` where the client sent it, and Content-Length without leading zeros. This is the view for HTTP/2 and for
 /// rules that match after edits.
 #[derive(Debug, Clone, Copy)]
 pub struct EditedFields<'a> {
@@ -153,7 +153,7 @@ impl<'a> EditedFields<'a> {
             .as_slice()
             .iter()
             .filter(move |f| !f.stripped && f.known != Known::Host && !edits.removes(fields, f))
-            .map(move |f| (f.name_span().of(&fields.buf), f.value_span().of(&fields.buf)));
+            .map(move |f| (f.name_span().of(&fields.buf), value(f, &fields.buf)));
         let te: Option<(&[u8], &[u8])> = accepts_trailers.then_some((b"te", b"trailers"));
         received.chain(te).chain(edits.additions())
     }
@@ -165,6 +165,17 @@ impl<'a> EditedFields<'a> {
     pub fn get_all<'n>(&self, lower_name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         let name = lower_name.as_bytes();
         self.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+}
+
+/// The value of a field; a length without its leading zeros, as the writer of HTTP/1 has it (RFC 9110 8.6: some readers take them
+/// for an octal number).
+fn value<'b>(field: &Field, buf: &'b [u8]) -> &'b [u8] {
+    let value = field.value_span().of(buf);
+    match (field.known, value.iter().position(|digit| *digit != b'0')) {
+        (Known::ContentLength, Some(first)) => value.get(first..).unwrap_or(value),
+        (Known::ContentLength, None) => value.get(..1).unwrap_or(value),
+        _ => value,
     }
 }
 

@@ -60,6 +60,18 @@ fn fields_of_the_codec_never_show_among_the_additions() {
 }
 
 #[test]
+fn a_length_has_no_leading_zeros() {
+    for (received, shown) in [("0", "0"), ("000", "0"), ("007", "7"), ("70", "70")] {
+        let message = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {received}\r\n\r\n");
+        let Ok(Parsed::Complete { head, .. }) = parse_request(message.as_bytes(), &Limits::default()) else {
+            panic!("refused: {message:?}")
+        };
+
+        assert_eq!(head.edited(&HeadEdits::new()).get("content-length"), Some(shown.as_bytes()), "{received}");
+    }
+}
+
+#[test]
 fn the_edited_request_line_can_be_asked_for() {
     let head = head();
     let mut edits = HeadEdits::new();
