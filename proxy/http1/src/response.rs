@@ -170,7 +170,13 @@ impl ResponseHead {
 
     /// Whether the upstream's connection can carry another exchange once this body was read to its end.
     pub fn keep_alive(&self) -> bool {
-        self.framing != Framing::UntilClose && self.meaning.lives_on(self.version)
+        self.framing != Framing::UntilClose && self.meaning.lives_on(self.version) && !self.announces_what_cannot_be()
+    }
+
+    /// A 204 has no body (RFC 9110 15.3.5), nor may it announce one (8.6; RFC 9112 6.1). A server that does may well send it, later,
+    /// and it would be read as the next answer. Answers to HEAD and 304 announce bodies in good faith.
+    fn announces_what_cannot_be(&self) -> bool {
+        self.status == 204 && (self.meaning.chunked || self.meaning.content_length.is_some_and(|length| length > 0))
     }
 
     /// The protocol the upstream switches to (101) or offers, in lower case.

@@ -30,6 +30,17 @@ macro_rules! refused {
     )+};
 }
 
+#[test]
+fn a_connection_whose_204_announces_a_body_is_not_used_again() {
+    let lives_on = |lines: &str| accepted(&format!("HTTP/1.1 204 No Content\r\n{lines}\r\n")).keep_alive();
+
+    assert!(lives_on(""));
+    assert!(lives_on("Content-Length: 0\r\n"));
+    assert!(!lives_on("Content-Length: 5\r\n"));
+    assert!(!lives_on("Transfer-Encoding: chunked\r\n"));
+    assert!(accepted("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n").keep_alive());
+}
+
 mod refuses {
     use super::*;
 
