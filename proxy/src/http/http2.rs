@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream};
-use http::Request;
+use http::{Method, Request};
 use tidegate_http1::{Framing, HeadEdits, Limits, Refusal, RequestHead, ResponseHead};
 use tidegate_report::ResponseFlag;
 use tidegate_traffic::rate_limit::ConnectionBuckets;
@@ -42,6 +42,8 @@ use crate::worker::Worker;
 
 /// A stream that its caller resets this soon was opened to be reset.
 const PREMATURE: Duration = Duration::from_secs(1);
+
+const NO_PATH: Refusal = Refusal { status: 400, reason: "no :path", rfc: "RFC 9113 8.3.1" };
 
 /// So many of those, and at least half of all that ended, end the connection.
 const PREMATURE_RESETS_MAX: u32 = 100;
@@ -268,6 +270,10 @@ fn request_head(parts: &http::request::Parts, ended: bool) -> Result<RequestHead
     }
     if let Some(authority) = parts.uri.authority() {
         builder = builder.authority(authority.as_str());
+    }
+    // The library asks for a path only beside an authority, and shows a missing one as `/`, but here.
+    if parts.uri.path().is_empty() && parts.method != Method::CONNECT {
+        return Err(NO_PATH);
     }
     if let Some(path) = parts.uri.path_and_query() {
         builder = builder.path_and_query(path.as_str());
