@@ -11,6 +11,8 @@ use tidegate_traffic::{
 };
 use tidegate_xds::resource::listener::{HttpConnectionManager, ServerHeader};
 
+use super::traceparent;
+
 /// A request head with the path that rules see.
 #[derive(Clone, Copy)]
 pub(crate) struct Request<'a> {
@@ -145,6 +147,10 @@ const STRIPPED_AT_EDGE: &[&str] = &[
     "x-envoy-upstream-rq-timeout-alt-response",
 ];
 
+/// Says whom the caller's certificate names, on the word of the proxy that has checked it. No caller of ours shows one, so
+/// nobody has; Envoy's default is the same.
+const CLIENT_CERTIFICATE: &str = "x-forwarded-client-cert";
+
 /// Whether a head has any field for proxies: asked once for each request, so that none of them is looked for in vain.
 pub(crate) fn speaks_to_proxies(head: &RequestHead) -> bool {
     head.fields().any(|(name, _)| name.len() > PREFIX.len() && name[..PREFIX.len()].eq_ignore_ascii_case(PREFIX))
@@ -181,6 +187,13 @@ pub(crate) fn request_edits(head: &RequestHead, forwarding: &Forwarding<'_>) -> 
     }
     if forwarding.manager.use_remote_address {
         forwarded_for(head, forwarding.peer_ip, &mut edits);
+    }
+    if head.field(CLIENT_CERTIFICATE).is_some() {
+        edits.remove(CLIENT_CERTIFICATE);
+    }
+    if !traceparent::is_sound(head) {
+        edits.remove("traceparent");
+        edits.remove("tracestate");
     }
     if forwarding.speaks_to_proxies {
         let edge = forwarding.manager.use_remote_address;

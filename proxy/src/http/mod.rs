@@ -13,3 +13,4 @@ pub(crate) mod http2;
 pub(crate) mod rejection;
 pub(crate) mod replay;
 pub(crate) mod serve;
+pub(crate) mod traceparent;
