@@ -24,6 +24,7 @@ use super::rejection::{Behind, Rejection};
 use super::serve::serve;
 use crate::clock::{self, Ring, Slot};
 use crate::listener::connection::{Connection, World};
+use crate::telemetry::Silence;
 use crate::telemetry::access_log::Outcome;
 use crate::wire::buffer::Output;
 use crate::wire::http1::{Body, Http1Sink, Http1Source, Written};
@@ -159,7 +160,10 @@ async fn read_head(
             }
             match alarm.poll(cx) {
                 Poll::Ready(Ring::Due(_)) if begun => return Poll::Ready(Incoming::Late),
-                Poll::Ready(Ring::Due(_)) => return Poll::Ready(Incoming::Over),
+                Poll::Ready(Ring::Due(_)) => {
+                    worker.cells().cut(Silence::Idle);
+                    return Poll::Ready(Incoming::Over);
+                }
                 Poll::Ready(Ring::Poked) if !begun && is_unwanted(worker, world) => {
                     alarm.tighten(Slot::Total, worker.shared.limits.closing_idle);
                 }

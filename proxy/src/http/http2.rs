@@ -34,6 +34,7 @@ use crate::limits::{
     HTTP2_STREAMS_MAX,
 };
 use crate::listener::connection::{Connection, World};
+use crate::telemetry::Silence;
 use crate::telemetry::access_log::Outcome;
 use crate::upstream::http2::response;
 use crate::wire::http2::{Http2Sink, Http2Source};
@@ -74,7 +75,7 @@ pub(crate) async fn run(worker: &Rc<Worker>, mut world: World, connection: Conne
     let mut connection = match alarm.guard(builder().handshake::<_, Bytes>(rewound)).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return debug!(%error, "HTTP/2 handshake failed"),
-        Err(_late) => return,
+        Err(_late) => return worker.cells().cut(Silence::Handshake),
     };
     let idle = world.chain.manager.idle_timeout.map_or(worker.shared.limits.http2_idle, |idle| idle);
     let budget = Rc::new(Budget::default());
@@ -110,6 +111,7 @@ pub(crate) async fn run(worker: &Rc<Worker>, mut world: World, connection: Conne
             }
             Event::Idle if streams.is_empty() => {
                 closing = true;
+                worker.cells().cut(Silence::Idle);
                 connection.graceful_shutdown();
                 // Whoever does not answer the GOAWAY is gone.
                 alarm.set(Slot::Total, Some(worker.shared.limits.closing_idle));
@@ -123,7 +125,7 @@ pub(crate) async fn run(worker: &Rc<Worker>, mut world: World, connection: Conne
                     world.leaving = true;
                 }
             }
-            Event::Dead => return,
+            Event::Dead => return worker.cells().cut(Silence::Ping),
             Event::Closed => break,
         }
     }

@@ -14,6 +14,7 @@ use tracing::debug;
 use super::chain;
 use crate::clock::{Alarm, Slot};
 use crate::config::snapshot::{ActiveListener, ChainKind, HttpChain};
+use crate::telemetry::Silence;
 use crate::wire::buffer::Input;
 use crate::wire::socket::Socket;
 use crate::worker::{Arrival, View, Worker};
@@ -91,7 +92,7 @@ pub(crate) async fn run(worker: &Rc<Worker>, arrival: Arrival) {
     let detection = listener.detection_timeout.unwrap_or(worker.shared.limits.detection);
     // A chain is chosen before the first byte where that is possible: in some protocols the server speaks first.
     let protocol = match chain::asks_for_protocol(&listener) {
-        true => Some(detect(&mut connection, detection).await),
+        true => Some(detect(worker, &mut connection, detection).await),
         false => None,
     };
     if protocol == Some(Detected::Nothing) {
@@ -105,7 +106,7 @@ pub(crate) async fn run(worker: &Rc<Worker>, arrival: Arrival) {
                 (Codec::Http1, _) => Detected::Http1,
                 (Codec::Http2, _) => Detected::Http2,
                 (Codec::Auto, Some(known)) => known,
-                (Codec::Auto, None) => detect(&mut connection, detection).await,
+                (Codec::Auto, None) => detect(worker, &mut connection, detection).await,
             };
             let mut world =
                 World { view, listener, chain, leaving: false, local: destination, protocol: speaks.alpn() };
@@ -138,7 +139,7 @@ impl Detected {
 }
 
 /// Reads until the first bytes tell the protocol. What was read stays in the input.
-async fn detect(connection: &mut Connection, limit: Duration) -> Detected {
+async fn detect(worker: &Worker, connection: &mut Connection, limit: Duration) -> Detected {
     connection.alarm.set(Slot::Total, Some(limit));
     let input = &mut connection.input;
     let (mut reading, _) = connection.socket.split();
@@ -159,7 +160,10 @@ async fn detect(connection: &mut Connection, limit: Duration) -> Detected {
             }
         }
     });
-    let detected = connection.alarm.guard(detected).await.unwrap_or(Detected::Nothing);
+    let detected = connection.alarm.guard(detected).await.unwrap_or_else(|_late| {
+        worker.cells().cut(Silence::Detection);
+        Detected::Nothing
+    });
     connection.alarm.clear(Slot::Total);
     detected
 }

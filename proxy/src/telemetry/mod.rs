@@ -99,10 +99,38 @@ pub(crate) struct ClusterCells {
     pub(crate) mirror_failed: Cell,
 }
 
+/// Why a connection was let go whose caller was silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Silence {
+    /// Before its first bytes told the protocol.
+    Detection,
+    /// While HTTP/2 was being set up.
+    Handshake,
+    /// Between requests.
+    Idle,
+    /// Asked by a PING.
+    Ping,
+}
+
+impl Silence {
+    pub(crate) const ALL: [Self; 4] = [Self::Detection, Self::Handshake, Self::Idle, Self::Ping];
+
+    /// The label `reason`.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Detection => "detection",
+            Self::Handshake => "handshake",
+            Self::Idle => "idle",
+            Self::Ping => "ping",
+        }
+    }
+}
+
 /// What is counted for a worker as a whole.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerCells {
     rejections: [Cell; ResponseFlag::ALL.len()],
+    cuts: [Cell; Silence::ALL.len()],
     pub(crate) panics: Cell,
     /// Connections that this worker has been given and not finished. Acceptors on other workers add to it, so that it is a
     /// true atomic; it changes once per connection, not per request.
@@ -114,6 +142,15 @@ pub(crate) struct WorkerCells {
 impl WorkerCells {
     pub(crate) fn reject(&self, flag: ResponseFlag) {
         self.rejections[flag as usize].increment();
+    }
+
+    /// A connection is let go, without a word.
+    pub(crate) fn cut(&self, silence: Silence) {
+        self.cuts[silence as usize].increment();
+    }
+
+    pub(crate) fn cuts(&self, silence: Silence) -> &Cell {
+        &self.cuts[silence as usize]
     }
 
     pub(crate) fn rejections(&self, flag: ResponseFlag) -> &Cell {

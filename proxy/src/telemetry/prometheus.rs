@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use tidegate_report::{Metric, ResponseFlag, metric};
 use tidegate_xds::name::ResourceType;
 
-use super::ByClass;
+use super::{ByClass, Silence};
 use crate::balance::circuit_breaker::LIMITS;
 use crate::balance::outlier::REASONS;
 use crate::config::registry::{ClusterState, Registry};
@@ -183,6 +183,11 @@ fn process(page: &mut Page, registry: &Registry) {
     let refused = &metric::DOWNSTREAM_CONNECTIONS_REFUSED;
     page.sample(refused, &["limit"], registry.cells.sum(|row| &row.over_limit));
     page.sample(refused, &["accept"], registry.cells.sum(|row| &row.accept_failures));
+    page.head(&metric::DOWNSTREAM_CONNECTIONS_CUT);
+    for silence in Silence::ALL {
+        let value = registry.cells.sum(|row| row.cuts(silence));
+        page.sample(&metric::DOWNSTREAM_CONNECTIONS_CUT, &[silence.as_str()], value);
+    }
     page.head(&metric::CONFIG_APPLIED);
     page.sample(&metric::CONFIG_APPLIED, &[], registry.config_applied.load(Ordering::Relaxed));
     page.head(&metric::CONFIG_REJECTED);

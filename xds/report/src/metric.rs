@@ -67,6 +67,12 @@ pub const DOWNSTREAM_CONNECTIONS_REFUSED: Metric = counter(
     &["reason"],
     "Connections closed at once because a limit was reached, and accepts that failed.",
 );
+/// Connections let go because their caller did nothing: is somebody holding them for nothing?
+pub const DOWNSTREAM_CONNECTIONS_CUT: Metric = counter(
+    "tidegate_downstream_connections_cut_total",
+    &["reason"],
+    "Connections closed without an answer because their caller was silent: before its first bytes told the protocol (detection), while HTTP/2 was being set up (handshake), between requests (idle), or asked by a PING (ping).",
+);
 /// Connections opened towards endpoints: does the pool work?
 pub const UPSTREAM_CONNECTS: Metric =
     counter("tidegate_upstream_connect_total", &["cluster"], "Connections opened to endpoints.");
@@ -140,13 +146,14 @@ pub const CONTROL_CONNECTED: Metric =
 pub const PANICS: Metric = counter("tidegate_panics_total", &[], "Panics caught at the border of a connection's task.");
 
 /// Every metric, in the order in which they are exported.
-pub const ALL: [Metric; 24] = [
+pub const ALL: [Metric; 25] = [
     REQUESTS,
     UPSTREAM_REQUESTS,
     REJECTIONS,
     DOWNSTREAM_CONNECTIONS,
     DOWNSTREAM_CONNECTIONS_ACTIVE,
     DOWNSTREAM_CONNECTIONS_REFUSED,
+    DOWNSTREAM_CONNECTIONS_CUT,
     UPSTREAM_CONNECTS,
     UPSTREAM_CONNECT_FAILURES,
     UPSTREAM_RETRIES,
