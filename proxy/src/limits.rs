@@ -19,7 +19,8 @@ pub struct Limits {
     /// An upstream connection may be idle for this long before it is closed. Below the 60 s that servers commonly allow,
     /// so that we are the side that closes first.
     pub upstream_idle: Duration,
-    /// An HTTP/2 connection without streams is kept for this long unless the resource says otherwise.
+    /// An HTTP/2 connection without streams is kept for this long unless the resource says otherwise: inside a minute, the
+    /// GOAWAY and the wait for its echo included.
     pub http2_idle: Duration,
     /// Between two PINGs on an HTTP/2 connection, and how long an answer may take.
     pub http2_ping: Duration,
@@ -38,7 +39,7 @@ impl Default for Limits {
             body_progress: Duration::from_secs(30),
             write_progress: Duration::from_secs(30),
             upstream_idle: Duration::from_secs(50),
-            http2_idle: Duration::from_secs(60),
+            http2_idle: Duration::from_secs(55),
             http2_ping: Duration::from_secs(20),
             closing_idle: Duration::from_secs(1),
             pooled_per_endpoint_max: 256,

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_policies::ir::ObjectName;
 use tidegate_policies::ir::route::{PathMatch, RequestMatch, RouteEntry, RuleAction};
@@ -174,7 +175,11 @@ fn socket(name: Arc<str>, address: SocketAddr, direction: Direction, filter: Net
     Listener { name, kind: ListenerKind::Socket(Box::new(listener)), direction, error_header: true }
 }
 
-/// A connection manager as the mesh wants it: transparent, without limits in time that nobody asked for.
+/// A connection on which nothing is asked any more is let go. Behind the 50 s after which pools of proxies let go of theirs, so
+/// that a caller of the mesh is the side that closes, and inside the minute in which every slow client is cut.
+const IDLE_MAX: Duration = Duration::from_secs(55);
+
+/// A connection manager as the mesh wants it: transparent, without limits on a request's time that nobody asked for.
 fn http_manager(stat_prefix: &str, routes: RouteSource, edge: bool) -> HttpConnectionManager {
     HttpConnectionManager {
         stat_prefix: stat_prefix.into(),
@@ -183,7 +188,7 @@ fn http_manager(stat_prefix: &str, routes: RouteSource, edge: bool) -> HttpConne
         http_filters: filter::of_proxies(),
         upgrades: vec![Upgrade { kind: "websocket".into(), enabled: true }],
         stream_idle_timeout: None,
-        idle_timeout: None,
+        idle_timeout: Some(IDLE_MAX),
         request_headers_timeout: None,
         request_timeout: None,
         // Only at the edge of the mesh is the peer the caller that backends want to know of.
