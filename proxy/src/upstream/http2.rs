@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use tidegate_http1::{Framing, HeadEdits, RequestHead, ResponseHead, Version};
+use tidegate_http1::{Framing, HeadEdits, Refusal, RequestHead, ResponseHead, Version};
 use tidegate_traffic::circuit_breaker::Tripped;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -26,6 +26,8 @@ use crate::wire::socket::Socket;
 
 /// Streams that a fresh connection may open before the peer's SETTINGS have arrived.
 const STREAMS_BEFORE_SETTINGS: usize = 100;
+
+const MALFORMED: Refusal = Refusal { status: 502, reason: "malformed HTTP/2 answer", rfc: "RFC 9113 8.1.1" };
 
 /// A connection that speaks HTTP/2.
 #[derive(Debug)]
@@ -223,6 +225,8 @@ fn fault(error: &h2::Error) -> Fault {
         Some(h2::Reason::REFUSED_STREAM) => Fault::Unprocessed,
         // A GOAWAY without an error closes streams above its last one: they were not looked at.
         Some(h2::Reason::NO_ERROR) if error.is_go_away() => Fault::Unprocessed,
+        // What the library itself found wrong: the endpoint has answered, but not in HTTP/2.
+        Some(_) if error.is_library() => Fault::Protocol(MALFORMED),
         Some(_) | None => match broken(error) {
             Broken::Torn => Fault::Closed { seen: false },
             Broken::Reset(reason) => Fault::Reset(reason),
