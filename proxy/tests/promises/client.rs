@@ -74,6 +74,31 @@ impl Client {
         std::mem::take(&mut self.held)
     }
 
+    /// One whole answer, or what there is until the connection ends.
+    pub(crate) async fn rest_or_answer(&mut self) -> Vec<u8> {
+        while self.length_of_answer().is_none_or(|length| self.held.len() < length) && self.more().await > 0 {}
+        std::mem::take(&mut self.held)
+    }
+
+    /// What there is of an answer that ends with its connection before its own end; none if it is whole.
+    pub(crate) async fn peek_answer(&mut self) -> Option<String> {
+        let all = self.rest_or_answer().await;
+        self.held = all;
+        let whole = self.length_of_answer().is_some_and(|length| self.held.len() >= length);
+        (!whole).then(|| String::from_utf8_lossy(&std::mem::take(&mut self.held)).into_owned())
+    }
+
+    /// How long the answer in hand is, once its head says so. A chunked one has its length when its end is there.
+    fn length_of_answer(&self) -> Option<usize> {
+        let head = self.held.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+        let text = String::from_utf8_lossy(&self.held[..head]).to_ascii_lowercase();
+        if text.contains("transfer-encoding: chunked") {
+            return self.held.ends_with(b"0\r\n\r\n").then_some(self.held.len());
+        }
+        let length = text.split("content-length: ").nth(1)?.split("\r\n").next()?.parse::<usize>().ok()?;
+        Some(head + length)
+    }
+
     pub(crate) async fn head(&mut self) -> String {
         loop {
             if let Some(end) = self.held.windows(4).position(|window| window == b"\r\n\r\n") {

@@ -9,6 +9,9 @@ mod control;
 mod cors;
 mod fault;
 mod faults;
+#[path = "../gate/frames.rs"]
+#[allow(dead_code, reason = "the words of another binary's tests; this one needs a few")]
+mod frames;
 mod heads;
 mod health_check;
 mod http1;
@@ -23,3 +26,4 @@ mod resources;
 mod retry;
 mod session;
 mod tcp;
+mod upstream_phases;
