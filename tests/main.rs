@@ -38,5 +38,6 @@ mod rate_limit_script;
 mod rate_limit_store;
 mod route_changes;
 mod session;
+mod slow_clients;
 mod split;
 mod timeout;
