@@ -295,6 +295,64 @@ fn tests_wait_for_events_and_do_not_sleep() {
     report("a test that sleeps is slow when it passes and wrong when it fails", &broken);
 }
 
+/// Where the bounds of the data plane are written.
+const BOUNDED: &[&str] = &["proxy/src/", "proxy/http1/src/", "proxy/traffic/src/"];
+/// Structs whose every field is a bound.
+const LIMITS: &[&str] = &["proxy/src/limits.rs", "proxy/http1/src/limits.rs"];
+
+#[test]
+fn every_bound_of_the_data_plane_is_explained_to_its_operator() {
+    let page = fs::read_to_string(root().join("docs/limits.md")).expect("the page of limits is there");
+    let rows: BTreeSet<(String, String)> = page.lines().filter_map(row_of_limit).collect();
+    let mut bounds = BTreeSet::new();
+    for (path, text) in sources() {
+        let is_ours = BOUNDED.iter().any(|folder| path.starts_with(folder)) && !is_test_file(&path);
+        if is_ours {
+            bounds.extend(constants(&text).filter(|name| name.ends_with("_MAX")).map(|name| (name, path.clone())));
+        }
+        if LIMITS.contains(&path.as_str()) {
+            bounds.extend(fields_of_limits(&text).map(|name| (name, path.clone())));
+        }
+    }
+    assert!(bounds.len() > 50, "only {} bounds: the search looks in the wrong place", bounds.len());
+
+    let mut broken: Vec<String> =
+        bounds.difference(&rows).map(|(name, path)| format!("{path}: `{name}` has no row in docs/limits.md")).collect();
+    for (name, path) in rows.difference(&bounds) {
+        let text = fs::read_to_string(root().join(path)).unwrap_or_default();
+        if !constants(&text).any(|known| known == *name) {
+            broken.push(format!("docs/limits.md: `{name}` is not in {path}"));
+        }
+    }
+
+    report("a bound has a name, a reason and a number that shows it", &broken);
+}
+
+/// The first two cells of a row whose second is a file.
+fn row_of_limit(line: &str) -> Option<(String, String)> {
+    let mut cells = line.strip_prefix("| `")?.split(" | ");
+    let name = cells.next()?.strip_suffix('`')?;
+    let path = cells.next()?.strip_prefix('`')?.strip_suffix('`')?;
+    path.ends_with(".rs").then(|| (name.to_owned(), path.to_owned()))
+}
+
+/// The names of constants, tests' own at the end of a file left out.
+fn constants(text: &str) -> impl Iterator<Item = String> {
+    let shipped = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    shipped.lines().filter_map(|line| {
+        let line = line.trim_start();
+        let line = line.strip_prefix("pub(crate) ").or_else(|| line.strip_prefix("pub ")).unwrap_or(line);
+        let (name, _) = line.strip_prefix("const ")?.split_once(':')?;
+        Some(name.to_owned())
+    })
+}
+
+/// The fields of `struct Limits`.
+fn fields_of_limits(text: &str) -> impl Iterator<Item = String> {
+    let body = text.split("pub struct Limits {").nth(1).and_then(|rest| rest.split("\n}").next()).unwrap_or_default();
+    body.lines().filter_map(|line| Some(line.trim_start().strip_prefix("pub ")?.split_once(':')?.0.to_owned()))
+}
+
 #[test]
 fn no_file_names_a_package_registry() {
     let hosts = [["crates", "io"].join("."), ["pypi", "org"].join("."), ["registry.npmjs", "org"].join(".")];
