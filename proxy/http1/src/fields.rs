@@ -275,7 +275,7 @@ pub(crate) fn is_look_alike(name: &[u8]) -> bool {
         b"x-rewrite-url",
         b"trailer",
     ];
-    !matches!(Known::of(folded), Known::Other | Known::Cookie)
+    Known::of(folded) != Known::Other
         || NAMES.contains(&folded)
         || PREFIXES.iter().any(|prefix| folded.starts_with(prefix))
 }
