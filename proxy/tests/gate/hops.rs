@@ -59,6 +59,7 @@ cases! {
     a_look_alike_of_a_real_address "RFC 9110 5.1": with("X_Real_IP: 1.2.3.4") => SEEN;
     a_look_alike_of_a_rewrite "RFC 9110 5.1": with("X_Original_URL: /admin\r\nX_Rewrite_URL: /admin") => SEEN;
     a_look_alike_of_a_trace "RFC 9110 5.1": with("X_B3_TraceId: 1") => SEEN;
+    a_look_alike_of_a_cookie "RFC 9110 5.1": with("_Cookie: session=1") => SEEN;
     an_innocent_underscore "RFC 9110 5.1": with("my_field: 1") => seen_with("my_field: 1");
     a_look_alike_of_host_beside_a_body "RFC 9110 5.1": post("Ho_st: x\r\nHOST_: y\r\nContent-Length: 5", "hello") => seen_post("Ho_st: x\r\nContent-Length: 5", "hello");
 }

@@ -20,6 +20,7 @@ mod hops;
 mod hosts;
 mod limits;
 mod methods;
+mod mutations;
 mod over_http2;
 mod paths;
 mod readings;
@@ -70,9 +71,9 @@ impl Tally {
     }
 }
 
-#[tokio::test]
-async fn every_message_has_its_verdict_and_nothing_dangerous_is_forwarded() {
-    let families = [
+/// The families of HTTP/1.1 requests.
+fn families() -> [(&'static str, Vec<case::Case>); 8] {
+    [
         ("framing", framing::cases()),
         ("chunks", chunks::cases()),
         ("syntax", syntax::cases()),
@@ -81,9 +82,13 @@ async fn every_message_has_its_verdict_and_nothing_dangerous_is_forwarded() {
         ("methods", methods::cases()),
         ("limits", limits::cases()),
         ("paths", paths::cases()),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn every_message_has_its_verdict_and_nothing_dangerous_is_forwarded() {
     let mut all = Tally::default();
-    for (family, cases) in families {
+    for (family, cases) in families() {
         let tally = requests::run(cases).await;
         println!("{}", tally.line(family));
         all.add(tally);

@@ -204,8 +204,12 @@ fn check_path(path: &str) -> Result<(), String> {
         resolved(&without_parameters(&decoded(&as_bytes))),
     ];
     let all_same = |ways: &[Vec<u8>]| ways.windows(2).all(|pair| pair[0] == pair[1]);
-    // An escaped semicolon is a parameter to who decodes first: only what that does to dot segments is a danger.
-    let stripped_agree = all_same(&stripped) || (path.to_ascii_lowercase().contains("%3b") && !path.contains(".%3"));
+    // An escaped semicolon begins a parameter for who decodes first: names differ then, and only dots are a danger.
+    let hides_dots = |segment: &[u8]| segment.starts_with(b".;") || segment.starts_with(b"..;");
+    let stripped_agree = match path.to_ascii_lowercase().contains("%3b") {
+        true => !decoded(&as_bytes).split(|byte| *byte == b'/').any(hides_dots),
+        false => all_same(&stripped),
+    };
     if !path.starts_with('/') || path.contains('\\') || !all_same(&ways) || !stripped_agree {
         return Err(format!("the path {path:?} has several meanings"));
     }
@@ -377,7 +381,8 @@ fn name_of(raw: &[u8], names: Names) -> String {
     match names {
         Names::Exact => text,
         Names::Trimmed => text.trim_matches(|c: char| c.is_whitespace() || c.is_control()).to_owned(),
-        Names::Folded => text.replace('_', "-").trim_matches('-').to_owned(),
+        Names::Folded if text.contains('_') => text.replace('_', "-").trim_matches('-').to_owned(),
+        Names::Folded => text,
     }
 }
 
