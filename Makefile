@@ -2,6 +2,9 @@
 .PHONY: demo test check differential conformance bench microbench instructions fuzz console docs
 SHELL := /bin/bash
 CARGO ?= cargo
+# 31,151 and 31,448 were counted when this was set; what costs more must say why. The goal is 12,000.
+INSTRUCTIONS_MAX := 33000
+COUNT_INSTRUCTIONS = $(CARGO) run --locked --quiet -p tidegate-benches --bin side-by-side -- --bin target/demo instructions
 
 # A mesh of real processes on this machine, until Ctrl-C. ARGS="--for 20s --report r.json" ends by itself.
 demo:
@@ -14,6 +17,7 @@ test: check
 	bash tests/install.sh
 	$(CARGO) build --locked --profile demo -p tidegate-control -p tidegate-proxy -p tidegate-bookinfo
 	$(CARGO) test --locked -p tidegate-tests --test promises -- --show-output $(ARGS)
+	$(if $(ARGS),,$(COUNT_INSTRUCTIONS) --max $(INSTRUCTIONS_MAX))
 	$(if $(ARGS),,bash tests/conformance/run.sh)
 
 # Random routes and requests through our proxy and through Envoy: ARGS="COMPARISONS SEED", 10,000 and 1 unless said.
@@ -48,8 +52,7 @@ bench:
 instructions:
 	bash tests/install.sh
 	$(CARGO) build --locked --profile demo -p tidegate-control -p tidegate-proxy
-	$(CARGO) build --locked -p tidegate-benches
-	target/debug/side-by-side --bin target/demo instructions $(ARGS)
+	$(COUNT_INSTRUCTIONS) $(ARGS)
 
 # The pure parts alone.
 microbench:
