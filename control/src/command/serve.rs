@@ -186,7 +186,7 @@ pub async fn start(options: Options, clock: Clock) -> Result<Running, ServeError
     let (following, worlds, stop) = (limits.clone(), hub.worlds(), stopped(&shutdown));
     let limit_store = limit_store.map(|address| (address, fleet.limit_store().clone()));
     parts.spawn(async move {
-        tokio::select! { () = following.run(worlds, limit_store) => {}, () = stop => {} }
+        tokio::select! { () = rate_limit::run(following, worlds, limit_store) => {}, () = stop => {} }
         "the keeper of shared limits"
     });
     let (stop, stop_waiting, mut ready) = (stopped(&shutdown), stopped(&shutdown), fleet.ready());

@@ -29,13 +29,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 pub use self::service::Keeper;
 
 use self::limits::{Limits, SharedLimit};
 use self::share::{Grant, SharedBucket};
+use self::store::{Health, StoreAddress};
 use self::together::{Keeping, Part, Stance};
 use self::wire::Report;
 use crate::translate::rate_limit::{MATCH, QUERY, RULE};
+use crate::world::World;
 
 /// How often shares are looked at again while somebody uses them.
 pub(crate) const ROUND: Duration = Duration::from_millis(100);
@@ -65,6 +69,22 @@ pub(crate) enum Said {
 
 /// The words for streams.
 pub(crate) type Words = BTreeMap<u64, Vec<(Name, Said)>>;
+
+/// Keeps limits as the worlds have them, together with others if there is a store, for ever.
+pub async fn run(
+    keeper: Keeper,
+    worlds: watch::Receiver<Option<Arc<World>>>,
+    store: Option<(StoreAddress, Arc<Health>)>,
+) {
+    let following = keeper.clone().follow(worlds);
+    match store {
+        None => following.await,
+        Some((address, health)) => tokio::select! {
+            () = following => {}
+            () = store::run(keeper, address, &health) => {}
+        },
+    }
+}
 
 struct Kept {
     bucket: SharedBucket,

@@ -17,7 +17,6 @@ use tokio::sync::{Notify, mpsc, watch};
 use tracing::debug;
 
 use super::limits::Limits;
-use super::store::{self, Health, StoreAddress};
 use super::together::{Keeping, Question, Reply};
 use super::{Buckets, Name, ROUND, Words, wire};
 use crate::world::World;
@@ -46,7 +45,7 @@ struct State {
 
 impl Keeper {
     /// `has_past`: an earlier run of this control plane may have given out leases. `has_store`: others keep the limits too,
-    /// and a store divides them; [`Keeper::run`] must be given it.
+    /// and a store divides them; [`run`](super::run) must be given it.
     pub fn new(has_past: bool, has_store: bool) -> Self {
         let keeping = if has_store { Keeping::Together } else { Keeping::Alone };
         let state = State { buckets: Buckets::new(has_past, keeping), streams: HashMap::new(), newest: 0 };
@@ -58,19 +57,8 @@ impl Keeper {
         }))
     }
 
-    /// Follows the worlds, the time, and the store if there is one, for ever.
-    pub async fn run(self, worlds: watch::Receiver<Option<Arc<World>>>, store: Option<(StoreAddress, Arc<Health>)>) {
-        let following = self.clone().follow(worlds);
-        match store {
-            None => following.await,
-            Some((address, health)) => tokio::select! {
-                () = following => {}
-                () = store::run(self, address, &health) => {}
-            },
-        }
-    }
-
-    async fn follow(self, mut worlds: watch::Receiver<Option<Arc<World>>>) {
+    /// Follows the worlds and the time, for ever.
+    pub(super) async fn follow(self, mut worlds: watch::Receiver<Option<Arc<World>>>) {
         worlds.mark_changed();
         let mut rounds = tokio::time::interval(ROUND);
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -46,7 +46,7 @@ async fn serving() -> String {
     ))));
     let keeper = Keeper::new(false, false);
     keeper.set_policies(&policies);
-    tokio::spawn(keeper.clone().run(hub.worlds(), None));
+    tokio::spawn(crate::rate_limit::run(keeper.clone(), hub.worlds(), None));
     tokio::spawn(serve_with_limits(listener, hub, Some(Arc::new(keeper)), std::future::pending()));
     address
 }
