@@ -31,8 +31,10 @@ fn rows(measured: &Measured) -> Vec<Row<'_>> {
             let mut ratios: Vec<f64> = rounds.map(|(mine, theirs)| mine / theirs).collect();
             ratios.sort_by(f64::total_cmp);
             let ratio = median(&ratios);
-            let spread =
-                ratio.filter(|ratio| *ratio > 0.0).and_then(|ratio| Some((ratios.last()? - ratios.first()?) / ratio));
+            // A single round has none.
+            let spread = ratio
+                .filter(|ratio| *ratio > 0.0 && ratios.len() > 1)
+                .and_then(|ratio| Some((ratios.last()? - ratios.first()?) / ratio));
             Row { ours, peer, ratio, spread }
         })
         .collect()

@@ -29,6 +29,8 @@ pub(super) struct Difference {
     pub(super) status: u16,
     /// Ours asked no application.
     pub(super) local: bool,
+    /// Ours asked applications more often than Envoy did.
+    pub(super) asked_more: bool,
 }
 
 /// A difference that is as it should be: what it is about, when it holds, and why.
@@ -168,14 +170,14 @@ fn answers_grpc(difference: &Difference, request: &Request) -> bool {
 const ASKED_AGAIN: &str = "what is idempotent is asked again once when a connection that was used before ends without an answer: its peer may \
      have closed it while it was idle (RFC 9110 9.2.2); Envoy fails the request";
 
-/// The request met a connection that broke, and might be repeated.
-fn asked_again(request: &Request) -> bool {
-    request.breaks() && request.method != "POST"
+/// The request met a connection that broke, might be repeated, and was: whatever differs then follows from that.
+fn asked_again(difference: &Difference, request: &Request) -> bool {
+    request.breaks() && request.method != "POST" && difference.asked_more
 }
 
 /// The reason for a difference, if there is one.
 pub(super) fn explain(difference: &Difference, request: &Request) -> Option<&'static str> {
-    if asked_again(request) {
+    if asked_again(difference, request) {
         return Some(ASKED_AGAIN);
     }
     let named = difference.what.replace("copied", "forwarded");
@@ -189,9 +191,11 @@ pub(super) fn compare(ours: &Outcome, envoy: &Outcome) -> Vec<Difference> {
     let mut found = Vec::new();
     let ours_status = ours.answer.status;
     let local = ours.arrived.iter().all(|a| &*a.backend == MIRROR);
+    let attempts_of = |outcome: &Outcome| outcome.arrived.iter().filter(|a| &*a.backend != MIRROR).count();
+    let asked_more = attempts_of(ours) > attempts_of(envoy);
     let mut add = |what: String, ours: String, envoy: String| {
         if ours != envoy {
-            found.push(Difference { what, ours, envoy, status: ours_status, local });
+            found.push(Difference { what, ours, envoy, status: ours_status, local, asked_more });
         }
     };
     let split = |outcome: &Outcome| -> (Vec<Arrived>, Vec<Arrived>) {
