@@ -46,6 +46,15 @@ pub fn describe(old: &PolicySet, new: &PolicySet) -> Vec<String> {
     fates(&old.gateways, &new.gateways, |name, fate| count("gateway", name, fate));
     fates(&old.mesh_routes, &new.mesh_routes, |name, fate| count("rules", name, fate));
     fates(&old.backends, &new.backends, |name, fate| count("settings", name, fate));
+    for name in union(&old.client_backends, &new.client_backends) {
+        let (was, is) = (old.client_backends.get(name), new.client_backends.get(name));
+        let nobody = BTreeMap::new();
+        fates(was.unwrap_or(&nobody), is.unwrap_or(&nobody), |client, fate| match fate {
+            Fate::Changed => others += 1,
+            Fate::Added => lines.push(format!("settings {name} for clients of {client} added")),
+            Fate::Removed => lines.push(format!("settings {name} for clients of {client} removed")),
+        });
+    }
     others += usize::from(old.endpoint_slices != new.endpoint_slices);
     others += usize::from(old.workload_limits != new.workload_limits);
     if old.mesh != new.mesh {
@@ -74,11 +83,7 @@ enum Fate {
     Changed,
 }
 
-fn fates<V: PartialEq>(
-    old: &BTreeMap<ObjectName, V>,
-    new: &BTreeMap<ObjectName, V>,
-    mut report: impl FnMut(&ObjectName, Fate),
-) {
+fn fates<K: Ord, V: PartialEq>(old: &BTreeMap<K, V>, new: &BTreeMap<K, V>, mut report: impl FnMut(&K, Fate)) {
     for name in union(old, new) {
         match (old.get(name), new.get(name)) {
             (None, _) => report(name, Fate::Added),
@@ -89,7 +94,7 @@ fn fates<V: PartialEq>(
     }
 }
 
-fn union<'m, V>(old: &'m BTreeMap<ObjectName, V>, new: &'m BTreeMap<ObjectName, V>) -> BTreeSet<&'m ObjectName> {
+fn union<'m, K: Ord, V>(old: &'m BTreeMap<K, V>, new: &'m BTreeMap<K, V>) -> BTreeSet<&'m K> {
     old.keys().chain(new.keys()).collect()
 }
 
@@ -191,7 +196,7 @@ fn without_places(policies: &PolicySet) -> PolicySet {
     set.services.values_mut().for_each(|s| clear(&mut s.origin));
     set.workloads.values_mut().for_each(|w| clear(&mut w.origin));
     set.endpoint_slices.iter_mut().for_each(|s| clear(&mut s.origin));
-    for backend in set.backends.values_mut() {
+    for (_, backend) in set.all_backends_mut() {
         clear(&mut backend.origin);
         std::iter::once(&mut backend.traffic).chain(backend.ports.values_mut()).for_each(clear_traffic);
         for subset in backend.subsets.values_mut() {

@@ -44,7 +44,7 @@ pub fn at(policies: &Arc<PolicySet>, now: Timestamp) -> AtMoment {
     }
     let has_ended = |stated: &Stated<Fault>| ends(&stated.value).is_some_and(|end| end <= now);
     let mut left = (**policies).clone();
-    for backend in left.backends.values_mut() {
+    for (_, backend) in left.all_backends_mut() {
         backend.traffic.fault.take_if(|stated| has_ended(stated));
         for subset in backend.subsets.values_mut() {
             subset.traffic.fault.take_if(|stated| has_ended(stated));
@@ -66,9 +66,9 @@ pub fn at(policies: &Arc<PolicySet>, now: Timestamp) -> AtMoment {
 }
 
 fn faults(policies: &PolicySet) -> impl Iterator<Item = &Stated<Fault>> {
-    let backends = policies.backends.values();
-    let of_services =
-        backends.flat_map(|b| std::iter::once(&b.traffic).chain(b.subsets.values().map(|subset| &subset.traffic)));
+    let of_services = policies
+        .all_backends()
+        .flat_map(|(_, b)| std::iter::once(&b.traffic).chain(b.subsets.values().map(|subset| &subset.traffic)));
     let of_mesh = policies.mesh_routes.values().flatten().flat_map(|routes| &routes.rules);
     let hosts = policies.gateways.values().flat_map(|gateway| &gateway.listeners).flat_map(|l| &l.hosts);
     let rules = of_mesh.chain(hosts.flat_map(|host| &host.rules)).map(|entry: &RouteEntry| &entry.rule.policies);

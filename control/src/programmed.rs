@@ -10,7 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+use tidegate_policies::ir::load_balancing::BackendSettings;
 use tidegate_policies::ir::status::{Condition, ConditionKind, ObjectStatus};
+use tidegate_policies::ir::world::Service;
 use tidegate_policies::ir::{Origin, PolicySet};
 use tidegate_xds::name::{ResourceType, outbound_cluster};
 use tidegate_xds::resource::Resource;
@@ -36,13 +38,18 @@ pub struct Carried {
     names: BTreeSet<(ResourceType, Arc<str>)>,
 }
 
+/// What stands behind clusters.
+type Clusters = BTreeMap<Arc<str>, BTreeSet<usize>>;
+
 /// Finds objects by where they stand.
 #[derive(Debug)]
 pub struct Index<'p> {
     /// File -> line -> position.
     places: BTreeMap<&'p str, BTreeMap<u32, usize>>,
     /// Cluster -> positions of its service, of who defines the subset, and of the policies behind it.
-    clusters: BTreeMap<Arc<str>, BTreeSet<usize>>,
+    clusters: Clusters,
+    /// The same for clients of a namespace that have clusters of their own.
+    of_clients: BTreeMap<&'p str, Clusters>,
     statuses: &'p [ObjectStatus],
 }
 
@@ -53,24 +60,39 @@ impl<'p> Index<'p> {
         for (position, status) in policies.statuses.iter().enumerate() {
             places.entry(&status.origin.file).or_default().insert(status.origin.line, position);
         }
-        let mut index = Self { places, clusters: BTreeMap::new(), statuses: &policies.statuses };
+        let mut index =
+            Self { places, clusters: Clusters::new(), of_clients: BTreeMap::new(), statuses: &policies.statuses };
         for service in policies.services.values() {
-            let backend = policies.backends.get(&service.name);
-            let subsets = backend.into_iter().flat_map(|backend| &backend.subsets);
-            let parts = subsets.map(|(name, subset)| (Some(&**name), Some(&subset.origin)));
-            for (subset, definer) in std::iter::once((None, None)).chain(parts) {
-                for port in &service.ports {
-                    let cluster = outbound_cluster(port.port, subset, &host(service));
-                    let behind = places_behind(backend, subset, port.port);
-                    let behind = behind.values().filter_map(|place| index.of_place(place));
-                    let itself = definer.into_iter().chain([&service.origin]).filter_map(|o| index.at(&o.file, o.line));
-                    let positions = itself.chain(behind).collect();
+            for (client, backend) in policies.ways(&service.name) {
+                let found = index.behind(service, backend);
+                let known = match client {
+                    Some(namespace) => index.of_clients.entry(namespace).or_default(),
+                    None => &mut index.clusters,
+                };
+                for (cluster, positions) in found {
                     // Of two services with one host the first has the cluster.
-                    index.clusters.entry(cluster).or_insert(positions);
+                    known.entry(cluster).or_insert(positions);
                 }
             }
         }
         index
+    }
+
+    /// The clusters of a service that is called in this way.
+    fn behind(&self, service: &Service, backend: Option<&BackendSettings>) -> Vec<(Arc<str>, BTreeSet<usize>)> {
+        let subsets = backend.into_iter().flat_map(|backend| &backend.subsets);
+        let parts = subsets.map(|(name, subset)| (Some(&**name), Some(&subset.origin)));
+        let mut found = Vec::new();
+        for (subset, definer) in std::iter::once((None, None)).chain(parts) {
+            for port in &service.ports {
+                let cluster = outbound_cluster(port.port, subset, &host(service));
+                let behind = places_behind(backend, subset, port.port);
+                let behind = behind.values().filter_map(|place| self.of_place(place));
+                let itself = definer.into_iter().chain([&service.origin]).filter_map(|o| self.at(&o.file, o.line));
+                found.push((cluster, itself.chain(behind).collect()));
+            }
+        }
+        found
     }
 
     /// The object that a line belongs to: the last that begins at or before it.
@@ -107,16 +129,19 @@ impl<'p> Index<'p> {
             let piece = (of_type, resource.name().clone(), encoded.version.clone());
             let is_own = ["inbound|", "gateway|"].iter().any(|prefix| resource.name().starts_with(prefix));
             let own = itself.filter(|_| is_own);
-            for position in self.objects_in(resource).chain(own) {
+            for position in self.objects_in(resource, view).chain(own) {
                 carried.objects.entry(position).or_default().insert(piece.clone());
             }
         }
         carried
     }
 
-    fn objects_in<'s>(&'s self, resource: &'s Resource) -> Box<dyn Iterator<Item = usize> + 's> {
+    fn objects_in<'s>(&'s self, resource: &'s Resource, view: &View) -> Box<dyn Iterator<Item = usize> + 's> {
         match resource {
-            Resource::Cluster(cluster) => Box::new(self.clusters.get(&cluster.name).into_iter().flatten().copied()),
+            Resource::Cluster(cluster) => {
+                let own = view.namespace().and_then(|namespace| self.of_clients.get(&**namespace)?.get(&cluster.name));
+                Box::new(own.or_else(|| self.clusters.get(&cluster.name)).into_iter().flatten().copied())
+            }
             Resource::Route(configuration) => {
                 let routes = configuration.virtual_hosts.iter().flat_map(|host| &host.routes);
                 Box::new(routes.flat_map(|route| {

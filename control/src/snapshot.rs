@@ -34,10 +34,21 @@ pub enum View {
     Other,
 }
 
+impl View {
+    /// Where DestinationRules for its proxies are looked up first.
+    pub fn namespace(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Sidecar(name) | Self::Gateway { name, .. } => Some(&name.namespace),
+            Self::Other => None,
+        }
+    }
+}
+
 /// A piece of translation with a memo of its own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Unit {
-    Clusters(ObjectName),
+    /// For clients of a namespace that the service tells from others.
+    Clusters(ObjectName, Option<Arc<str>>),
     Endpoints(ObjectName, Place),
     ApiListeners(ObjectName),
     GrpcRoutes(ObjectName),
@@ -192,7 +203,7 @@ impl Compiler {
         let services = world.policies().services.keys();
         let units = services.flat_map(|service| {
             let seen = place.as_seen_by(service, &world);
-            [Unit::Clusters(service.clone()), Unit::Endpoints(service.clone(), seen)]
+            [Unit::Clusters(service.clone(), seen.namespace.clone()), Unit::Endpoints(service.clone(), seen)]
         });
         let resources = self.first_of_each_name(units);
         self.services.insert(place.clone(), resources.clone());
@@ -274,7 +285,7 @@ impl Compiler {
 impl Unit {
     fn kind(&self) -> &'static str {
         match self {
-            Self::Clusters(_) => "clusters",
+            Self::Clusters(..) => "clusters",
             Self::Endpoints(..) => "endpoints",
             Self::ApiListeners(_) => "api listeners",
             Self::GrpcRoutes(_) => "grpc routes",
@@ -291,7 +302,9 @@ impl Unit {
 fn place_of(view: &View, world: &World) -> Place {
     let place = match view {
         View::Sidecar(name) => world.policies().workloads.get(name).map(Place::of).unwrap_or_default(),
-        View::Gateway { locality, .. } => Place { locality: locality.clone(), ..Place::default() },
+        View::Gateway { locality, .. } => {
+            Place { namespace: view.namespace().cloned(), locality: locality.clone(), ..Place::default() }
+        }
         View::Other => Place::default(),
     };
     place.as_seen_by_any(world)
@@ -302,7 +315,9 @@ fn translate(unit: &Unit, reader: &Reader<'_>) -> Vec<Resource> {
         items.into_iter().map(|item| wrap(Arc::new(item))).collect()
     }
     match unit {
-        Unit::Clusters(service) => each(cluster::clusters(service, reader), Resource::Cluster),
+        Unit::Clusters(service, client) => {
+            each(cluster::clusters(service, client.as_deref(), reader), Resource::Cluster)
+        }
         Unit::Endpoints(service, place) => each(endpoint::assignments(service, place, reader), Resource::Endpoint),
         Unit::ApiListeners(service) => each(listener::api(service, reader), Resource::Listener),
         // Rules limited to a namespace are not for clients outside every namespace.

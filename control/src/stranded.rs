@@ -35,7 +35,9 @@ pub fn stranded(old: &PolicySet, new: &World) -> Vec<Finding> {
         // Calls to a service that did not exist were not answered.
         let Some(was) = old.services.get(service) else { continue };
         let before = mesh_targets(was, old.mesh_routes.get(service).map(Vec::as_slice).unwrap_or_default());
-        suspects.add(routes.iter().flat_map(|routes| &routes.rules), &before);
+        for part in routes {
+            suspects.add(&part.rules, part.consumer_namespace.as_ref(), &before);
+        }
     }
     for (name, gateway) in &policies.gateways {
         let Some(was) = old.gateways.get(name) else { continue };
@@ -43,7 +45,7 @@ pub fn stranded(old: &PolicySet, new: &World) -> Vec<Finding> {
         for listener in &gateway.listeners {
             for host in &listener.hosts {
                 let before = targets.entry((listener.port, &host.host)).or_default();
-                suspects.add(&host.rules, before);
+                suspects.add(&host.rules, Some(&name.namespace), before);
             }
         }
     }
@@ -51,12 +53,18 @@ pub fn stranded(old: &PolicySet, new: &World) -> Vec<Finding> {
         return Vec::new();
     }
     // What the routes before would reach today. A subset that the change removes is still told by its labels then.
-    let as_before = World::new(Arc::new(PolicySet { backends: old.backends.clone(), ..(**policies).clone() }));
+    let as_before = World::new(Arc::new(PolicySet {
+        backends: old.backends.clone(),
+        client_backends: old.client_backends.clone(),
+        ..(**policies).clone()
+    }));
     let mut standing = Standing::new(&as_before);
     let mut findings: Vec<Finding> = Vec::new();
     for suspect in suspects.found {
         // One rule may be for several services or hosts.
-        if suspect.before.iter().any(|target| standing.has_endpoints(target)) && !findings.contains(&suspect.finding) {
+        if suspect.before.iter().any(|target| standing.is_staffed_for_any(target))
+            && !findings.contains(&suspect.finding)
+        {
             findings.push(suspect.finding);
         }
     }
@@ -118,10 +126,17 @@ struct Suspects<'w> {
 }
 
 impl Suspects<'_> {
-    fn add<'r>(&mut self, rules: impl IntoIterator<Item = &'r RouteEntry>, before: &BTreeSet<Target>) {
+    /// Rules for clients of a namespace, or for everybody.
+    fn add<'r>(
+        &mut self,
+        rules: impl IntoIterator<Item = &'r RouteEntry>,
+        namespace: Option<&Arc<str>>,
+        before: &BTreeSet<Target>,
+    ) {
         for entry in rules {
+            let client = entry.matches.client.namespace.as_ref().or(namespace);
             for (target, share) in shares_of(entry) {
-                if !before.contains(&target) && !self.standing.has_endpoints(&target) {
+                if !before.contains(&target) && !self.standing.is_staffed_for_all(&target, client) {
                     let finding = finding(&entry.rule.origin, &target, &share);
                     self.found.push(Suspect { finding, before: before.clone() });
                 }
@@ -133,8 +148,8 @@ impl Suspects<'_> {
 /// Which destinations of a world have endpoints; each service is counted once, and only when it is asked for.
 struct Standing<'w> {
     world: &'w World,
-    /// The clusters of each service that have endpoints.
-    staffed: BTreeMap<ObjectName, BTreeSet<Arc<str>>>,
+    /// The clusters of each service that have endpoints, for clients of a namespace that it tells from others.
+    staffed: BTreeMap<(ObjectName, Option<Arc<str>>), BTreeSet<Arc<str>>>,
 }
 
 impl<'w> Standing<'w> {
@@ -142,15 +157,44 @@ impl<'w> Standing<'w> {
         Self { world, staffed: BTreeMap::new() }
     }
 
-    fn has_endpoints(&mut self, (name, port, subset): &Target) -> bool {
+    /// Whether clients of a namespace, or everybody, find endpoints there.
+    fn is_staffed_for_all(&mut self, target: &Target, client: Option<&Arc<str>>) -> bool {
+        if client.is_some() {
+            return self.has_endpoints(target, client);
+        }
+        self.whoever(target).iter().all(|client| self.has_endpoints(target, client.as_ref()))
+    }
+
+    /// Whether anybody finds endpoints there.
+    fn is_staffed_for_any(&mut self, target: &Target) -> bool {
+        self.whoever(target).iter().any(|client| self.has_endpoints(target, client.as_ref()))
+    }
+
+    /// Everybody, and the namespaces that have clients whom the service tells from others.
+    fn whoever(&self, (service, _, _): &Target) -> Vec<Option<Arc<str>>> {
+        let policies = self.world.policies();
+        let has_clients = |namespace: &Arc<str>| {
+            let first = ObjectName { namespace: namespace.clone(), name: Arc::from("") };
+            let mut workloads =
+                policies.workloads.range(first.clone()..).take_while(|(n, _)| n.namespace == *namespace);
+            let mut gateways = policies.gateways.range(first..).take_while(|(n, _)| n.namespace == *namespace);
+            workloads.any(|(_, workload)| workload.sidecar.is_some()) || gateways.next().is_some()
+        };
+        let told_apart = policies.client_backends.get(service).into_iter().flat_map(BTreeMap::keys);
+        std::iter::once(None).chain(told_apart.filter(|n| has_clients(n)).cloned().map(Some)).collect()
+    }
+
+    fn has_endpoints(&mut self, (name, port, subset): &Target, client: Option<&Arc<str>>) -> bool {
         let world = self.world;
         let Some(service) = world.policies().services.get(name) else { return false };
         if let External::Dns(names) = &service.external {
             // Who stands behind a name is known to the proxies alone.
             return !names.is_empty();
         }
-        let staffed = self.staffed.entry(name.clone()).or_insert_with(|| {
-            let assignments = assignments(name, &Place::default(), &Reader::new(world)).into_iter();
+        let namespace = world.client_of(name, client).cloned();
+        let staffed = self.staffed.entry((name.clone(), namespace.clone())).or_insert_with(|| {
+            let place = Place { namespace, ..Place::default() };
+            let assignments = assignments(name, &place, &Reader::new(world)).into_iter();
             let staffed = assignments.filter(|a| a.localities.iter().any(|l| !l.endpoints.is_empty()));
             staffed.map(|assignment| assignment.cluster_name).collect()
         });

@@ -6,6 +6,8 @@
 //! world only through a [`Reader`], which notes each [`Fact`] that was looked at; the memo of a result is valid as long
 //! as none of its facts changed. A fact that was looked for and is missing is noted too.
 
+mod client;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,12 +17,13 @@ use tidegate_policies::ir::gateway::Gateway;
 use tidegate_policies::ir::load_balancing::{BackendSettings, LoadBalancing, TrafficSettings};
 use tidegate_policies::ir::rate_limit::{RateLimit, RateScope};
 use tidegate_policies::ir::retry::Retry;
-use tidegate_policies::ir::route::ClientMatch;
 use tidegate_policies::ir::session::SessionPersistence;
 use tidegate_policies::ir::timeout::Timeouts;
 use tidegate_policies::ir::world::{EndpointSlice, External, Labels, Service, Workload};
 use tidegate_policies::ir::{MeshRoutes, MeshSettings, ObjectName, PolicySet, Stated, WorkloadLimits};
 use tidegate_xds::resource::route::Policies;
+
+pub use client::ClientClass;
 
 use crate::place::label_name;
 use crate::translate::load_balancing::settings;
@@ -40,6 +43,8 @@ pub struct World {
     spread: BTreeSet<ObjectName>,
     /// Labels by which endpoints may be near.
     nearness_labels: BTreeSet<Arc<str>>,
+    /// Namespaces whose clients call some service in a way of their own.
+    told_apart: BTreeSet<Arc<str>>,
     /// Some limit is shared by several proxies.
     shares_limits: bool,
     /// Every label selector by which a rule tells clients apart.
@@ -114,8 +119,10 @@ impl World {
             .collect();
         let shares_limits = every_limit(&policies).any(|limit| limit.value.scope == RateScope::Shared);
         let nearness_labels = nearness_labels(&policies);
+        let told_apart = policies.client_backends.values().flat_map(BTreeMap::keys).cloned().collect();
         let mut world = Self {
             nearness_labels,
+            told_apart,
             policies,
             members,
             slices,
@@ -159,6 +166,17 @@ impl World {
         &self.nearness_labels
     }
 
+    /// Whether clients of a namespace call some service in a way of their own.
+    pub fn tells_apart(&self, namespace: &str) -> bool {
+        self.told_apart.contains(namespace)
+    }
+
+    /// The client's namespace as far as the settings of a service can tell.
+    pub fn client_of<'n>(&self, service: &ObjectName, namespace: Option<&'n Arc<str>>) -> Option<&'n Arc<str>> {
+        let of_clients = self.policies.client_backends.get(service)?;
+        namespace.filter(|namespace| of_clients.contains_key(*namespace))
+    }
+
     /// Whether a limit is shared by several proxies.
     pub fn shares_limits(&self) -> bool {
         self.shares_limits
@@ -183,20 +201,18 @@ impl World {
         let mut facts = BTreeSet::new();
         differing(&new.services, &was.services, |name| facts.insert(Fact::Service(name)));
         differing(&new.mesh_routes, &was.mesh_routes, |name| facts.insert(Fact::Routes(name)));
-        let mut changed = Vec::new();
-        differing(&new.backends, &was.backends, |name| {
-            changed.push(name);
-            true
-        });
+        let mut changed = BTreeSet::new();
+        differing(&new.backends, &was.backends, |name| changed.insert(name));
+        differing(&new.client_backends, &was.client_backends, |name| changed.insert(name));
         for name in changed {
-            let (is, was) = (new.backends.get(&name), was.backends.get(&name));
-            if all_calls(is) != all_calls(was) {
+            if !new.ways(&name).map(all_calls).eq(was.ways(&name).map(all_calls)) {
                 facts.insert(Fact::Calls(name.clone()));
             }
-            if all_places(is) != all_places(was) {
+            if !new.ways(&name).map(all_places).eq(was.ways(&name).map(all_places)) {
                 facts.insert(Fact::Places(name.clone()));
             }
-            if all_limits(is).ne(all_limits(was)) {
+            // Limits of what arrives do not depend on who calls.
+            if all_limits(new.backends.get(&name)).ne(all_limits(was.backends.get(&name))) {
                 facts.insert(Fact::Limits(name.clone()));
             }
             facts.insert(Fact::Backend(name));
@@ -272,14 +288,19 @@ impl Calls {
     }
 }
 
+/// One of the ways in which a service is called: the namespace whose clients do so, and the settings.
+type Way<'p> = (Option<&'p Arc<str>>, Option<&'p BackendSettings>);
+/// Something of each part of a way.
+type OfParts<'p, T> = (Option<&'p Arc<str>>, BTreeMap<(Option<&'p str>, u16), T>);
+
 /// All settings of calls.
-fn all_calls(backend: Option<&BackendSettings>) -> BTreeMap<(Option<&str>, u16), Calls> {
-    parts(backend).map(|(name, port)| ((name, port), Calls::of(backend, name, port))).collect()
+fn all_calls((client, backend): Way<'_>) -> OfParts<'_, Calls> {
+    (client, parts(backend).map(|(name, port)| ((name, port), Calls::of(backend, name, port))).collect())
 }
 
 /// All places behind clusters.
-fn all_places(backend: Option<&BackendSettings>) -> BTreeMap<(Option<&str>, u16), Policies> {
-    parts(backend).map(|(name, port)| ((name, port), places(backend, name, port))).collect()
+fn all_places((client, backend): Way<'_>) -> OfParts<'_, Policies> {
+    (client, parts(backend).map(|(name, port)| ((name, port), places(backend, name, port))).collect())
 }
 
 /// What settings may differ for: the service and its versions, ports that have settings of their own and the others.
@@ -299,8 +320,7 @@ fn all_limits(backend: Option<&BackendSettings>) -> impl Iterator<Item = (Option
 }
 
 fn nearness_labels(policies: &PolicySet) -> BTreeSet<Arc<str>> {
-    let backends = policies.backends.values();
-    let traffic = backends.flat_map(|b| {
+    let traffic = policies.all_backends().flat_map(|(_, b)| {
         let of_subsets = b.subsets.values().flat_map(|s| std::iter::once(&s.traffic).chain(s.ports.values()));
         std::iter::once(&b.traffic).chain(b.ports.values()).chain(of_subsets)
     });
@@ -324,40 +344,6 @@ fn differing<V: PartialEq>(
     }
     for name in old.keys().filter(|name| !new.contains_key(*name)) {
         report(name.clone());
-    }
-}
-
-/// Who asks, as far as rules can tell clients apart. Clients of one class get identical routes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClientClass {
-    /// The client's namespace; `None`: a client outside every namespace.
-    pub namespace: Option<Arc<str>>,
-    /// The client selectors named by rules that hold for it.
-    pub selectors: BTreeSet<Labels>,
-}
-
-impl ClientClass {
-    /// Whether a rule limited to `clients` is for this class.
-    pub fn admits(&self, clients: &ClientMatch) -> bool {
-        let here = clients.namespace.is_none() || clients.namespace == self.namespace;
-        here && (clients.labels.is_empty() || self.selectors.contains(&clients.labels))
-    }
-
-    /// The class as far as `service` can tell: what its rules never ask for is left out, so that clients of many
-    /// namespaces share the translation of a service that treats them alike.
-    pub fn as_seen_by(&self, service: &ObjectName, world: &World) -> Self {
-        let routes = world.policies.mesh_routes.get(service).map(Vec::as_slice).unwrap_or_default();
-        let clients = || routes.iter().flat_map(|r| &r.rules).map(|entry| &entry.matches.client);
-        let known = |namespace: &Arc<str>| {
-            *namespace == service.namespace
-                || routes.iter().any(|r| r.consumer_namespace.as_ref() == Some(namespace))
-                || clients().any(|c| c.namespace.as_ref() == Some(namespace))
-        };
-        let asked: BTreeSet<&Labels> = clients().map(|c| &c.labels).collect();
-        Self {
-            namespace: self.namespace.clone().filter(known),
-            selectors: self.selectors.iter().filter(|s| asked.contains(s)).cloned().collect(),
-        }
     }
 }
 
@@ -391,22 +377,22 @@ impl<'w> Reader<'w> {
         self.world.policies.mesh_routes.get(service).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// How a service is called.
-    pub fn backend(&self, service: &ObjectName) -> Option<&'w BackendSettings> {
+    /// How clients of a namespace call a service.
+    pub fn backend(&self, service: &ObjectName, client: Option<&str>) -> Option<&'w BackendSettings> {
         self.note(Fact::Backend(service.clone()));
-        self.world.policies.backends.get(service)
+        self.world.policies.backend(service, client)
     }
 
     /// What of that is a matter of routes, for a port of the service or of one version of it.
-    pub fn calls(&self, service: &ObjectName, port: u16, subset: Option<&str>) -> Calls {
+    pub fn calls(&self, service: &ObjectName, client: Option<&str>, port: u16, subset: Option<&str>) -> Calls {
         self.note(Fact::Calls(service.clone()));
-        Calls::of(self.world.policies.backends.get(service), subset, port)
+        Calls::of(self.world.policies.backend(service, client), subset, port)
     }
 
     /// Where that which stands behind a cluster is written: for a port of the service or of one version of it.
-    pub fn places(&self, service: &ObjectName, port: u16, subset: Option<&str>) -> Policies {
+    pub fn places(&self, service: &ObjectName, client: Option<&str>, port: u16, subset: Option<&str>) -> Policies {
         self.note(Fact::Places(service.clone()));
-        places(self.world.policies.backends.get(service), subset, port)
+        places(self.world.policies.backend(service, client), subset, port)
     }
 
     /// The limits of requests to a service that hold for a workload with these labels.

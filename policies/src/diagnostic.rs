@@ -140,11 +140,19 @@ impl Finding {
     }
 }
 
+/// What was found in one file.
+#[derive(Default)]
+struct OfFile {
+    count: usize,
+    /// Positions of those that are kept.
+    kept: Vec<usize>,
+}
+
 /// All findings of a compilation.
 #[derive(Default)]
 pub(crate) struct Report {
     findings: Vec<Finding>,
-    by_file: HashMap<u32, usize>,
+    by_file: HashMap<u32, OfFile>,
     /// Takes what is above the limit, so that no caller has to know about it.
     overflow: Option<Finding>,
 }
@@ -154,14 +162,27 @@ impl Report {
     pub(crate) fn add(&mut self, code: Code, span: Span, message: impl Into<String>) -> &mut Finding {
         let finding =
             Finding { code, span, message: message.into(), text: String::new(), others: Vec::new(), help: None };
-        let count = self.by_file.entry(span.file).or_insert(0);
-        *count += 1;
-        if *count > FINDINGS_PER_FILE_MAX {
+        let of_file = self.by_file.entry(span.file).or_default();
+        of_file.count += 1;
+        if of_file.count > FINDINGS_PER_FILE_MAX {
             return self.overflow.insert(finding);
         }
+        let last = self.findings.len();
+        of_file.kept.push(last);
         self.findings.push(finding);
-        let last = self.findings.len() - 1;
         &mut self.findings[last]
+    }
+
+    /// Adds what another report has found, except what has been said of the same place here.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        for Finding { code, span, message, text, others, help } in other.findings {
+            let known = self.by_file.get(&span.file).map_or(&[][..], |of_file| &of_file.kept);
+            let mut known = known.iter().filter_map(|at| self.findings.get(*at));
+            if !known.any(|known| known.code == code && known.span == span && known.message == message) {
+                let added = self.add(code, span, message);
+                (added.text, added.others, added.help) = (text, others, help);
+            }
+        }
     }
 
     /// Those that will be shown.
@@ -171,7 +192,7 @@ impl Report {
 
     pub(crate) fn finish(self, map: &SourceMap<'_>) -> Vec<Diagnostic> {
         let mut findings = self.findings;
-        for (&file, &count) in &self.by_file {
+        for (&file, &OfFile { count, .. }) in &self.by_file {
             if count > FINDINGS_PER_FILE_MAX {
                 findings.push(Finding {
                     code: Code::TooManyFindings,

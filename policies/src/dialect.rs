@@ -50,8 +50,20 @@ impl Context<'_> {
         self.report
             .add(Code::TooComplex, span, format!("the routes multiply to more than {ROUTE_ENTRIES_MAX}"))
             .say("the limit is met here")
-            .help("every host gets every rule: name fewer hosts in one object, or write fewer rules");
+            .help(
+                "every host gets every rule, and every namespace of clients every DestinationRule that is for it: name \
+                 fewer hosts or namespaces in one object, or write fewer rules",
+            );
         false
+    }
+
+    /// Does once more what has been done, for clients of one namespace: what is found again is not said again.
+    pub(crate) fn again<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let found = std::mem::take(&mut self.report);
+        let result = work(self);
+        let found_again = std::mem::replace(&mut self.report, found);
+        self.report.absorb(found_again);
+        result
     }
 
     /// Where an object, or a part of it at `span`, was written.
@@ -196,7 +208,7 @@ pub(crate) fn read(head: Head, document: &Node, objects: &mut Objects, cx: &mut 
             }
         }
         Kind::DestinationRule => {
-            if let Some(spec) = istio::destination_rule::read(document, cx) {
+            if let Some(spec) = istio::destination_rule::read(&head, document, cx) {
                 objects.destination_rules.push(Object { head, spec });
             }
         }

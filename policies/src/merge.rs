@@ -8,6 +8,7 @@ mod advice;
 mod attach;
 mod backends;
 mod certificates;
+mod clients;
 mod conjunction;
 mod delegates;
 mod gateways;
@@ -16,6 +17,7 @@ mod listeners;
 mod order;
 mod routes;
 mod status;
+mod versions;
 mod world;
 
 use std::collections::BTreeSet;
@@ -31,9 +33,10 @@ pub(crate) fn merge(objects: Objects, cx: &mut Context<'_>) -> PolicySet {
     let mut set = PolicySet::default();
     let mut world = world::build(&objects, &mut set, cx);
     http_routes::declare_protocols(&objects, &mut set);
-    backends::destination_rules(&objects.destination_rules, &world, &mut set, cx);
+    backends::destination_rules(&objects, &world, &mut set, cx);
     backends::traffic_policies(&objects.backend_traffic_policies, &mut set, cx);
     http_routes::derive_versions(&objects, &mut set, cx);
+    let lent = versions::lend(&mut set);
     let mut attachments = routes::Attachments::default();
     routes::virtual_services(&objects.virtual_services, &mut world, &set, &mut attachments, cx);
     let mut routes: Vec<&Object<HttpRoute>> = objects.http_routes.iter().collect();
@@ -57,6 +60,7 @@ pub(crate) fn merge(objects: Objects, cx: &mut Context<'_>) -> PolicySet {
     attachments.finish(&world, &mut set, cx);
     gateways::finish(&objects.gateways, &listeners, attached, &mut set, cx);
     attach::attach(&objects, &world, &mut set, cx);
+    versions::check(&lent, &world, &set, cx);
     advice::give(&set, cx);
     world.warn_of_missing_endpoints(&set, cx);
     set

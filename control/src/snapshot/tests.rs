@@ -1,5 +1,7 @@
 //! What a change costs, counted exactly, and who is given what.
 
+mod clients;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;

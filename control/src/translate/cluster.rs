@@ -25,10 +25,10 @@ pub fn host(service: &Service) -> Arc<str> {
     service.hosts.first().cloned().unwrap_or_else(|| service.name.name.clone())
 }
 
-/// The clusters of a service: for each port, all of it and each subset.
-pub fn clusters(name: &ObjectName, reader: &Reader<'_>) -> Vec<Cluster> {
+/// The clusters of a service for clients of a namespace: for each port, all of it and each subset.
+pub fn clusters(name: &ObjectName, client: Option<&str>, reader: &Reader<'_>) -> Vec<Cluster> {
     let Some(service) = reader.service(name) else { return Vec::new() };
-    let backend = reader.backend(name);
+    let backend = reader.backend(name, client);
     let mut clusters = Vec::new();
     for port in &service.ports {
         let subsets = backend.into_iter().flat_map(|b| b.subsets.keys());

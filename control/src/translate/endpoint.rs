@@ -38,7 +38,7 @@ pub fn assignments(name: &ObjectName, place: &Place, reader: &Reader<'_>) -> Vec
     if matches!(service.external, External::Dns(_)) {
         return Vec::new();
     }
-    let backend = reader.backend(name);
+    let backend = reader.backend(name, place.namespace.as_deref());
     let mut assignments = Vec::new();
     for port in &service.ports {
         let candidates = candidates(service, port, reader);

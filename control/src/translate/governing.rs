@@ -56,7 +56,7 @@ pub(super) fn govern(
     let Route { action, filters, policies, .. } = &mut route;
     let mut of_members: Vec<Calls> = Vec::new();
     if let RouteAction::Forward(forward) = action {
-        of_members = backends.iter().map(|(backend, _)| calls_of(backend, reader)).collect();
+        of_members = backends.iter().map(|(backend, _)| calls_of(backend, scene, reader)).collect();
         let speakers = speakers(backends, &of_members, scene, reader);
         limit_and_retry(forward, said, &speakers, scene, policies);
         if !scene.grpc {
@@ -126,9 +126,11 @@ fn first<'s, T>(
     own.or_else(|| speakers.iter().find_map(of))
 }
 
-fn calls_of(backend: &Backend, reader: &Reader<'_>) -> Calls {
+fn calls_of(backend: &Backend, scene: Scene<'_>, reader: &Reader<'_>) -> Calls {
     match backend {
-        Backend::Service { service, port, subset } => reader.calls(service, *port, subset.as_deref()),
+        Backend::Service { service, port, subset } => {
+            reader.calls(service, scene.client.namespace.as_deref(), *port, subset.as_deref())
+        }
         Backend::Invalid(_) => Calls::default(),
     }
 }
@@ -143,12 +145,13 @@ fn speakers(backends: &[(&Backend, u32)], of_members: &[Calls], scene: Scene<'_>
             targets.push((service, *port, subset.as_ref()));
         }
     }
-    let called = scene.called.map(|name| reader.calls(name, scene.port, None));
+    let client = scene.client.namespace.as_deref();
+    let called = scene.called.map(|name| reader.calls(name, client, scene.port, None));
     match targets.as_slice() {
         [] => called.into_iter().collect(),
         [(service, port, subset), rest @ ..] if rest.iter().all(|(other, _, _)| other == service) => {
             let version = subset.filter(|_| rest.iter().all(|(_, _, other)| other == subset));
-            let of_service = reader.calls(service, *port, version.map(|subset| &**subset));
+            let of_service = reader.calls(service, client, *port, version.map(|subset| &**subset));
             std::iter::once(of_service).chain(called.filter(|_| scene.called != Some(service))).collect()
         }
         _ => called.into_iter().chain(of_members.iter().cloned()).collect(),

@@ -63,8 +63,8 @@ pub fn service_hosts(name: &ObjectName, client: &ClientClass, reader: &Reader<'_
             domains: domains(service, port.port, portless, client),
             routes: service_routes(service, port, context, reader),
             written: match rules_for(reader.routes(name), port, client) {
-                Some(rules) => written::of_rules(rules, reader),
-                None => written::of_backends([&itself(service, port)], reader),
+                Some(rules) => written::of_rules(rules, client, reader),
+                None => written::of_backends([&itself(service, port)], client, reader),
             },
             ..VirtualHost::default()
         }
@@ -206,7 +206,7 @@ fn gateway_port(gateway: &Gateway, port: u16, reader: &Reader<'_>) -> RouteConfi
     for GatewayHost { host, rules } in gateway.listeners.iter().filter(|l| l.port == port).flat_map(|l| &l.hosts) {
         let host: Arc<str> = host.to_ascii_lowercase().into();
         let routes = rules.iter().flat_map(|entry| routes_of(entry, context, reader));
-        let written = written::of_rules(rules, reader);
+        let written = written::of_rules(rules, &client, reader);
         // Two listeners of one port may serve the same host; it stays one virtual host.
         match virtual_hosts.iter_mut().find(|v| v.domains.contains(&host)) {
             Some(known) => {

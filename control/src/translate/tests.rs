@@ -52,7 +52,7 @@ fn addresses(assignment: &ClusterLoadAssignment) -> Vec<String> {
 }
 
 fn clusters(policies: PolicySet, name: &str) -> Vec<Cluster> {
-    translate::cluster::clusters(&named(name), &Reader::new(&world(policies)))
+    translate::cluster::clusters(&named(name), None, &Reader::new(&world(policies)))
 }
 
 /// A mesh in which calls to `reviews` have this rule.

@@ -12,24 +12,32 @@ use tidegate_xds::resource::route::{Policies, Written};
 use super::cluster::behind;
 use super::load_balancing::settings;
 use super::{origin, split};
-use crate::world::Reader;
+use crate::world::{ClientClass, Reader};
 
-/// The places behind the clusters that rules lead to.
-pub(super) fn of_rules<'e>(rules: impl IntoIterator<Item = &'e RouteEntry>, reader: &Reader<'_>) -> Written {
+/// The places behind the clusters that rules lead clients to.
+pub(super) fn of_rules<'e>(
+    rules: impl IntoIterator<Item = &'e RouteEntry>,
+    client: &ClientClass,
+    reader: &Reader<'_>,
+) -> Written {
     let splits = rules.into_iter().filter_map(|entry| match &entry.rule.action {
         RuleAction::Split(split) => Some(split),
         RuleAction::Redirect(_) | RuleAction::DirectResponse { .. } => None,
     });
-    of_backends(splits.flat_map(|split| &split.destinations).map(|destination| &destination.backend), reader)
+    of_backends(splits.flat_map(|split| &split.destinations).map(|destination| &destination.backend), client, reader)
 }
 
 /// The places behind the clusters of backends.
-pub(super) fn of_backends<'b>(backends: impl IntoIterator<Item = &'b Backend>, reader: &Reader<'_>) -> Written {
+pub(super) fn of_backends<'b>(
+    backends: impl IntoIterator<Item = &'b Backend>,
+    client: &ClientClass,
+    reader: &Reader<'_>,
+) -> Written {
     let mut written = Written::new();
     for backend in backends {
         let Backend::Service { service, port, subset } = backend else { continue };
         let Some(cluster) = split::cluster_of(backend, reader) else { continue };
-        let places = reader.places(service, *port, subset.as_deref());
+        let places = reader.places(service, client.namespace.as_deref(), *port, subset.as_deref());
         if !places.is_empty() {
             written.insert(cluster, places);
         }

@@ -7,6 +7,7 @@
 //! Several VirtualServices of one host are merged; a subset that does not exist is refused instead of answered with 503; a
 //! field that is not implemented is refused instead of ignored.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::diagnostic::{Code, Report};
@@ -36,6 +37,65 @@ fn export_to(fields: &mut Fields<'_>, report: &mut Report) {
             );
         }
     }
+}
+
+/// Whose clients an object is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Everybody.
+    Public,
+    /// Clients of these namespaces.
+    Namespaces(BTreeSet<Arc<str>>),
+}
+
+impl Audience {
+    /// Whether clients of a namespace belong to it; `None`: clients outside every namespace.
+    pub(crate) fn admits(&self, namespace: Option<&str>) -> bool {
+        match self {
+            Self::Public => true,
+            Self::Namespaces(namespaces) => namespace.is_some_and(|namespace| namespaces.contains(namespace)),
+        }
+    }
+}
+
+/// `exportTo` of an object in namespace `own`: `*`, or names of namespaces of which `.` is its own.
+fn audience(own: &Arc<str>, fields: &mut Fields<'_>, report: &mut Report) -> Audience {
+    let mut kept: BTreeMap<Arc<str>, Span> = BTreeMap::new();
+    for scope in fields.list("exportTo", report, text) {
+        let name = if &*scope.value == "." { Arc::clone(own) } else { Arc::clone(&scope.value) };
+        if let Some(first) = kept.get(&name) {
+            report
+                .add(Code::InvalidRule, scope.span, format!("duplicate entries in exportTo for entry {name}"))
+                .also(*first, "first here")
+                .help("keep one; `.` is the object's own namespace");
+            continue;
+        }
+        if &*name != "*" && !is_namespace(&name) {
+            report
+                .add(
+                    Code::BadValue,
+                    scope.span,
+                    format!("\"{}\" is not a namespace to export to", crate::tree::shortened(&name)),
+                )
+                .help("write `*` for all, `.` for the object's own namespace, or the names of namespaces");
+            continue;
+        }
+        kept.insert(name, scope.span);
+    }
+    let Some(public) = kept.get("*") else {
+        return if kept.is_empty() { Audience::Public } else { Audience::Namespaces(kept.into_keys().collect()) };
+    };
+    if kept.len() > 1 {
+        let message = "cannot have both public (*) and non-public (i.e. . or specific namespaces) exportTo values";
+        report.add(Code::InvalidRule, *public, message).help("`*` is everybody already: leave the others out");
+    }
+    Audience::Public
+}
+
+/// The name of a namespace is a label of a host name (RFC 1123).
+fn is_namespace(name: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    !name.is_empty() && name.len() <= 63 && name.bytes().all(inner) && !name.starts_with('-') && !name.ends_with('-')
 }
 
 /// `{exact | prefix | regex: ...}`. `None` within means `{}`: any value.

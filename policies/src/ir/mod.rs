@@ -94,12 +94,43 @@ pub struct PolicySet {
     pub mesh_routes: BTreeMap<ObjectName, Vec<MeshRoutes>>,
     /// How a service is called: subsets, balancing, connection settings.
     pub backends: BTreeMap<ObjectName, BackendSettings>,
+    /// How clients of one namespace call a service, where that differs: complete, in place of what `backends` says. See
+    /// [`PolicySet::backend`].
+    pub client_backends: BTreeMap<ObjectName, BTreeMap<Arc<str>, BackendSettings>>,
     /// Limits of requests that arrive at workloads chosen by label, whatever service they are called as.
     pub workload_limits: Vec<WorkloadLimits>,
     /// What holds for the whole mesh.
     pub mesh: MeshSettings,
     /// What became of each object, in the order of files and lines.
     pub statuses: Vec<ObjectStatus>,
+}
+
+impl PolicySet {
+    /// How clients of `namespace` call a service; without one, how clients outside every namespace do.
+    pub fn backend(&self, service: &ObjectName, namespace: Option<&str>) -> Option<&BackendSettings> {
+        let own = namespace.and_then(|namespace| self.client_backends.get(service)?.get(namespace));
+        own.or_else(|| self.backends.get(service))
+    }
+
+    /// Every way in which a service is called: by everybody, then by clients of the namespaces that call it differently.
+    pub fn ways(&self, service: &ObjectName) -> impl Iterator<Item = (Option<&Arc<str>>, Option<&BackendSettings>)> {
+        let of_clients = self.client_backends.get(service).into_iter().flatten();
+        std::iter::once((None, self.backends.get(service)))
+            .chain(of_clients.map(|(namespace, backend)| (Some(namespace), Some(backend))))
+    }
+
+    /// The settings of every service, those for clients of one namespace too.
+    pub fn all_backends(&self) -> impl Iterator<Item = (&ObjectName, &BackendSettings)> {
+        let of_clients = self.client_backends.iter();
+        self.backends.iter().chain(of_clients.flat_map(|(name, all)| all.values().map(move |backend| (name, backend))))
+    }
+
+    /// The same, to be changed.
+    pub fn all_backends_mut(&mut self) -> impl Iterator<Item = (&ObjectName, &mut BackendSettings)> {
+        let of_clients = self.client_backends.iter_mut();
+        let of_clients = of_clients.flat_map(|(name, all)| all.values_mut().map(move |backend| (name, backend)));
+        self.backends.iter_mut().chain(of_clients)
+    }
 }
 
 /// Limits of requests for workloads (a RateLimit with a `selector`).

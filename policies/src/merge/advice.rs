@@ -93,11 +93,11 @@ impl Advice<'_, '_> {
     /// A DestinationRule that wants to eject the only endpoint there is.
     fn on_single_endpoints(&mut self, set: &PolicySet) {
         let rules = |kind: &str| kind == "DestinationRule";
-        if !set.backends.values().any(|backend| rules(backend.origin.kind)) {
+        if !set.all_backends().any(|(_, backend)| rules(backend.origin.kind)) {
             return;
         }
         let index = Index::new(set);
-        for (name, backend) in &set.backends {
+        for (name, backend) in set.all_backends() {
             let (Some(outlier), Some(service)) = (&backend.traffic.outlier, set.services.get(name)) else { continue };
             if rules(outlier.origin.kind) && index.facts(service, None).endpoints == Some(1) {
                 let message = format!("service {name} has a single endpoint");
@@ -115,7 +115,7 @@ impl Advice<'_, '_> {
     fn on_grpc_checks(&mut self, set: &PolicySet) {
         // Defaults of a mesh may be for many services: one finding for a stanza, with the first and how many there are.
         let mut wrong = PortsByStanza::new();
-        for (name, backend) in &set.backends {
+        for (name, backend) in set.all_backends() {
             let Some(service) = set.services.get(name) else { continue };
             let versions = std::iter::once(None).chain(backend.subsets.keys().map(|version| Some(&**version)));
             for (version, port) in versions.flat_map(|v| service.ports.iter().map(move |port| (v, port))) {

@@ -3,48 +3,53 @@
 //! Istio appends subsets and takes the first traffic policy, silently. Here a subset defined twice is an error, and a stanza
 //! set twice a warning that names the winner.
 //!
-//! # Whose namespace
-//! Istio looks in the client's namespace, then in the service's, then in its root namespace, and takes the first that has a
-//! rule. The last two are done here; a rule for the clients of one namespace alone is refused.
+//! # Once for everybody, once for each namespace with rules of its own
+//! Which rules a client is under is decided in [`super::clients`]. Clients of a namespace that are under others get settings of
+//! their own, complete, so that nobody after here has to put two together.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::clients::{self, InForce};
 use super::world::{World, unknown_port};
 use crate::diagnostic::Code;
 use crate::dialect::gateway_api::backend_traffic_policy::BackendTrafficPolicy;
 use crate::dialect::istio::destination_rule::{DestinationRule, TrafficShape, duplicate_subset};
-use crate::dialect::{Context, Object};
+use crate::dialect::{Context, Object, Objects};
 use crate::head::Head;
 use crate::ir::circuit_breaker::BreakerLimits;
 use crate::ir::load_balancing::{BackendSettings, Subset, TrafficSettings};
 use crate::ir::world::Service;
-use crate::ir::{ObjectName, PolicySet, Stated};
+use crate::ir::{ObjectName, Origin, PolicySet, Stated};
 use crate::source::{Span, Spanned};
 
-/// Where Istio keeps what is for the whole mesh.
-const ROOT_NAMESPACE: &str = "istio-system";
+pub(super) fn destination_rules(objects: &Objects, world: &World, set: &mut PolicySet, cx: &mut Context<'_>) {
+    for InForce { service, everybody, of_clients } in clients::in_force(objects, world, set, cx) {
+        let Some(known) = set.services.get(&service) else { continue };
+        if let Some(settings) = merged(&everybody, known, cx) {
+            set.backends.insert(service.clone(), settings);
+        }
+        for (namespace, rules) in of_clients {
+            let own = cx.again(|cx| merged(&rules, known, cx));
+            // Further rules may say nothing that the oldest does not.
+            if let Some(settings) = own.filter(|own| Some(own) != set.backends.get(&service)) {
+                set.client_backends.entry(service.clone()).or_default().insert(namespace, settings);
+            }
+        }
+    }
+}
 
-pub(super) fn destination_rules(
-    rules: &[Object<DestinationRule>],
-    world: &World,
-    set: &mut PolicySet,
-    cx: &mut Context<'_>,
-) {
-    let mut subset_spans: HashMap<(ObjectName, &str), Span> = HashMap::new();
-    let mut policy_spans: HashMap<ObjectName, Span> = HashMap::new();
-    for (Object { head, spec }, service) in in_force(rules, world, set, cx) {
-        let origin = cx.origin(head, head.span);
-        let settings = set.backends.entry(service.clone()).or_insert_with(|| BackendSettings {
-            origin,
-            traffic: TrafficSettings::default(),
-            ports: BTreeMap::new(),
-            subsets: BTreeMap::new(),
-        });
+/// What rules for one service, the oldest first, say together.
+fn merged(rules: &[&Object<DestinationRule>], service: &Service, cx: &mut Context<'_>) -> Option<BackendSettings> {
+    let head = &rules.first()?.head;
+    let mut settings = nothing_but(cx.origin(head, head.span));
+    let mut subset_spans: HashMap<&str, Span> = HashMap::new();
+    let mut policy_span: Option<Span> = None;
+    for Object { head, spec } in rules {
         if let Some(traffic) = &spec.traffic {
-            let first = *policy_spans.entry(service.clone()).or_insert(traffic.span);
+            let first = *policy_span.get_or_insert(traffic.span);
             let mut conflict = combine(&mut settings.traffic, stated(&traffic.value, head, cx));
-            for (port, traffic) in ports(&traffic.value, &service, &set.services, head, cx) {
+            for (port, traffic) in ports(&traffic.value, service, head, cx) {
                 conflict |= settings.ports.insert(port, traffic).is_some();
             }
             if conflict {
@@ -52,7 +57,7 @@ pub(super) fn destination_rules(
                     .add(
                         Code::ConflictingSettings,
                         traffic.span,
-                        format!("an older DestinationRule already sets the same for {service}"),
+                        format!("an older DestinationRule already sets the same for {}", service.name),
                     )
                     .say("has no effect where both set the same")
                     .also(first, "this one counts")
@@ -60,85 +65,27 @@ pub(super) fn destination_rules(
             }
         }
         for shape in &spec.subsets {
-            match subset_spans.get(&(service.clone(), &*shape.name.value)) {
-                Some(first) => duplicate_subset(&shape.name, *first, &mut cx.report),
-                None => {
-                    subset_spans.insert((service.clone(), &shape.name.value), shape.name.span);
-                    let origin = crate::ir::Origin {
-                        kind: "DestinationRule",
-                        object: head.name.clone(),
-                        file: cx.map.path(shape.name.span.file),
-                        line: cx.map.line(shape.name.span),
-                    };
-                    let ports = ports(&shape.traffic, &service, &set.services, head, cx);
-                    let traffic = stated(&shape.traffic, head, cx);
-                    settings.subsets.insert(
-                        shape.name.value.clone(),
-                        Subset { origin, labels: shape.labels.clone(), traffic, ports },
-                    );
-                }
+            if let Some(first) = subset_spans.get(&*shape.name.value) {
+                duplicate_subset(&shape.name, *first, &mut cx.report);
+                continue;
             }
+            subset_spans.insert(&shape.name.value, shape.name.span);
+            let subset = Subset {
+                origin: cx.origin(head, shape.name.span),
+                labels: shape.labels.clone(),
+                traffic: stated(&shape.traffic, head, cx),
+                ports: ports(&shape.traffic, service, head, cx),
+            };
+            settings.subsets.insert(shape.name.value.clone(), subset);
         }
     }
-    set.backends.values_mut().for_each(complete_limits);
+    complete_limits(&mut settings);
+    Some(settings)
 }
 
-/// The rules that act, the oldest first, each with its service. A rule of the service's own namespace goes before those of
-/// [`ROOT_NAMESPACE`]: whole, nothing of theirs is added to it.
-fn in_force<'r>(
-    rules: &'r [Object<DestinationRule>],
-    world: &World,
-    set: &PolicySet,
-    cx: &mut Context<'_>,
-) -> Vec<(&'r Object<DestinationRule>, ObjectName)> {
-    let mut rules: Vec<&Object<DestinationRule>> = rules.iter().collect();
-    rules.sort_by(|a, b| a.head.age().cmp(&b.head.age()));
-    let mut own = Vec::new();
-    let mut of_mesh = Vec::new();
-    let mut nearer: HashMap<ObjectName, Span> = HashMap::new();
-    for rule in rules {
-        let Object { head, spec } = rule;
-        let Some(service) = world.service(&spec.host, &head.name.namespace, &set.services, &mut cx.report) else {
-            continue;
-        };
-        let service = service.name.clone();
-        if service.namespace == head.name.namespace {
-            nearer.entry(service.clone()).or_insert(spec.host.span);
-            own.push((rule, service));
-        } else if &*head.name.namespace == ROOT_NAMESPACE {
-            of_mesh.push((rule, service));
-        } else {
-            cx.report
-                .add(
-                    Code::ForeignNamespace,
-                    spec.host.span,
-                    format!("{service} is in another namespace than this DestinationRule, which is not yet supported"),
-                )
-                .say(format!("lives in namespace `{}`", service.namespace))
-                .help(format!(
-                    "move the DestinationRule to namespace `{}`, or to `{ROOT_NAMESPACE}` if the service has none of its own",
-                    service.namespace
-                ));
-        }
-    }
-    for (rule, service) in of_mesh {
-        let Some(first) = nearer.get(&service) else {
-            own.push((rule, service));
-            continue;
-        };
-        cx.report
-            .add(
-                Code::ConflictingSettings,
-                rule.spec.host.span,
-                format!(
-                    "{service} has a DestinationRule in its own namespace, which goes before one of `{ROOT_NAMESPACE}`"
-                ),
-            )
-            .say("has no effect")
-            .also(*first, "this one counts")
-            .help("write it into the DestinationRule of the service's namespace, or remove that one");
-    }
-    own
+/// Settings that say nothing yet.
+fn nothing_but(origin: Origin) -> BackendSettings {
+    BackendSettings { origin, traffic: TrafficSettings::default(), ports: BTreeMap::new(), subsets: BTreeMap::new() }
 }
 
 /// Gateway API's policies for services: Gateway API goes before a dialect, the older policy before the newer.
@@ -169,27 +116,26 @@ pub(super) fn traffic_policies(policies: &[Object<BackendTrafficPolicy>], set: &
                 continue;
             }
             winners.insert(name.clone(), target.span);
-            let origin = cx.origin(head, head.span);
-            let settings = set.backends.entry(name).or_insert_with(|| BackendSettings {
-                origin,
-                traffic: TrafficSettings::default(),
-                ports: BTreeMap::new(),
-                subsets: BTreeMap::new(),
-            });
-            if let Some(session) = &spec.session {
-                settings.traffic.session = Some(cx.stated(head, session));
-            }
-            let Some(budget) = &spec.budget else { continue };
-            let limits = settings.traffic.limits.as_ref();
-            let known = limits.map(|limits| *limits.value).unwrap_or_default();
-            let value = BreakerLimits { retry_budget: Some(budget.value), ..known };
-            settings.traffic.limits = Some(match limits {
-                Some(limits) => Stated { origin: Arc::clone(&limits.origin), value: Arc::new(value) },
-                None => cx.stated(head, &Spanned { value, span: budget.span }),
-            });
+            let of_clients = set.client_backends.get_mut(&name).into_iter().flat_map(BTreeMap::values_mut);
+            let everybody = set.backends.entry(name).or_insert_with(|| nothing_but(cx.origin(head, head.span)));
+            std::iter::once(everybody).chain(of_clients).for_each(|settings| govern(settings, head, spec, cx));
         }
     }
-    set.backends.values_mut().for_each(complete_limits);
+    set.all_backends_mut().for_each(|(_, settings)| complete_limits(settings));
+}
+
+fn govern(settings: &mut BackendSettings, head: &Head, spec: &BackendTrafficPolicy, cx: &Context<'_>) {
+    if let Some(session) = &spec.session {
+        settings.traffic.session = Some(cx.stated(head, session));
+    }
+    let Some(budget) = &spec.budget else { return };
+    let limits = settings.traffic.limits.as_ref();
+    let known = limits.map(|limits| *limits.value).unwrap_or_default();
+    let value = BreakerLimits { retry_budget: Some(budget.value), ..known };
+    settings.traffic.limits = Some(match limits {
+        Some(limits) => Stated { origin: Arc::clone(&limits.origin), value: Arc::new(value) },
+        None => cx.stated(head, &Spanned { value, span: budget.span }),
+    });
 }
 
 /// A version's budget replaces the host's budget, and a version's pool the host's pool; the other half stays the host's.
@@ -247,15 +193,8 @@ fn limits(shape: &TrafficShape) -> Option<Spanned<BreakerLimits>> {
 }
 
 /// The settings of single ports.
-fn ports(
-    shape: &TrafficShape,
-    service: &ObjectName,
-    services: &BTreeMap<ObjectName, Service>,
-    head: &Head,
-    cx: &mut Context<'_>,
-) -> BTreeMap<u16, TrafficSettings> {
+fn ports(shape: &TrafficShape, service: &Service, head: &Head, cx: &mut Context<'_>) -> BTreeMap<u16, TrafficSettings> {
     let mut ports = BTreeMap::new();
-    let Some(service) = services.get(service) else { return ports };
     for settings in &shape.ports {
         if service.ports.iter().any(|known| known.port == settings.port.value) {
             ports.insert(settings.port.value, stated(&settings.traffic, head, cx));

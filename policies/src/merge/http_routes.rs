@@ -90,6 +90,7 @@ pub(super) fn derive_versions(objects: &Objects, set: &mut PolicySet, cx: &Conte
                 subsets: std::collections::BTreeMap::new(),
             });
             let labels = [(Arc::from("version"), Arc::clone(&version))].into_iter().collect();
+            // Clients with rules of their own are lent it.
             settings.subsets.entry(version).or_insert_with(|| Subset {
                 origin,
                 labels,

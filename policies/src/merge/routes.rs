@@ -237,15 +237,16 @@ impl<'m> Lowering<'_, '_, 'm> {
         let subset = match &shape.subset {
             None => None,
             Some(subset) => {
-                let known = self.set.backends.get(&name).map(|backend| &backend.subsets);
-                if !known.is_some_and(|known| known.contains_key(&subset.value)) {
+                // Whether it is there for whoever the rule is for is looked at when that is known.
+                let ways = || self.set.ways(&name).filter_map(|(_, backend)| Some(&backend?.subsets));
+                if !ways().any(|known| known.contains_key(&subset.value)) {
                     let finding = report.add(
                         Code::UnknownSubset,
                         subset.span,
                         format!("service {name} has no subset `{}`", subset.value),
                     );
-                    let known: Vec<&str> =
-                        known.map_or_else(Vec::new, |known| known.keys().map(|name| &**name).collect());
+                    let known: BTreeSet<&str> = ways().flat_map(BTreeMap::keys).map(|name| &**name).collect();
+                    let known: Vec<&str> = known.into_iter().collect();
                     match spelling::nearest(&subset.value, known.iter().copied()) {
                         Some(near) => finding.say(format!("did you mean `{near}`?")).help(format!("write `{near}`")),
                         None if known.is_empty() => {

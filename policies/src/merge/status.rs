@@ -47,6 +47,7 @@ fn bearing(code: Code) -> Bearing {
         | Code::LimitShadowed
         | Code::ListenerNotServed
         | Code::NeverFires
+        | Code::NoClients
         | Code::NobodyCounts
         | Code::NotHttp
         | Code::PerTryWithoutEffect

@@ -203,16 +203,17 @@ impl World {
         let index = Index::new(set);
         for ((service, subset), span) in &self.used {
             let Some(known) = set.services.get(service) else { continue };
-            let labels = subset
-                .as_ref()
-                .and_then(|subset| set.backends.get(service)?.subsets.get(subset))
-                .map(|subset| &subset.labels);
-            if index.has_endpoint(known, labels) {
-                continue;
-            }
             let what = match subset {
-                Some(subset) => format!("subset `{subset}` of service {service} has no endpoints"),
+                None if index.has_endpoint(known, None) => continue,
                 None => format!("service {service} has no endpoints"),
+                Some(subset) => {
+                    // Clients of one namespace may mean others by it.
+                    let meant = set.ways(service).filter_map(|(whose, all)| Some((whose, all?.subsets.get(subset)?)));
+                    let mut empty = meant.filter(|(_, subset)| !index.has_endpoint(known, Some(&subset.labels)));
+                    let Some((whose, _)) = empty.next() else { continue };
+                    let whose = whose.map(|namespace| format!(" for clients of namespace `{namespace}`"));
+                    format!("subset `{subset}` of service {service} has no endpoints{}", whose.unwrap_or_default())
+                }
             };
             let finding = cx.report.add(Code::NoEndpoints, *span, what);
             finding

@@ -5,7 +5,7 @@ pub(crate) mod status;
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Write};
 
-use tidegate_policies::ir::load_balancing::TrafficSettings;
+use tidegate_policies::ir::load_balancing::{BackendSettings, TrafficSettings};
 use tidegate_policies::ir::route::{
     Backend, HeaderChanges, PathRewrite, RequestMatch, RouteEntry, RuleAction, RulePolicies,
 };
@@ -46,20 +46,12 @@ pub(crate) fn describe(set: &PolicySet) -> String {
         .collect();
     slices.sort();
     out.extend(slices);
-    for (service, backend) in &set.backends {
-        writeln!(out, "backend {service} from {}{}", origin(&backend.origin), traffic(&backend.traffic))
-            .expect("a string takes everything");
-        ports(&mut out, &backend.ports);
-        for (name, subset) in &backend.subsets {
-            writeln!(
-                out,
-                "  subset {name} {} from {}{}",
-                labels(&subset.labels),
-                origin(&subset.origin),
-                traffic(&subset.traffic)
-            )
-            .expect("a string takes everything");
-            ports(&mut out, &subset.ports);
+    for (service, everybody) in &set.backends {
+        settings(&mut out, &service.to_string(), everybody);
+    }
+    for (service, of_clients) in &set.client_backends {
+        for (namespace, own) in of_clients {
+            settings(&mut out, &format!("{service} for clients of {namespace}"), own);
         }
     }
     if !set.mesh.error_header {
@@ -97,6 +89,23 @@ pub(crate) fn describe(set: &PolicySet) -> String {
         }
     }
     out
+}
+
+fn settings(out: &mut String, whose: &str, backend: &BackendSettings) {
+    writeln!(out, "backend {whose} from {}{}", origin(&backend.origin), traffic(&backend.traffic))
+        .expect("a string takes everything");
+    ports(out, &backend.ports);
+    for (name, subset) in &backend.subsets {
+        writeln!(
+            out,
+            "  subset {name} {} from {}{}",
+            labels(&subset.labels),
+            origin(&subset.origin),
+            traffic(&subset.traffic)
+        )
+        .expect("a string takes everything");
+        ports(out, &subset.ports);
+    }
 }
 
 fn labels(labels: &Labels) -> String {

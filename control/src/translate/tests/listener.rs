@@ -194,7 +194,7 @@ fn what_does_not_exist_translates_to_nothing() {
     let reader = Reader::new(&world);
     let nobody = ObjectName { namespace: "no".into(), name: "body".into() };
 
-    assert!(cluster::clusters(&nobody, &reader).is_empty());
+    assert!(cluster::clusters(&nobody, None, &reader).is_empty());
     assert!(endpoint::assignments(&nobody, &Place::default(), &reader).is_empty());
     assert!(listener::sidecar(&nobody, &of_shop(), &reader).is_empty());
     assert!(listener::gateway(&nobody, None, &reader).is_empty());

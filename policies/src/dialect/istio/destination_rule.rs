@@ -6,9 +6,10 @@
 
 use std::sync::Arc;
 
-use super::{Host, export_to};
+use super::{Audience, Host, audience};
 use crate::diagnostic::{Code, Report};
 use crate::dialect::{Context, spec};
+use crate::head::Head;
 use crate::ir::circuit_breaker::{BreakerLimits, Outlier, RetryBudget};
 use crate::ir::load_balancing::{ConnectionSettings, LoadBalancing};
 use crate::ir::locality::LocalitySettings;
@@ -28,6 +29,7 @@ pub(crate) struct DestinationRule {
     pub(crate) host: Host,
     pub(crate) traffic: Option<Spanned<TrafficShape>>,
     pub(crate) subsets: Vec<SubsetShape>,
+    pub(crate) audience: Audience,
 }
 
 /// A subset as written.
@@ -57,7 +59,7 @@ pub(crate) struct PortShape {
     pub(crate) traffic: TrafficShape,
 }
 
-pub(crate) fn read(document: &Node, cx: &mut Context<'_>) -> Option<DestinationRule> {
+pub(crate) fn read(head: &Head, document: &Node, cx: &mut Context<'_>) -> Option<DestinationRule> {
     let mut fields = spec(document, "a DestinationRule", cx)?;
     let report = &mut cx.report;
     let host = fields.require("host", report, word);
@@ -65,7 +67,7 @@ pub(crate) fn read(document: &Node, cx: &mut Context<'_>) -> Option<DestinationR
     let traffic = traffic
         .and_then(|entry| traffic_policy(&entry.value, report).map(|value| Spanned { value, span: entry.key_span }));
     let subsets = fields.list("subsets", report, subset);
-    export_to(&mut fields, report);
+    let audience = audience(&head.name.namespace, &mut fields, report);
     fields.unsupported(&["workloadSelector"], "", report);
     fields.finish(report);
     let host = host?;
@@ -85,7 +87,7 @@ pub(crate) fn read(document: &Node, cx: &mut Context<'_>) -> Option<DestinationR
             None => kept.push(subset),
         }
     }
-    Some(DestinationRule { host, traffic, subsets: kept })
+    Some(DestinationRule { host, traffic, subsets: kept, audience })
 }
 
 pub(crate) fn duplicate_subset(name: &Spanned<Arc<str>>, first: Span, report: &mut Report) {

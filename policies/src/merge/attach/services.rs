@@ -4,7 +4,7 @@
 //! A version has only what is attached to the version; a service has what is attached to it, then to its namespace, then to
 //! the mesh. That a version without a stanza has its service's is a rule of the IR, so nothing is copied down to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::workloads::Index;
@@ -18,33 +18,73 @@ use crate::ir::{ObjectName, Origin, PolicySet, Stated};
 use crate::merge::world::{World, speaks_http};
 
 pub(super) fn apply(holdings: &Holdings, world: &World, set: &mut PolicySet, cx: &mut Context<'_>) {
-    let mesh = holdings.held(&Place::Mesh);
     let mut backends = std::mem::take(&mut set.backends);
+    let mut client_backends = std::mem::take(&mut set.client_backends);
     let index = Index::new(set);
     for (name, service) in &set.services {
-        let place = Place::Service(name.clone());
-        let own = holdings.held(&place);
+        let own = holdings.held(&Place::Service(name.clone()));
         let namespace = holdings.held(&Place::Namespace(Arc::clone(&name.namespace)));
+        let mesh = holdings.held(&Place::Mesh);
         let versions = holdings.versions.get(name);
         if own.is_none() && namespace.is_none() && mesh.is_none() && versions.is_none() {
             continue;
         }
+        let governing = Governing { holdings, world, index: &index, service, own, larger: [namespace, mesh], versions };
+        let Some(known) = governing.settings(backends.remove(name), cx) else { break };
+        if let Some(settings) = known {
+            backends.insert(name.clone(), settings);
+        }
+        for settings in client_backends.get_mut(name).into_iter().flat_map(BTreeMap::values_mut) {
+            let governed = cx.again(|cx| governing.settings(Some(settings.clone()), cx));
+            let Some(Some(governed)) = governed else { break };
+            *settings = governed;
+            forget_arrivals(settings);
+        }
+    }
+    set.backends = backends;
+    set.client_backends = client_backends;
+}
+
+/// Limits of what arrives are the same whoever calls, so they are with everybody's settings alone.
+fn forget_arrivals(settings: &mut BackendSettings) {
+    settings.traffic.rate_limits.clear();
+    settings.subsets.values_mut().for_each(|subset| subset.traffic.rate_limits.clear());
+}
+
+/// What is held for a service.
+struct Governing<'h> {
+    holdings: &'h Holdings,
+    world: &'h World,
+    index: &'h Index<'h>,
+    service: &'h Service,
+    own: Option<&'h Held>,
+    /// Its namespace and the mesh.
+    larger: [Option<&'h Held>; 2],
+    versions: Option<&'h BTreeSet<Arc<str>>>,
+}
+
+impl Governing<'_> {
+    /// One way in which the service is called, governed. `None`: there is too much; within it, that nothing is said.
+    fn settings(&self, known: Option<BackendSettings>, cx: &mut Context<'_>) -> Option<Option<BackendSettings>> {
+        let Self { holdings, world, index, service, own, larger, versions } = *self;
+        let name = &service.name;
+        let [namespace, _] = larger;
         let limits = namespace.map_or(0, |held| held.rate_limits.len());
         let span = namespace.and_then(|held| held.targets.first());
         if span.is_some_and(|span| !cx.admits_entries(limits, *span)) {
-            break;
+            return None;
         }
         let http = speaks_http(service);
-        let (origin, mut traffic, ports, mut subsets) = match backends.remove(name) {
+        let (origin, mut traffic, ports, mut subsets) = match known {
             Some(known) => (Some(known.origin), known.traffic, known.ports, known.subsets),
             None => (None, TrafficSettings::default(), BTreeMap::new(), BTreeMap::new()),
         };
         let mut governed = Governed { traffic: &mut traffic, budget: None, http, cx: &mut *cx };
         if let Some(held) = own {
-            governed.replace(held, &place.describe());
-            report_service(held, service, &index, governed.cx);
+            governed.replace(held, &Place::Service(name.clone()).describe());
+            report_service(held, service, index, governed.cx);
         }
-        for held in [namespace, mesh].into_iter().flatten() {
+        for held in larger.into_iter().flatten() {
             governed.fill(held);
         }
         let budget = governed.budget.take();
@@ -52,7 +92,7 @@ pub(super) fn apply(holdings: &Holdings, world: &World, set: &mut PolicySet, cx:
         for version in versions.into_iter().flatten() {
             let place = Place::Version(name.clone(), Arc::clone(version));
             let Some(held) = holdings.held(&place) else { continue };
-            let Some(subset) = subset(&mut subsets, service, version, held, &index, cx) else { continue };
+            let Some(subset) = subset(&mut subsets, service, version, held, index, cx) else { continue };
             let mut governed = Governed { traffic: &mut subset.traffic, budget: None, http, cx: &mut *cx };
             governed.replace(held, &place.describe());
             let own_budget = governed.budget.take();
@@ -73,11 +113,9 @@ pub(super) fn apply(holdings: &Holdings, world: &World, set: &mut PolicySet, cx:
                 give_budget(traffic, budget.as_ref());
             }
         }
-        if let Some(origin) = origin.or_else(|| first_origin(&traffic, &subsets)) {
-            backends.insert(name.clone(), BackendSettings { origin, traffic, ports, subsets });
-        }
+        let origin = origin.or_else(|| first_origin(&traffic, &subsets));
+        Some(origin.map(|origin| BackendSettings { origin, traffic, ports, subsets }))
     }
-    set.backends = backends;
 }
 
 /// Settings that are being governed.
