@@ -15,6 +15,7 @@ mod harness;
 
 mod bad_input;
 mod circuit_breaker;
+mod clients;
 mod control_loss;
 mod delegate;
 mod demo;

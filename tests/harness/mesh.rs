@@ -23,7 +23,7 @@ pub(crate) const ADMIN: u16 = 15000;
 const OUTBOUND_TCP: u16 = 13306;
 /// First configuration included.
 const SETTLE_LIMIT: Duration = Duration::from_secs(20);
-/// The namespace of everything here.
+/// The namespace of everything that is not told another.
 const NAMESPACE: &str = "shop";
 
 /// What is to be started.
@@ -33,6 +33,7 @@ pub(crate) struct Plan {
     without_proxies: BTreeSet<String>,
     files: BTreeMap<String, String>,
     localities: BTreeMap<String, String>,
+    namespaces: BTreeMap<String, String>,
     own_backends: bool,
     logs_access: bool,
     of_second: BTreeSet<String>,
@@ -50,6 +51,8 @@ pub(crate) struct Mesh {
     /// Proxies by workload name.
     pub(crate) proxies: BTreeMap<String, Process>,
     hosts: BTreeMap<String, Ipv4Addr>,
+    /// Of workloads.
+    namespaces: BTreeMap<String, String>,
     folder: TempDir,
     logs_access: bool,
     of_second: BTreeSet<String>,
@@ -65,6 +68,7 @@ impl Mesh {
             without_proxies: BTreeSet::new(),
             files: BTreeMap::new(),
             localities: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
             own_backends: false,
             logs_access: false,
             of_second: BTreeSet::new(),
@@ -113,7 +117,9 @@ impl Mesh {
     pub(crate) fn start_proxy(&mut self, workload: &str) {
         let host = self.hosts[workload];
         let control = self.second.as_ref().filter(|_| self.of_second.contains(workload)).unwrap_or(&self.control);
-        let process = spawn(workload, host, control.xds, self.folder.path(), self.logs_access);
+        let namespace = self.namespaces.get(workload).map_or(NAMESPACE, String::as_str);
+        let node = (workload, namespace);
+        let process = spawn(node, host, control.xds, self.folder.path(), self.logs_access);
         self.proxies.insert(workload.to_owned(), process);
     }
 
@@ -172,6 +178,12 @@ impl Plan {
         self
     }
 
+    /// `service` and its workloads are in this namespace.
+    pub(crate) fn namespace(mut self, service: &str, namespace: &str) -> Self {
+        self.namespaces.insert(service.to_owned(), namespace.to_owned());
+        self
+    }
+
     /// The test brings all applications.
     pub(crate) fn own_backends(mut self) -> Self {
         self.own_backends = true;
@@ -223,15 +235,18 @@ impl Plan {
         let mut hosts = BTreeMap::new();
         let mut with_proxy = Vec::new();
         let mut backends = BTreeMap::new();
+        let mut namespaces = BTreeMap::new();
         let mut world = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n");
         let tcp: Vec<&str> = self.services.iter().filter(|s| s.2 == "tcp").map(|s| s.0.as_str()).collect();
         for (service, versions, protocol) in &self.services {
-            world.push_str(&service_yaml(service, protocol));
+            let namespace = self.namespaces.get(service).map_or(NAMESPACE, String::as_str);
+            world.push_str(&service_yaml(service, namespace, protocol));
             for version in versions {
                 let workload = format!("{service}-{version}");
                 let host = subnet.host(10 + u8::try_from(hosts.len()).expect("a test mesh is small"));
                 let locality = self.localities.get(service).map(|l| format!("  locality: {l}\n")).unwrap_or_default();
-                world.push_str(&workload_yaml(service, version, protocol, host, &locality));
+                world.push_str(&workload_yaml((service, version), namespace, protocol, host, &locality));
+                namespaces.insert(workload.clone(), namespace.to_owned());
                 world.push_str(&outbound_tcp_yaml(&tcp, host));
                 if !self.own_backends && *protocol == "http" {
                     let backend = Backend::echo(SocketAddr::from((host, APPLICATION)), version).await;
@@ -254,7 +269,7 @@ impl Plan {
             false => Some(Control::start("tidegate-second", subnet.host(2), &config, folder.path(), store).await),
         };
         let (logs_access, of_second, proxies) = (self.logs_access, self.of_second, BTreeMap::new());
-        let mut mesh = Mesh { control, second, backends, proxies, hosts, folder, logs_access, of_second };
+        let mut mesh = Mesh { control, second, backends, proxies, hosts, namespaces, folder, logs_access, of_second };
         with_proxy.iter().for_each(|workload| mesh.start_proxy(workload));
         mesh.settled().await;
         for workload in mesh.proxies.keys() {
@@ -266,12 +281,18 @@ impl Plan {
 
 /// A proxy of ours for `workload`, on `host`, configured by `xds`.
 pub(crate) fn spawn_proxy(workload: &str, host: Ipv4Addr, xds: SocketAddr, folder: &Path) -> Process {
-    spawn(workload, host, xds, folder, false)
+    spawn((workload, NAMESPACE), host, xds, folder, false)
 }
 
-fn spawn(workload: &str, host: Ipv4Addr, xds: SocketAddr, folder: &Path, logs_access: bool) -> Process {
+fn spawn(
+    (workload, namespace): (&str, &str),
+    host: Ipv4Addr,
+    xds: SocketAddr,
+    folder: &Path,
+    logs_access: bool,
+) -> Process {
     let mut command = Command::new(binary("tidegate-proxy"));
-    command.args(["--xds", &xds.to_string(), "--node", &format!("{workload}.{NAMESPACE}")]);
+    command.args(["--xds", &xds.to_string(), "--node", &format!("{workload}.{namespace}")]);
     command.args(["--admin", &SocketAddr::from((host, ADMIN)).to_string(), "--concurrency", "1"]);
     command.arg("--state-dir").arg(folder.join(format!("{workload}-state")));
     if logs_access {
@@ -284,12 +305,12 @@ fn access_log(folder: &Path, workload: &str) -> PathBuf {
     folder.join(format!("{workload}-access.log"))
 }
 
-fn service_yaml(name: &str, protocol: &str) -> String {
+fn service_yaml(name: &str, namespace: &str, protocol: &str) -> String {
     format!(
         "---
 apiVersion: v1
 kind: Service
-metadata: {{name: {name}, namespace: {NAMESPACE}}}
+metadata: {{name: {name}, namespace: {namespace}}}
 spec:
   selector: {{app: {name}}}
   ports:
@@ -298,14 +319,20 @@ spec:
     )
 }
 
-fn workload_yaml(service: &str, version: &str, protocol: &str, host: Ipv4Addr, locality: &str) -> String {
+fn workload_yaml(
+    (service, version): (&str, &str),
+    namespace: &str,
+    protocol: &str,
+    host: Ipv4Addr,
+    locality: &str,
+) -> String {
     format!(
         "---
 apiVersion: tidegate.io/v1alpha1
 kind: Workload
 metadata:
   name: {service}-{version}
-  namespace: {NAMESPACE}
+  namespace: {namespace}
   labels: {{app: {service}, version: {version}}}
 spec:
   address: {host}
@@ -323,7 +350,9 @@ fn outbound_tcp_yaml(services: &[&str], host: Ipv4Addr) -> String {
     }
     let mut yaml = "    outboundTcp:\n".to_owned();
     for (port, service) in (OUTBOUND_TCP..).zip(services) {
-        yaml.push_str(&format!("    - {{listen: \"{host}:{port}\", service: {service}, port: {INBOUND}}}\n"));
+        yaml.push_str(&format!(
+            "    - {{listen: \"{host}:{port}\", service: {service}.{NAMESPACE}, port: {INBOUND}}}\n"
+        ));
     }
     yaml
 }
