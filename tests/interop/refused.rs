@@ -21,6 +21,7 @@ fn encoded(resource_type: ResourceType, name: &str, message: &[u8]) -> EncodedRe
         named_only: false,
         clusters: vec!["v1".into(), "v2".into()],
         eds_name: None,
+        secrets: Vec::new(),
         routes: Vec::new(),
     }
 }

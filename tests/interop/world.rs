@@ -138,6 +138,7 @@ pub(crate) fn socket(address: SocketAddr) -> SocketListener {
         filter_chains: vec![FilterChain {
             name: "http".into(),
             matches: FilterChainMatch::default(),
+            tls: None,
             filter: NetworkFilter::Http(Box::new(connection_manager())),
         }],
         default_filter_chain: None,

@@ -163,7 +163,7 @@ fn weights(split: &Split, reader: &Reader<'_>) -> Vec<(Arc<str>, u32)> {
 }
 
 fn socket(name: Arc<str>, address: SocketAddr, direction: Direction, filter: NetworkFilter) -> Listener {
-    let chain = FilterChain { name: "".into(), matches: FilterChainMatch::default(), filter };
+    let chain = FilterChain { name: "".into(), matches: FilterChainMatch::default(), tls: None, filter };
     let listener = SocketListener {
         address,
         bind_to_port: true,

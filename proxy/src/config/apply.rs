@@ -268,6 +268,9 @@ impl Applier {
     /// Checks a resource by itself.
     fn want(&mut self, resource: Resource, stored: Stored) -> Result<(), String> {
         match resource {
+            Resource::Cluster(config) if config.tls.is_some() => {
+                return Err("transport_socket: encryption is not supported yet".to_owned());
+            }
             Resource::Cluster(config) => {
                 check_cluster(&config)?;
                 self.desired.clusters.insert(Arc::clone(&config.name), Wanted { config, stored });
@@ -295,6 +298,9 @@ impl Applier {
             // Read by gRPC clients only. Not refused: it is right, and nothing for us to do.
             return Ok(());
         };
+        if socket.filter_chains.iter().chain(&socket.default_filter_chain).any(|chain| chain.tls.is_some()) {
+            return Err("filter_chains: transport_socket: encryption is not supported yet".to_owned());
+        }
         if !socket.bind_to_port {
             return Err("bind_to_port: listeners without a socket are not supported yet".to_owned());
         }

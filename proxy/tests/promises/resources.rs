@@ -123,7 +123,12 @@ pub(crate) fn listener_with(name: &str, filter: NetworkFilter) -> Listener {
             address: loopback(),
             bind_to_port: true,
             use_original_dst: false,
-            filter_chains: vec![FilterChain { name: "".into(), matches: FilterChainMatch::default(), filter }],
+            filter_chains: vec![FilterChain {
+                name: "".into(),
+                matches: FilterChainMatch::default(),
+                tls: None,
+                filter,
+            }],
             default_filter_chain: None,
             detection_timeout: None,
         })),

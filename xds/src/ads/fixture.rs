@@ -79,6 +79,7 @@ pub(crate) fn listener(name: &str, route: &str, revision: u16) -> Arc<EncodedRes
     let chain = FilterChain {
         name: "".into(),
         matches: FilterChainMatch::default(),
+        tls: None,
         filter: NetworkFilter::Http(Box::new(manager(route))),
     };
     let socket = SocketListener {

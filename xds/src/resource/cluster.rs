@@ -18,6 +18,7 @@ use serde::Serialize;
 use super::endpoint::LocalityEndpoints;
 use super::json;
 use super::route::{HeaderMutations, Policies};
+use super::tls::UpstreamTls;
 
 /// How long a TCP connection may take when nothing is said; Envoy's default.
 pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
@@ -38,6 +39,8 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     /// What is spoken to the endpoints.
     pub protocol: UpstreamProtocol,
+    /// How connections to them are encrypted; `None`: they are not.
+    pub tls: Option<UpstreamTls>,
     /// An idle pooled connection is closed after this; `None`: the proxy's default. Zero: never.
     #[serde(serialize_with = "json::optional_duration")]
     pub idle_timeout: Option<Duration>,
@@ -67,6 +70,7 @@ impl Cluster {
             load_balancing: LoadBalancing::LEAST_REQUEST,
             connect_timeout: CONNECT_TIMEOUT_DEFAULT,
             protocol: UpstreamProtocol::Http1,
+            tls: None,
             idle_timeout: None,
             max_requests_per_connection: None,
             circuit_breakers: Thresholds::default(),

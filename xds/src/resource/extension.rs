@@ -40,21 +40,6 @@ pub(super) fn configuration(at: &At<'_>, value: Option<core::TypedExtensionConfi
     typed_config.ok_or_else(|| at.field("typed_config").missing())
 }
 
-/// Accepts a transport socket that changes nothing; all others are encryption or something of its weight.
-pub(super) fn plaintext(at: &At<'_>, socket: Option<core::TransportSocket>) -> Checked<()> {
-    let Some(core::TransportSocket { name: _, config_type }) = socket else { return Ok(()) };
-    let at = &at.field("transport_socket");
-    match config_type {
-        Some(core::transport_socket::ConfigType::TypedConfig(any))
-            if holds::<crate::proto::raw_buffer::RawBuffer>(&any) =>
-        {
-            Ok(())
-        }
-        Some(core::transport_socket::ConfigType::TypedConfig(any)) => Err(unknown(&at.field("typed_config"), &any)),
-        None => Err(at.field("typed_config").missing()),
-    }
-}
-
 /// Packs a message, in bytes that are the same every time.
 pub(super) fn pack<M: Message + Name>(message: &M) -> Any {
     Any { type_url: M::type_url(), value: stable::encode(message) }

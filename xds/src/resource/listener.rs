@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::filter::HttpFilter;
 use super::json;
 use super::route::{RouteConfiguration, Upgrade};
+use super::tls::DownstreamTls;
 
 /// The key of [`Listener::error_header`] in our metadata.
 const METADATA_ERROR_HEADER: &str = "error_header";
@@ -30,6 +31,17 @@ pub struct Listener {
     /// Answers made here say why in `x-mesh-error`. Ours, carried in `metadata.filter_metadata["tidegate"].error_header`;
     /// `true` when absent.
     pub error_header: bool,
+}
+
+impl Listener {
+    /// The names of the secrets that must be there before it.
+    pub fn secrets(&self) -> impl Iterator<Item = &Arc<str>> {
+        let chains = match &self.kind {
+            ListenerKind::Socket(socket) => Some(socket.filter_chains.iter().chain(&socket.default_filter_chain)),
+            ListenerKind::Api(_) => None,
+        };
+        chains.into_iter().flatten().filter_map(|chain| chain.tls.as_ref()).flat_map(DownstreamTls::secrets)
+    }
 }
 
 /// What a listener is.
@@ -80,6 +92,8 @@ pub struct FilterChain {
     pub name: Arc<str>,
     /// When it applies.
     pub matches: FilterChainMatch,
+    /// How its connections are terminated; `None`: they are not encrypted, or what is in them is not for us.
+    pub tls: Option<DownstreamTls>,
     /// What it does with the connection.
     pub filter: NetworkFilter,
 }

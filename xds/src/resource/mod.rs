@@ -23,6 +23,7 @@ pub mod route;
 mod scalar;
 pub mod secret;
 mod stable;
+pub mod tls;
 
 use std::cell::RefCell;
 use std::fmt::Write as _;

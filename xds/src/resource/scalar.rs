@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::FieldError;
 use super::matcher::Fraction;
 use super::path::{At, Checked, ignored, refused};
 use crate::proto::{self, core, types};
@@ -218,15 +219,17 @@ pub(super) fn inline_data(at: &At<'_>, field: &str, value: core::DataSource) -> 
     match specifier {
         Some(core::data_source::Specifier::InlineBytes(bytes)) => Ok(bytes.into()),
         Some(core::data_source::Specifier::InlineString(text)) => Ok(text.into_bytes().into()),
-        Some(core::data_source::Specifier::Filename(_)) => Err(at
-            .field("filename")
-            .error("is read by nobody here, because it differs between machines: write it inline")),
+        Some(core::data_source::Specifier::Filename(_)) => Err(not_inline(&at.field("filename"))),
         Some(core::data_source::Specifier::EnvironmentVariable(_)) => {
-            let at = at.field("environment_variable");
-            Err(at.error("is read by nobody here, because it differs between machines: write it inline"))
+            Err(not_inline(&at.field("environment_variable")))
         }
         None => Err(at.missing()),
     }
+}
+
+/// Refuses something that lies elsewhere.
+pub(super) fn not_inline(at: &At<'_>) -> FieldError {
+    at.error("is read by nobody here, because it differs between machines: write it inline")
 }
 
 /// Resources come over the stream on which this one came; anything else is refused.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 /// What stands for the contents wherever a secret is shown.
-const REDACTED: &str = "[redacted]";
+pub(super) const REDACTED: &str = "[redacted]";
 
 /// `envoy.extensions.transport_sockets.tls.v3.Secret`.
 #[derive(Clone, PartialEq)]

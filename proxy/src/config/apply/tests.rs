@@ -110,6 +110,7 @@ fn listener(name: &str, routes: RouteSource) -> Resource {
     let chain = FilterChain {
         name: "".into(),
         matches: FilterChainMatch::default(),
+        tls: None,
         filter: NetworkFilter::Http(Box::new(manager)),
     };
     Resource::Listener(Arc::new(Listener {

@@ -13,6 +13,7 @@ use crate::resource::listener::{
     FilterChain, HttpConnectionManager, Listener, ListenerKind, NetworkFilter, RouteSource,
 };
 use crate::resource::route::{ClusterSpecifier, RouteAction, RouteConfiguration};
+use crate::resource::tls::UpstreamTls;
 
 type Names = BTreeSet<Arc<str>>;
 
@@ -27,14 +28,17 @@ impl EncodedResource {
         let mut clusters = Names::new();
         let mut routes = Names::new();
         let mut named_only = false;
+        let mut secrets = Names::new();
         let mut eds_name = None;
         match resource {
             Resource::Listener(listener) => {
                 named_only = matches!(listener.kind, ListenerKind::Api(_));
                 listener_names(listener, &mut clusters, &mut routes);
+                secrets.extend(listener.secrets().cloned());
             }
             Resource::Route(route) => route_clusters(route, &mut clusters),
             Resource::Cluster(cluster) => {
+                secrets.extend(cluster.tls.iter().flat_map(UpstreamTls::secrets).cloned());
                 if let Discovery::Eds { service_name } = &cluster.discovery {
                     eds_name = Some(Arc::clone(service_name));
                 }
@@ -50,6 +54,7 @@ impl EncodedResource {
             clusters: clusters.into_iter().collect(),
             eds_name,
             routes: routes.into_iter().collect(),
+            secrets: secrets.into_iter().collect(),
         })
     }
 }

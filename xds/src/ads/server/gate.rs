@@ -125,7 +125,12 @@ impl<'a> Gate<'a> {
                     names.extend(r.routes.iter().map(|n| &**n))
                 });
             }
-            ResourceType::Secret | ResourceType::Listener => {}
+            ResourceType::Secret => {
+                for by in [ResourceType::Cluster, ResourceType::Listener] {
+                    self.add(by, &mut references, |r, names| names.extend(r.secrets.iter().map(|n| &**n)));
+                }
+            }
+            ResourceType::Listener => {}
         }
         references
     }

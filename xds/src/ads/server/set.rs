@@ -31,6 +31,8 @@ pub struct EncodedResource {
     pub eds_name: Option<Arc<str>>,
     /// For a listener: the route configurations it names.
     pub routes: Vec<Arc<str>>,
+    /// For a listener or a cluster: the secrets it names.
+    pub secrets: Vec<Arc<str>>,
 }
 
 type ByName = BTreeMap<Arc<str>, Arc<EncodedResource>>;

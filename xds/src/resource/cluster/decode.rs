@@ -11,9 +11,10 @@ use super::{
 use super::{circuit_breaker, health_check, ours, outlier, protocol};
 use crate::proto::{cluster, core, dns_cluster, endpoint};
 use crate::resource::endpoint::decode as endpoints;
-use crate::resource::extension::{holds, message, plaintext, unknown};
+use crate::resource::extension::{holds, message, unknown};
 use crate::resource::path::{At, Checked, ignored, refused};
 use crate::resource::scalar::{host_and_port, label, name, over_ads, port_not_zero, positive_duration};
+use crate::resource::tls::decode as tls;
 
 pub(in crate::resource) fn decode(at: &At<'_>, message: cluster::Cluster) -> Checked<Cluster> {
     let cluster::Cluster {
@@ -71,16 +72,14 @@ pub(in crate::resource) fn decode(at: &At<'_>, message: cluster::Cluster) -> Che
         lb_config,
     } = message;
     let name = name(at, "name", cluster_name)?;
-    // Before anything else, because a policy that is ignored where encryption is expected would be the worst surprise.
-    plaintext(at, transport_socket)?;
+    let tls = tls::upstream(at, transport_socket)?;
     refused!(at;
         transport_socket_matches, transport_socket_matcher, lb_subset_config, filters, upstream_config,
         connection_pool_per_downstream_connection
     );
-    // Without encryption there is no server name to derive, which is all that `upstream_http_protocol_options` does.
     ignored!(at;
         alt_stat_name, stats_matcher, per_connection_buffer_limit_bytes, per_connection_buffer_high_watermark_timeout,
-        upstream_http_protocol_options, http_protocol_options, dns_refresh_rate, dns_jitter, dns_failure_refresh_rate,
+        http_protocol_options, dns_refresh_rate, dns_jitter, dns_failure_refresh_rate,
         respect_dns_ttl, use_tcp_for_dns_lookups, typed_dns_resolver_config, wait_for_warm_on_init, cleanup_interval,
         upstream_bind_config, upstream_connection_options, close_connections_on_host_health_failure,
         ignore_health_on_host_removal, lrs_server, lrs_report_endpoint_metrics, track_timeout_budgets,
@@ -96,6 +95,8 @@ pub(in crate::resource) fn decode(at: &At<'_>, message: cluster::Cluster) -> Che
         protocol_selection,
         common_http_protocol_options,
         max_requests_per_connection,
+        upstream_http_protocol_options,
+        encrypted: tls.is_some(),
     };
     let options = protocol::decode(at, legacy, typed_extension_protocol_options)?;
     let (circuit_breakers, outlier_detection, policies) = limits(at, circuit_breakers, outlier_detection, metadata)?;
@@ -105,6 +106,7 @@ pub(in crate::resource) fn decode(at: &At<'_>, message: cluster::Cluster) -> Che
         load_balancing: choice.load_balancing,
         connect_timeout: positive_duration(at, "connect_timeout", connect_timeout, CONNECT_TIMEOUT_DEFAULT)?,
         protocol: options.protocol,
+        tls,
         idle_timeout: options.idle_timeout,
         max_requests_per_connection: options.max_requests_per_connection,
         circuit_breakers,

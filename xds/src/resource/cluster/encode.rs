@@ -14,6 +14,7 @@ use crate::proto::{
 use crate::resource::endpoint::encode::assignment;
 use crate::resource::extension::pack;
 use crate::resource::scalar::{encode_address, encode_ads, encode_duration, encode_percentage, encode_u32};
+use crate::resource::tls;
 
 pub(in crate::resource) fn encode(value: &Cluster) -> cluster::Cluster {
     use cluster::cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, EdsClusterConfig, LbPolicy};
@@ -23,6 +24,7 @@ pub(in crate::resource) fn encode(value: &Cluster) -> cluster::Cluster {
         circuit_breakers: Some(circuit_breaker::encode(value)),
         health_checks: value.health_checks.iter().map(health_check::encode).collect(),
         metadata: ours::encode(value),
+        transport_socket: value.tls.as_ref().map(tls::encode::upstream),
         typed_extension_protocol_options: [(protocol::HTTP_OPTIONS.to_owned(), pack(&http_options(value)))].into(),
         outlier_detection: value.outlier_detection.as_ref().map(outlier::encode),
         ..Default::default()

@@ -1,8 +1,8 @@
 //! Protobuf to the protocol that is spoken to a cluster.
 //!
 //! # Why `auto_config` is refused
-//! It lets the server choose by ALPN, which needs encryption. Envoy refuses it on a cluster without encryption; picking
-//! HTTP/1.1 instead would work until the server turns out to speak HTTP/2 only.
+//! It lets the server choose by ALPN, so that a connection's protocol is known only once it stands, while the pool that
+//! it belongs to is chosen before. Picking HTTP/1.1 instead would work until the server turns out to speak HTTP/2 only.
 #![expect(deprecated, reason = "a field that was deprecated is still sent, and must be decided on like any other")]
 
 use std::collections::HashMap;
@@ -32,16 +32,20 @@ pub(super) struct Legacy {
     pub(super) protocol_selection: i32,
     pub(super) common_http_protocol_options: Option<core::HttpProtocolOptions>,
     pub(super) max_requests_per_connection: Option<UInt32Value>,
+    pub(super) upstream_http_protocol_options: Option<core::UpstreamHttpProtocolOptions>,
+    /// Whether the cluster's connections are encrypted.
+    pub(super) encrypted: bool,
 }
 
 pub(super) fn decode(at: &At<'_>, legacy: Legacy, typed: HashMap<String, Any>) -> Checked<Options> {
+    let encrypted = legacy.encrypted;
     let mut options = self::legacy(at, legacy)?;
     let mut entries: Vec<_> = typed.into_iter().collect();
     entries.sort_by(|a, b| a.0.cmp(&b.0));
     for (key, any) in entries {
         let at = &at.key("typed_extension_protocol_options", &key);
         if holds::<upstream_http::HttpProtocolOptions>(&any) {
-            options = self::typed(at, message(at, &any.value)?)?;
+            options = self::typed(at, message(at, &any.value)?, encrypted)?;
         } else if holds::<upstream_tcp::TcpProtocolOptions>(&any) {
             at.ignore_here();
         } else {
@@ -58,7 +62,10 @@ fn legacy(at: &At<'_>, legacy: Legacy) -> Checked<Options> {
         protocol_selection,
         common_http_protocol_options,
         max_requests_per_connection,
+        upstream_http_protocol_options,
+        encrypted,
     } = legacy;
+    derived_names(at, upstream_http_protocol_options, encrypted)?;
     let protocol = match (Selection::try_from(protocol_selection), http2_protocol_options) {
         (Ok(Selection::UseDownstreamProtocol), _) => UpstreamProtocol::SameAsDownstream,
         (Ok(Selection::UseConfiguredProtocol), None) => UpstreamProtocol::Http1,
@@ -75,7 +82,7 @@ fn legacy(at: &At<'_>, legacy: Legacy) -> Checked<Options> {
     Ok(Options { protocol, idle_timeout, max_requests_per_connection: max_requests.or(max_requests_per_connection) })
 }
 
-fn typed(at: &At<'_>, message: upstream_http::HttpProtocolOptions) -> Checked<Options> {
+fn typed(at: &At<'_>, message: upstream_http::HttpProtocolOptions, encrypted: bool) -> Checked<Options> {
     use http_protocol_options::explicit_http_config::ProtocolConfig;
     use http_protocol_options::{ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig};
     let upstream_http::HttpProtocolOptions {
@@ -90,7 +97,8 @@ fn typed(at: &At<'_>, message: upstream_http::HttpProtocolOptions) -> Checked<Op
         upstream_protocol_options,
     } = message;
     refused!(at; outlier_detection, request_mirror_policies, retry_policy);
-    ignored!(at; upstream_http_protocol_options, header_validation_config, hash_policy);
+    ignored!(at; header_validation_config, hash_policy);
+    derived_names(at, upstream_http_protocol_options, encrypted)?;
     upstream_filters(at, http_filters)?;
     let protocol = match upstream_protocol_options.ok_or_else(|| at.error("names no protocol"))? {
         UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig { protocol_config }) => {
@@ -122,11 +130,24 @@ fn typed(at: &At<'_>, message: upstream_http::HttpProtocolOptions) -> Checked<Op
             UpstreamProtocol::SameAsDownstream
         }
         UpstreamProtocolOptions::AutoConfig(_) => {
-            return Err(at.field("auto_config").error("chooses by ALPN, which needs TLS, which is not supported yet"));
+            return Err(at.field("auto_config").error("lets the server choose by ALPN, which is not supported yet"));
         }
     };
     let (idle_timeout, max_requests_per_connection) = common(at, common_http_protocol_options)?;
     Ok(Options { protocol, idle_timeout, max_requests_per_connection })
+}
+
+/// Server names taken from requests. Without encryption there is nothing to take them for.
+fn derived_names(at: &At<'_>, options: Option<core::UpstreamHttpProtocolOptions>, encrypted: bool) -> Checked<()> {
+    let Some(options) = options else { return Ok(()) };
+    if !encrypted {
+        at.ignore("upstream_http_protocol_options");
+        return Ok(());
+    }
+    let at = &at.field("upstream_http_protocol_options");
+    let core::UpstreamHttpProtocolOptions { auto_sni, auto_san_validation, override_auto_sni_header } = options;
+    refused!(at; auto_sni, auto_san_validation, override_auto_sni_header);
+    Ok(())
 }
 
 /// The only filter that a chain towards the server may have is the one that must be there.

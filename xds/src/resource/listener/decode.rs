@@ -9,10 +9,11 @@ use std::sync::Arc;
 use super::{Direction, FilterChain, FilterChainMatch, Listener, ListenerKind, NetworkFilter, SocketListener};
 use super::{http, tcp};
 use crate::proto::{core, hcm, http_inspector, listener, original_dst, tcp_proxy, tls_inspector};
-use crate::resource::extension::{holds, message, plaintext, unknown};
+use crate::resource::extension::{holds, message, unknown};
 use crate::resource::metadata::{self, OURS};
 use crate::resource::path::{At, Checked, ignored, refused};
 use crate::resource::scalar::{if_true, label, name, optional_duration, port, port_not_zero, socket_address};
+use crate::resource::tls::decode as tls;
 
 pub(in crate::resource) fn decode(at: &At<'_>, message: listener::Listener) -> Checked<Listener> {
     let listener::Listener {
@@ -190,7 +191,7 @@ fn chain(at: &At<'_>, message_: listener::FilterChain) -> Checked<FilterChain> {
     let use_proxy_proto = if_true(use_proxy_proto);
     refused!(at; use_proxy_proto);
     ignored!(at; metadata, transport_socket_connect_timeout);
-    plaintext(at, transport_socket)?;
+    let tls = tls::downstream(at, transport_socket)?;
     let last = filters.len().checked_sub(1).ok_or_else(|| at.field("filters").missing())?;
     let mut terminal = None;
     for (i, filter) in filters.into_iter().enumerate() {
@@ -209,6 +210,7 @@ fn chain(at: &At<'_>, message_: listener::FilterChain) -> Checked<FilterChain> {
             .map(|message| chain_match(&at.field("filter_chain_match"), message))
             .transpose()?
             .unwrap_or_default(),
+        tls,
         filter,
     })
 }

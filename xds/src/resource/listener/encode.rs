@@ -14,6 +14,7 @@ use crate::resource::filter::{self, HttpFilter};
 use crate::resource::metadata::{self, OURS};
 use crate::resource::route;
 use crate::resource::scalar::{encode_address, encode_ads, encode_bool, encode_duration, encode_limit, encode_u32};
+use crate::resource::tls;
 
 /// Envoy refuses a manager without a prefix for its statistics.
 const STAT_PREFIX_DEFAULT: &str = "http";
@@ -95,6 +96,7 @@ fn chain(value: &FilterChain) -> listener::FilterChain {
     listener::FilterChain {
         filter_chain_match: matches,
         filters: vec![filter],
+        transport_socket: value.tls.as_ref().map(tls::encode::downstream),
         name: value.name.to_string(),
         ..Default::default()
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use prost_of_xds_api::{Message, Name};
 use xds_api::pb::envoy::config::cluster::v3::{Cluster, cluster as cluster_parts};
-use xds_api::pb::envoy::config::core::v3::{address, config_source, socket_address};
+use xds_api::pb::envoy::config::core::v3::{address, config_source, socket_address, transport_socket};
 use xds_api::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, lb_endpoint};
 use xds_api::pb::envoy::config::listener::v3::{Listener, filter};
 use xds_api::pb::envoy::config::route::v3::{RouteConfiguration, route, route_action, route_match};
@@ -176,4 +176,17 @@ fn secrets_read_the_same() {
     assert_eq!(message.name, "default");
     let Some(secret::Type::TlsCertificate(certificate)) = &message.r#type else { panic!("a certificate") };
     assert!(certificate.certificate_chain.is_some() && certificate.private_key.is_some());
+}
+
+#[test]
+fn encryption_reads_the_same() {
+    let message: Cluster = read(&Resource::Cluster(Arc::new(sample::encrypted_cluster())));
+
+    let Some(transport_socket::ConfigType::TypedConfig(any)) =
+        message.transport_socket.and_then(|socket| socket.config_type)
+    else {
+        panic!("a configuration")
+    };
+    assert_eq!(any.type_url, "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext");
+    assert!(!any.value.is_empty());
 }

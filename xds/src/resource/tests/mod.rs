@@ -12,6 +12,7 @@ mod robust;
 mod round_trip;
 mod sample;
 mod strategy;
+mod tls;
 
 use std::sync::Arc;
 

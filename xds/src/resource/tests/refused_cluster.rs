@@ -70,7 +70,7 @@ fn encryption_is_refused_rather_than_left_out() {
         name: "envoy.transport_sockets.tls".into(),
         config_type: Some(core::transport_socket::ConfigType::TypedConfig(pack(&tls::UpstreamTlsContext::default()))),
     };
-    refused(|m| m.transport_socket = Some(tls), "transport_socket.typed_config", "UpstreamTlsContext");
+    refused(|m| m.transport_socket = Some(tls), "transport_socket.typed_config.common_tls_context", "is required");
     refused(|m| m.transport_socket_matches.push(Default::default()), "transport_socket_matches", "not supported yet");
 }
 
@@ -257,6 +257,7 @@ fn a_bare_cluster_has_the_documented_defaults() {
             load_balancing: LoadBalancing::ROUND_ROBIN,
             connect_timeout: Duration::from_secs(5),
             protocol: UpstreamProtocol::Http1,
+            tls: None,
             idle_timeout: None,
             max_requests_per_connection: None,
             circuit_breakers: Thresholds {

@@ -140,8 +140,8 @@ fn encryption_is_refused_rather_than_left_out() {
     };
     refused(
         |m| m.filter_chains[1].transport_socket = Some(tls),
-        "filter_chains[1].transport_socket.typed_config",
-        "DownstreamTlsContext",
+        "filter_chains[1].transport_socket.typed_config.common_tls_context",
+        "is required",
     );
 }
 

@@ -57,7 +57,7 @@ fn the_samples_come_back() {
     for resource in samples() {
         comes_back(resource).expect("a sample is valid");
     }
-    for cluster in [sample::dns_cluster(), sample::static_cluster()] {
+    for cluster in [sample::dns_cluster(), sample::static_cluster(), sample::encrypted_cluster()] {
         comes_back(Resource::Cluster(Arc::new(cluster))).expect("a sample is valid");
     }
     comes_back(Resource::Secret(Arc::new(sample::roots()))).expect("a sample is valid");

@@ -21,6 +21,10 @@ use crate::resource::route::{
     Upgrade, VirtualHost, WeightedCluster, WeightedClusters,
 };
 use crate::resource::secret::{Secret, SecretKind};
+use crate::resource::tls::{
+    CertificateSource, PeerValidation, SubjectNameKind, SubjectNameMatcher, TlsVersion, TlsVersions, TrustedRoots,
+    UpstreamTls,
+};
 
 pub(super) fn forward(cluster: ClusterSpecifier) -> Forward {
     Forward { timeout: Some(Duration::from_secs(15)), ..Forward::to(cluster) }
@@ -150,6 +154,7 @@ pub(super) fn listener() -> Listener {
             application_protocols: vec![arc("http/1.1"), arc("h2c")],
             ..FilterChainMatch::default()
         },
+        tls: None,
         filter: NetworkFilter::Http(Box::new(manager(RouteSource::Rds(arc("9080"))))),
     };
     let tcp = |name: &str| {
@@ -162,9 +167,10 @@ pub(super) fn listener() -> Listener {
     let bytes = FilterChain {
         name: arc("bytes"),
         matches: FilterChainMatch { destination_port: Some(9080), ..FilterChainMatch::default() },
+        tls: None,
         filter: tcp("bytes"),
     };
-    let rest = FilterChain { name: arc("rest"), matches: FilterChainMatch::default(), filter: tcp("rest") };
+    let rest = FilterChain { name: arc("rest"), matches: FilterChainMatch::default(), tls: None, filter: tcp("rest") };
     Listener {
         name: arc("0.0.0.0_9080"),
         kind: ListenerKind::Socket(Box::new(SocketListener {
@@ -224,6 +230,24 @@ pub(super) fn dns_cluster() -> Cluster {
 /// The same with its endpoints written down.
 pub(super) fn static_cluster() -> Cluster {
     Cluster { discovery: Discovery::Static(endpoints().localities), ..cluster() }
+}
+
+/// The same with encryption: our certificate and the roots come as secrets, and the server's name is checked.
+pub(super) fn encrypted_cluster() -> Cluster {
+    let matcher = StringMatcher::Exact { value: arc("spiffe://cluster.local/ns/a/sa/b"), ignore_case: false };
+    let tls = UpstreamTls {
+        certificate: Some(CertificateSource::Sds(arc("default"))),
+        validation: PeerValidation {
+            roots: TrustedRoots::Sds(arc("ROOTCA")),
+            subject_names: vec![SubjectNameMatcher { kind: SubjectNameKind::Uri, matcher }],
+        },
+        sni: arc("reviews.test"),
+        auto_host_sni: false,
+        auto_sni_san_validation: false,
+        alpn_protocols: vec![arc("h2")],
+        versions: TlsVersions { min: TlsVersion::V1_2, max: TlsVersion::V1_3 },
+    };
+    Cluster { tls: Some(tls), ..cluster() }
 }
 
 pub(super) fn endpoints() -> ClusterLoadAssignment {

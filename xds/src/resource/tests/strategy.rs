@@ -2,6 +2,7 @@
 
 mod cluster;
 mod filter;
+mod tls;
 
 pub(super) use cluster::{cluster, endpoints};
 
@@ -446,8 +447,8 @@ fn chain() -> BoxedStrategy<FilterChain> {
         manager().prop_map(|manager| NetworkFilter::Http(Box::new(manager))),
         tcp.prop_map(NetworkFilter::Tcp),
     ];
-    (maybe_empty(), matches, filter)
-        .prop_map(|(name, (prefix_ranges, server_names, transport, alpn), filter)| {
+    (maybe_empty(), matches, of(tls::downstream()), filter)
+        .prop_map(|(name, (prefix_ranges, server_names, transport, alpn), tls, filter)| {
             let matches = FilterChainMatch {
                 destination_port: None,
                 prefix_ranges,
@@ -455,7 +456,7 @@ fn chain() -> BoxedStrategy<FilterChain> {
                 transport_protocol: transport,
                 application_protocols: alpn,
             };
-            FilterChain { name, matches, filter }
+            FilterChain { name, matches, tls, filter }
         })
         .boxed()
 }

@@ -8,7 +8,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::{address, duration, filter, fraction, maybe_empty, mutations, name, positive, positive_u32, text};
+use super::{address, duration, filter, fraction, maybe_empty, mutations, name, positive, positive_u32, text, tls};
 use crate::resource::cluster::{
     Cluster, Discovery, DnsEndpoint, FailurePercentage, HashFunction, HealthCheck, HealthCheckKind, HttpHealthCheck,
     LoadBalancing, OutlierDetection, RetryBudget, SlowStart, SuccessRate, Thresholds, UpstreamProtocol,
@@ -177,7 +177,7 @@ pub(in crate::resource::tests) fn cluster() -> impl Strategy<Value = Cluster> {
     let protocol = select(vec![UpstreamProtocol::Http1, UpstreamProtocol::Http2, UpstreamProtocol::SameAsDownstream]);
     let connection = (positive(), protocol, of(duration()), of(positive_u32()));
     let health = (of(outlier()), vec(health_check(), 0..3));
-    let common = (0_u8..=100, any::<bool>(), filter::policies());
+    let common = (0_u8..=100, any::<bool>(), filter::policies(), of(tls::upstream()));
     (name(), discovery(), load_balancing(), connection, limits(), health, common).prop_map(
         |(name, discovery, load_balancing, connection, circuit_breakers, health, common)| Cluster {
             name,
@@ -189,6 +189,7 @@ pub(in crate::resource::tests) fn cluster() -> impl Strategy<Value = Cluster> {
             discovery,
             connect_timeout: connection.0,
             protocol: connection.1,
+            tls: common.3,
             idle_timeout: connection.2,
             max_requests_per_connection: connection.3,
             circuit_breakers,
