@@ -55,6 +55,11 @@ pub fn describe(old: &PolicySet, new: &PolicySet) -> Vec<String> {
             Fate::Removed => lines.push(format!("settings {name} for clients of {client} removed")),
         });
     }
+    for (name, credential) in &new.credentials {
+        if old.credentials.get(name).is_some_and(|was| was != credential) {
+            lines.push(format!("{name} renewed"));
+        }
+    }
     others += usize::from(old.endpoint_slices != new.endpoint_slices);
     others += usize::from(old.workload_limits != new.workload_limits);
     if old.mesh != new.mesh {
@@ -208,7 +213,11 @@ fn without_places(policies: &PolicySet) -> PolicySet {
     set.mesh_routes.values_mut().flatten().for_each(|routes| clear_rules(&mut routes.rules));
     for gateway in set.gateways.values_mut() {
         clear(&mut gateway.origin);
-        gateway.listeners.iter_mut().flat_map(|l| &mut l.tcp).for_each(|rule| clear(&mut rule.origin));
+        for listener in &mut gateway.listeners {
+            listener.tcp.iter_mut().for_each(|rule| clear(&mut rule.origin));
+            listener.servers.iter_mut().for_each(|server| clear(&mut server.rule.origin));
+            listener.tls.iter_mut().for_each(|tls| clear(&mut tls.origin));
+        }
         gateway.listeners.iter_mut().flat_map(|l| &mut l.hosts).for_each(|host| clear_rules(&mut host.rules));
     }
     set
@@ -247,6 +256,8 @@ fn clear_traffic(traffic: &mut TrafficSettings) {
         timeouts,
         fault,
         rate_limits,
+        tls,
+        tls_of_ports,
     } = traffic;
     load_balancing.iter_mut().for_each(forget_place);
     connection.iter_mut().for_each(forget_place);
@@ -259,6 +270,7 @@ fn clear_traffic(traffic: &mut TrafficSettings) {
     timeouts.iter_mut().for_each(forget_place);
     fault.iter_mut().for_each(forget_place);
     rate_limits.iter_mut().for_each(forget_place);
+    tls.iter_mut().chain(tls_of_ports.values_mut()).for_each(forget_place);
 }
 
 #[cfg(test)]

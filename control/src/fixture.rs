@@ -210,7 +210,15 @@ pub(crate) fn mesh() -> PolicySet {
     set.mesh_routes.insert(named("reviews"), canary(90, 10));
     let to_web = rule("HTTPRoute", 30, split(&[(backend("web", 80, None), 1)]));
     let host = GatewayHost { host: "shop.example.com".into(), rules: vec![entry(RequestMatch::default(), to_web)] };
-    let listener = GatewayListener { name: "http".into(), port: 8080, hosts: vec![host], hostname: None, tcp: None };
+    let listener = GatewayListener {
+        name: "http".into(),
+        port: 8080,
+        hosts: vec![host],
+        hostname: None,
+        tcp: None,
+        servers: Vec::new(),
+        tls: None,
+    };
     let front = Gateway {
         name: named("front"),
         origin: origin("Gateway", "front", 20),

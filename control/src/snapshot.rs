@@ -20,7 +20,7 @@ use tidegate_xds::resource::Resource;
 use tidegate_xds::resource::route::VirtualHost;
 
 use crate::place::Place;
-use crate::translate::{cluster, endpoint, listener, route};
+use crate::translate::{cluster, endpoint, listener, route, tls};
 use crate::world::{ClientClass, Fact, Reader, World};
 
 /// A class of proxies that are given the same resources.
@@ -163,7 +163,11 @@ impl Compiler {
                 }
             }
             View::Gateway { name, address, locality: _ } => {
-                resources.extend(self.unit(Unit::GatewayListeners(name.clone(), *address)));
+                let of_listeners = self.unit(Unit::GatewayListeners(name.clone(), *address));
+                // The roots of its callers may be those of some service as well.
+                let is_new = |(found, _): &Encoded| resources.iter().all(|(known, _)| known != found);
+                let of_listeners: Vec<Encoded> = of_listeners.into_iter().filter(is_new).collect();
+                resources.extend(of_listeners);
                 resources.extend(self.unit(Unit::GatewayRoutes(name.clone())));
             }
             View::Other => {
@@ -316,7 +320,9 @@ fn translate(unit: &Unit, reader: &Reader<'_>) -> Vec<Resource> {
     }
     match unit {
         Unit::Clusters(service, client) => {
-            each(cluster::clusters(service, client.as_deref(), reader), Resource::Cluster)
+            let client = client.as_deref();
+            let clusters = each(cluster::clusters(service, client, reader), Resource::Cluster);
+            clusters.into_iter().chain(tls::of_service(service, client, reader)).collect()
         }
         Unit::Endpoints(service, place) => each(endpoint::assignments(service, place, reader), Resource::Endpoint),
         Unit::ApiListeners(service) => each(listener::api(service, reader), Resource::Listener),
@@ -331,7 +337,8 @@ fn translate(unit: &Unit, reader: &Reader<'_>) -> Vec<Resource> {
         }
         Unit::InboundRoutes(workload) => each(route::inbound(workload, reader), Resource::Route),
         Unit::GatewayListeners(gateway, address) => {
-            each(listener::gateway(gateway, *address, reader), Resource::Listener)
+            let listeners = each(listener::gateway(gateway, *address, reader), Resource::Listener);
+            listeners.into_iter().chain(tls::of_gateway(gateway, reader)).collect()
         }
         Unit::GatewayRoutes(gateway) => each(route::gateway(gateway, reader), Resource::Route),
     }

@@ -19,6 +19,7 @@ use tidegate_policies::ir::rate_limit::{RateLimit, RateScope};
 use tidegate_policies::ir::retry::Retry;
 use tidegate_policies::ir::session::SessionPersistence;
 use tidegate_policies::ir::timeout::Timeouts;
+use tidegate_policies::ir::tls::{Credential, CredentialName};
 use tidegate_policies::ir::world::{EndpointSlice, External, Labels, Service, Workload};
 use tidegate_policies::ir::{MeshRoutes, MeshSettings, ObjectName, PolicySet, Stated, WorkloadLimits};
 use tidegate_xds::resource::route::Policies;
@@ -72,6 +73,8 @@ pub enum Fact {
     Workload(ObjectName),
     /// One gateway.
     Gateway(ObjectName),
+    /// A certificate with its key, or roots.
+    Credential(CredentialName),
     /// The services that choose a workload.
     Memberships(ObjectName),
     /// The limits of requests for workloads of a namespace, by label.
@@ -219,6 +222,7 @@ impl World {
         }
         differing(&new.workloads, &was.workloads, |name| facts.insert(Fact::Workload(name)));
         differing(&new.gateways, &was.gateways, |name| facts.insert(Fact::Gateway(name)));
+        differing(&new.credentials, &was.credentials, |name| facts.insert(Fact::Credential(name)));
         differing(&self.services, &old.services, |name| facts.insert(Fact::Memberships(name)));
         for limits in new.workload_limits.iter().chain(&was.workload_limits) {
             if workload_limits(new, &limits.namespace).ne(workload_limits(was, &limits.namespace)) {
@@ -332,10 +336,10 @@ fn includes(labels: &Labels, selector: &Labels) -> bool {
     selector.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
 
-fn differing<V: PartialEq>(
-    new: &BTreeMap<ObjectName, V>,
-    old: &BTreeMap<ObjectName, V>,
-    mut report: impl FnMut(ObjectName) -> bool,
+fn differing<K: Clone + Ord, V: PartialEq>(
+    new: &BTreeMap<K, V>,
+    old: &BTreeMap<K, V>,
+    mut report: impl FnMut(K) -> bool,
 ) {
     for (name, value) in new {
         if old.get(name) != Some(value) {
@@ -446,6 +450,12 @@ impl<'w> Reader<'w> {
     pub fn gateway(&self, name: &ObjectName) -> Option<&'w Gateway> {
         self.note(Fact::Gateway(name.clone()));
         self.world.policies.gateways.get(name)
+    }
+
+    /// A certificate with its key, or roots.
+    pub fn credential(&self, name: &CredentialName) -> Option<&'w Credential> {
+        self.note(Fact::Credential(name.clone()));
+        self.world.policies.credentials.get(name)
     }
 
     fn note(&self, fact: Fact) {

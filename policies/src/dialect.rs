@@ -114,10 +114,14 @@ pub(crate) struct Objects {
     /// Those of gRPC too: see [`gateway_api::grpc_route`].
     pub(crate) http_routes: Vec<Object<gateway_api::http_route::HttpRoute>>,
     pub(crate) tcp_routes: Vec<Object<gateway_api::tcp_route::TcpRoute>>,
+    pub(crate) tls_routes: Vec<Object<gateway_api::tls_route::TlsRoute>>,
+    pub(crate) backend_tls_policies: Vec<Object<gateway_api::backend_tls_policy::BackendTlsPolicy>>,
     pub(crate) backend_traffic_policies: Vec<Object<gateway_api::backend_traffic_policy::BackendTrafficPolicy>>,
     pub(crate) reference_grants: Vec<Object<gateway_api::reference_grant::ReferenceGrant>>,
     /// Those that are meant to hold a certificate.
     pub(crate) secrets: Vec<Object<secret::Secret>>,
+    /// Those that hold roots.
+    pub(crate) config_maps: Vec<Object<secret::Roots>>,
     /// Ours, of every kind.
     pub(crate) policies: Vec<Object<tidegate::Policy>>,
 }
@@ -140,7 +144,10 @@ impl Objects {
         let tcp_routes = self.tcp_routes.iter().map(|object| &object.head);
         let traffic_policies = self.backend_traffic_policies.iter().map(|object| &object.head);
         let grants = self.reference_grants.iter().map(|object| &object.head);
+        let tls_routes = self.tls_routes.iter().map(|object| &object.head);
+        let tls_policies = self.backend_tls_policies.iter().map(|object| &object.head);
         let secrets = self.secrets.iter().map(|object| &object.head);
+        let config_maps = self.config_maps.iter().map(|object| &object.head);
         let policies = self.policies.iter().map(|object| &object.head);
         let policies = policies.filter(|head| !head.kind.is_cluster_wide());
         services
@@ -152,9 +159,12 @@ impl Objects {
             .chain(sets)
             .chain(http_routes)
             .chain(tcp_routes)
+            .chain(tls_routes)
             .chain(traffic_policies)
+            .chain(tls_policies)
             .chain(grants)
             .chain(secrets)
+            .chain(config_maps)
             .chain(policies)
     }
 }
@@ -247,6 +257,16 @@ pub(crate) fn read(head: Head, document: &Node, objects: &mut Objects, cx: &mut 
             if let Some(spec) = gateway_api::backend_traffic_policy::read(document, cx) {
                 objects.backend_traffic_policies.push(Object { head, spec });
             }
+        }
+        Kind::TlsRoute => {
+            objects.tls_routes.extend(gateway_api::tls_route::read(document, cx).map(|spec| Object { head, spec }));
+        }
+        Kind::BackendTlsPolicy => {
+            let policy = gateway_api::backend_tls_policy::read(document, cx);
+            objects.backend_tls_policies.extend(policy.map(|spec| Object { head, spec }));
+        }
+        Kind::ConfigMap => {
+            objects.config_maps.extend(secret::config_map(document, cx).map(|spec| Object { head, spec }));
         }
         Kind::Secret => objects.secrets.extend(secret::read(document, cx).map(|spec| Object { head, spec })),
         Kind::ReferenceGrant => {

@@ -9,6 +9,7 @@
 //! exist are reported by one run, each with its place and a cure. With an error among them the [`Compilation::set`] is not to
 //! be used: a configuration is applied whole or not at all.
 
+mod certificate;
 mod diagnostic;
 mod dialect;
 mod document;

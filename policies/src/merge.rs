@@ -6,6 +6,7 @@
 
 mod advice;
 mod attach;
+mod backend_tls;
 mod backends;
 mod certificates;
 mod clients;
@@ -24,6 +25,7 @@ use std::collections::BTreeSet;
 
 use crate::dialect::gateway_api::http_route::HttpRoute;
 use crate::dialect::gateway_api::tcp_route::TcpRoute;
+use crate::dialect::gateway_api::tls_route::TlsRoute;
 use crate::dialect::{Context, Object, Objects};
 use crate::ir::PolicySet;
 
@@ -32,9 +34,12 @@ pub(crate) use status::statuses;
 pub(crate) fn merge(objects: Objects, cx: &mut Context<'_>) -> PolicySet {
     let mut set = PolicySet::default();
     let mut world = world::build(&objects, &mut set, cx);
+    let grants = http_routes::Grants::new(&objects.reference_grants);
+    let mut credentials = certificates::Credentials::new(&objects, &grants, cx);
     http_routes::declare_protocols(&objects, &mut set);
     backends::destination_rules(&objects, &world, &mut set, cx);
     backends::traffic_policies(&objects.backend_traffic_policies, &mut set, cx);
+    backend_tls::policies(&objects.backend_tls_policies, &mut credentials, &mut set, cx);
     http_routes::derive_versions(&objects, &mut set, cx);
     let lent = versions::lend(&mut set);
     let mut attachments = routes::Attachments::default();
@@ -43,9 +48,9 @@ pub(crate) fn merge(objects: Objects, cx: &mut Context<'_>) -> PolicySet {
     routes.sort_by(|a, b| a.head.age().cmp(&b.head.age()));
     let mut tcp_routes: Vec<&Object<TcpRoute>> = objects.tcp_routes.iter().collect();
     tcp_routes.sort_by(|a, b| a.head.age().cmp(&b.head.age()));
+    let mut tls_routes: Vec<&Object<TlsRoute>> = objects.tls_routes.iter().collect();
+    tls_routes.sort_by(|a, b| a.head.age().cmp(&b.head.age()));
     let listeners = listeners::Listeners::new(&objects.gateways, &objects.listener_sets, &set.namespaces, cx);
-    let grants = http_routes::Grants::new(&objects.reference_grants);
-    certificates::look_up(&objects, &grants, cx);
     let mut lowering = http_routes::Lowering {
         world: &mut world,
         set: &set,
@@ -57,8 +62,10 @@ pub(crate) fn merge(objects: Objects, cx: &mut Context<'_>) -> PolicySet {
     http_routes::attach_tcp_to_services(&tcp_routes, &mut lowering, &mut attachments);
     let mut attached = gateways::attach(&routes, &listeners, &mut lowering);
     gateways::attach_tcp(&tcp_routes, &listeners, &mut lowering, &mut attached);
+    gateways::attach_tls(&tls_routes, &listeners, &mut lowering, &mut attached);
     attachments.finish(&world, &mut set, cx);
-    gateways::finish(&objects.gateways, &listeners, attached, &mut set, cx);
+    gateways::finish(&objects.gateways, &listeners, attached, &credentials, &mut set, cx);
+    set.credentials = credentials.into_found();
     attach::attach(&objects, &world, &mut set, cx);
     versions::check(&lent, &world, &set, cx);
     advice::give(&set, cx);

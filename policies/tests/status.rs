@@ -290,3 +290,76 @@ fn a_match_that_the_root_does_not_leave_to_a_delegate_is_ineffective_by_its_path
     assert!(condition(&inner, ConditionKind::Accepted).holds);
     assert_eq!(condition(&inner, ConditionKind::Ineffective).path.as_deref(), Some("spec.http[0].match[1]"));
 }
+
+/// A gateway whose certificate is valid from 2026-11-28 for a hundred years.
+fn with_certificate() -> Vec<Source> {
+    let block = |pem: &str| pem.lines().map(|line| format!("    {line}\n")).collect::<String>();
+    let chain = block(include_str!("../src/certificate/testdata/ec.crt"));
+    let key = block(include_str!("../src/certificate/testdata/ec.key"));
+    sources(&format!(
+        "apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: front}}
+spec:
+  gatewayClassName: tidegate
+  listeners:
+  - {{name: https, port: 443, protocol: HTTPS, tls: {{certificateRefs: [{{name: front}}]}}}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {{name: front}}
+type: kubernetes.io/tls
+stringData:
+  tls.crt: |
+{chain}  tls.key: |
+{key}"
+    ))
+}
+
+#[test]
+fn a_certificate_that_ends_is_spoken_of_in_days_before_and_after() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    // 2026-11-28T17:21:52Z and 36,500 days.
+    let begins = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_886_512);
+    let ends = begins + DAY * 36_500;
+    let told = |now: SystemTime| {
+        let compilation = compile_at(&with_certificate(), now);
+        assert!(!compilation.has_errors(), "a renewal must be able to get in");
+        let told = compilation.diagnostics.iter().filter(|d| {
+            assert!(!format!("{d:?}").contains("BEGIN") && d.labels.len() == 2, "the places are names");
+            matches!(d.code, Code::CertificateEnds | Code::CertificateExpired)
+        });
+        told.map(|d| (d.code, d.message.clone())).collect::<Vec<_>>()
+    };
+    let what = "certificate of secret default/front";
+
+    assert_eq!(told(begins), []);
+    assert_eq!(told(ends - DAY * 30), []);
+    assert_eq!(told(ends - DAY * 10), [(Code::CertificateEnds, format!("{what} expires in 10 days"))]);
+    assert_eq!(told(ends + DAY * 3), [(Code::CertificateExpired, format!("{what} has expired 3 days ago"))]);
+    let early = (Code::CertificateExpired, format!("{what} is not valid yet, but in 2 days"));
+    assert_eq!(told(begins - DAY * 2), [early]);
+    let [at_its_end, at_no_time] = [compile_at(&with_certificate(), ends), compile(&with_certificate())];
+    assert_eq!(at_its_end.set.credentials, at_no_time.set.credentials, "what proxies are given knows no time");
+    assert_eq!(at_its_end.set.gateways, at_no_time.set.gateways);
+}
+
+#[test]
+fn a_file_that_breaks_within_a_key_is_shown_without_the_key() {
+    let key = include_str!("../src/certificate/testdata/ec.key");
+    let lines: Vec<&str> = key.lines().filter(|line| !line.contains("-----")).collect();
+    let text = String::from_utf8(with_certificate()[0].text.clone()).unwrap();
+    let text = text.replace(&format!("    {}", lines[1]), &format!("  {}", lines[1]));
+    let encoded = format!("a: 1\na: {}\n", "QUJD".repeat(20));
+
+    for (text, hidden) in [(text, lines), (encoded, vec!["QUJDQUJD"])] {
+        let sources = vec![Source { path: Arc::from("broken.yaml"), text: text.into_bytes() }];
+        let compilation = compile(&sources);
+        let shown = compilation.render(&sources, false);
+
+        assert!(compilation.has_errors() && shown.contains("***"), "{shown}");
+        for line in &hidden {
+            assert!(!shown.contains(line), "{shown}");
+        }
+    }
+}

@@ -11,6 +11,7 @@ use tidegate_policies::ir::circuit_breaker::Outlier;
 use tidegate_policies::ir::load_balancing::{LoadBalancing, TrafficSettings};
 use tidegate_policies::ir::rate_limit::{RateLimit, RateScope};
 use tidegate_policies::ir::route::{ClientMatch, RequestMatch};
+use tidegate_policies::ir::tls::{Credential, CredentialName, ListenerTls, Termination, TlsMode};
 use tidegate_policies::ir::world::Protocol;
 use tidegate_policies::ir::{Origin, PolicySet, Stated, WorkloadLimits};
 use tidegate_xds::name::ResourceType;
@@ -19,7 +20,8 @@ use tidegate_xds::resource::cluster::{Discovery, UpstreamProtocol};
 
 use super::{Compiler, View, Work};
 use crate::fixture::{
-    backend, canary, entry, fault, for_all, labels, mesh, named, port, rate_limit, retry, rule, service, split, stated,
+    backend, canary, entry, fault, for_all, labels, mesh, named, origin, port, rate_limit, retry, rule, service, split,
+    stated,
 };
 use crate::world::World;
 
@@ -433,4 +435,48 @@ fn a_host_that_two_services_claim_is_the_first_ones_for_proxyless_clients_in_eve
 
     assert_ne!(first[2], second[2], "the routes tell whose they are");
     assert_eq!(both, first);
+}
+
+/// The mesh with a gateway that shows a certificate with this key.
+fn with_certificate(key: &str) -> PolicySet {
+    let mut set = mesh();
+    let name = CredentialName("secret|shop/front".into());
+    let termination = Termination { certificates: vec![name.clone()], clients: None, version_min: None };
+    let credential = Credential::Certificate { chain: Arc::from(*b"chain"), key: Arc::from(key.as_bytes()) };
+    set.credentials.insert(name, credential);
+    let listener = &mut set.gateways.get_mut(&named("front")).unwrap().listeners[0];
+    let mode = TlsMode::Terminate(termination);
+    listener.tls = Some(ListenerTls { origin: origin("Gateway", "front", 7), mode });
+    set
+}
+
+#[test]
+fn a_renewed_certificate_is_one_resource_for_the_gateways_that_show_it() {
+    let mut compiler = Compiler::default();
+    advance(&mut compiler, with_certificate("first"));
+
+    let took = advance(&mut compiler, with_certificate("second"));
+
+    assert_eq!(took, work(&[("gateway listeners", 1)], &[(ResourceType::Secret, 1)]));
+    let holders = all_views().into_iter().filter(|view| {
+        compiler.resources(view).iter().any(|(resource, _)| resource.resource_type() == ResourceType::Secret)
+    });
+    let holders: Vec<View> = holders.collect();
+    assert!(matches!(holders.as_slice(), [View::Gateway { .. }]), "{holders:?}");
+}
+
+#[test]
+fn a_private_key_is_in_the_bytes_for_the_gateway_and_in_no_text() {
+    let mut compiler = Compiler::default();
+    compiler.advance(world(with_certificate("tell-nobody")));
+    let gateway = View::Gateway { name: named("front"), address: None, locality: Default::default() };
+
+    let resources = compiler.resources(&gateway);
+
+    let holds = |bytes: &[u8]| bytes.windows(11).any(|window| window == b"tell-nobody");
+    assert!(resources.iter().any(|(resource, _)| holds(&resource.encode_value())), "it is sent");
+    for (resource, _) in &resources {
+        assert!(!holds(resource.to_json().as_bytes()) && !holds(format!("{resource:?}").as_bytes()));
+    }
+    assert!(!holds(format!("{:?}", compiler.world()).as_bytes()));
 }

@@ -14,7 +14,7 @@ use tidegate_xds::resource::endpoint::{Endpoint, Health, Locality, LocalityEndpo
 use tidegate_xds::resource::route::Policies;
 
 use super::filter::RATE_LIMIT_CLUSTER;
-use super::{circuit_breaker, health_check, load_balancing};
+use super::{circuit_breaker, health_check, load_balancing, tls};
 use crate::world::Reader;
 
 /// As Envoy's own default. Within a machine or a cluster a connection that takes longer will not come at all.
@@ -55,6 +55,7 @@ pub fn clusters(name: &ObjectName, client: Option<&str>, reader: &Reader<'_>) ->
                     .collect(),
                 panic_threshold_percent: circuit_breaker::panic_threshold(outlier),
                 locality_weighted: locality.is_some_and(|l| l.enabled && !l.distribute.is_empty()),
+                tls: settings.tls.as_ref().and_then(|stated| tls::upstream(&stated.value, &host(service))),
                 policies: behind(&settings, |origin| origin.object.to_string().into()),
                 ..Cluster::new(name, discovery)
             });
@@ -72,6 +73,9 @@ pub fn behind(settings: &TrafficSettings, say: impl Fn(&Origin) -> Arc<str>) -> 
         outlier,
         health_check,
         locality,
+        tls,
+        // Taken into account by who asked for the settings of a port.
+        tls_of_ports: _,
         // A matter of routes, and of what arrives.
         session: _,
         retry: _,
@@ -89,6 +93,7 @@ pub fn behind(settings: &TrafficSettings, say: impl Fn(&Origin) -> Arc<str>) -> 
         ("health_check", of(health_check)),
         ("locality", of(locality)),
         ("connection", of(connection)),
+        ("tls", of(tls)),
     ];
     origins.into_iter().filter_map(|(kind, origin)| Some((kind.into(), say(origin?)))).collect()
 }

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_policies::ir::ObjectName;
+use tidegate_policies::ir::gateway::GatewayListener;
 use tidegate_policies::ir::route::{PathMatch, RequestMatch, RouteEntry, RuleAction};
 use tidegate_policies::ir::split::Split;
+use tidegate_policies::ir::tcp::TcpRule;
+use tidegate_policies::ir::tls::TlsMode;
 use tidegate_policies::ir::world::{OutboundTcp, Protocol, Sidecar, Workload};
 use tidegate_xds::name::{inbound_cluster, outbound_cluster};
 use tidegate_xds::resource::Listener;
@@ -15,10 +18,11 @@ use tidegate_xds::resource::listener::{
     ServerHeader, SocketListener, TcpProxy,
 };
 use tidegate_xds::resource::route::Upgrade;
+use tidegate_xds::resource::tls::DownstreamTls;
 
 use super::cluster::host;
 use super::split::cluster_of;
-use super::{filter, name, route};
+use super::{filter, name, route, tls};
 use crate::world::{ClientClass, Reader};
 
 /// The listeners of a workload's sidecar. A workload without one has none.
@@ -26,8 +30,12 @@ pub fn sidecar(name: &ObjectName, client: &ClientClass, reader: &Reader<'_>) -> 
     let Some(workload) = reader.workload(name) else { return Vec::new() };
     let Some(Sidecar { outbound, outbound_tcp }) = &workload.sidecar else { return Vec::new() };
     let http = http_manager(name::OUTBOUND, RouteSource::Rds(name::OUTBOUND.into()), false);
-    let mut listeners =
-        vec![socket(name::OUTBOUND.into(), *outbound, Direction::Outbound, NetworkFilter::Http(Box::new(http)))];
+    let mut listeners = vec![socket(
+        name::OUTBOUND.into(),
+        *outbound,
+        Direction::Outbound,
+        vec![chain(NetworkFilter::Http(Box::new(http)))],
+    )];
     listeners.extend(outbound_tcp.iter().filter_map(|tcp| tcp_listener(tcp, client, reader)));
     listeners.extend(inbound(workload));
     say_why(&mut listeners, reader);
@@ -44,25 +52,79 @@ pub fn gateway(name: &ObjectName, node_address: Option<IpAddr>, reader: &Reader<
     }
     let mut listeners = Vec::new();
     for port in route::gateway_ports(gateway) {
+        let of_port: Vec<&GatewayListener> = gateway.listeners.iter().filter(|l| l.port == port).collect();
         for (position, address) in addresses.iter().enumerate() {
-            let routes = name::gateway(port);
-            let listener = if position == 0 { routes.clone() } else { name::gateway_at(port, *address) };
-            let filter = match gateway.listeners.iter().filter(|l| l.port == port).find_map(|l| l.tcp.as_ref()) {
-                None => {
-                    let http = http_manager(&routes, RouteSource::Rds(routes.clone()), true);
-                    NetworkFilter::Http(Box::new(http))
-                }
-                Some(rule) => match weights(&rule.split, reader) {
-                    // Nobody listens where there is nobody to lead to: a refused connection says so at once.
-                    clusters if clusters.is_empty() => continue,
-                    clusters => NetworkFilter::Tcp(tcp_proxy(&listener, clusters)),
-                },
-            };
-            listeners.push(socket(listener, SocketAddr::new(*address, port), Direction::Unspecified, filter));
+            let listener = if position == 0 { name::gateway(port) } else { name::gateway_at(port, *address) };
+            let chains = gateway_chains(&of_port, &listener, reader);
+            // Nobody listens where there is nobody to lead to: a refused connection says so at once.
+            if !chains.is_empty() {
+                listeners.push(socket(listener, SocketAddr::new(*address, port), Direction::Unspecified, chains));
+            }
         }
     }
     say_why(&mut listeners, reader);
     listeners
+}
+
+/// What a gateway does with connections to one of its ports. `listeners` of one port are all behind TLS, or none is.
+fn gateway_chains(listeners: &[&GatewayListener], name: &Arc<str>, reader: &Reader<'_>) -> Vec<FilterChain> {
+    let mut chains: Vec<FilterChain> = Vec::new();
+    for listener in listeners {
+        let mut add = |chain: FilterChain| {
+            // One name leads to one place, or a data plane refuses all of them.
+            if !chains.iter().any(|known| known.matches == chain.matches) {
+                chains.push(chain);
+            }
+        };
+        let Some(tls) = &listener.tls else {
+            let filter = match listeners.iter().find_map(|l| l.tcp.as_ref()) {
+                None => {
+                    let routes = name::gateway(listener.port);
+                    Some(NetworkFilter::Http(Box::new(http_manager(&routes, RouteSource::Rds(routes.clone()), true))))
+                }
+                Some(rule) => bytes(rule, name, reader),
+            };
+            filter.into_iter().for_each(|filter| add(chain(filter)));
+            continue;
+        };
+        let hostname = listener.hostname.as_deref().unwrap_or("*");
+        let behind = |speaks_http| match &tls.mode {
+            TlsMode::Terminate(termination) => tls::downstream(termination, speaks_http).map(Some),
+            TlsMode::Passthrough => Some(None),
+        };
+        if route::is_https(listener) {
+            let routes = name::gateway_listener(listener.port, &listener.name);
+            let filter = NetworkFilter::Http(Box::new(http_manager(name, RouteSource::Rds(routes), true)));
+            behind(true).into_iter().for_each(|tls| add(named(&listener.name, hostname, tls, filter.clone())));
+            continue;
+        }
+        let servers = listener.servers.iter().map(|server| (&*server.name, &server.rule));
+        for (host, rule) in servers.chain(listener.tcp.iter().map(|rule| (hostname, rule))) {
+            if let (Some(filter), Some(tls)) = (bytes(rule, name, reader), behind(false)) {
+                add(named(&listener.name, host, tls, filter));
+            }
+        }
+    }
+    chains
+}
+
+/// Where connections go that are not looked into; `None` when there is nobody to lead to.
+fn bytes(rule: &TcpRule, stat_prefix: &str, reader: &Reader<'_>) -> Option<NetworkFilter> {
+    let clusters = weights(&rule.split, reader);
+    (!clusters.is_empty()).then(|| NetworkFilter::Tcp(tcp_proxy(stat_prefix, clusters)))
+}
+
+/// A chain for connections whose TLS asks for a server of that name; `*`: for any, or for none.
+fn named(name: &Arc<str>, server: &str, tls: Option<DownstreamTls>, filter: NetworkFilter) -> FilterChain {
+    let server_names = if server == "*" { Vec::new() } else { vec![server.to_ascii_lowercase().into()] };
+    // What does not begin with TLS is nobody's, and is closed.
+    let matches = FilterChainMatch { server_names, transport_protocol: "tls".into(), ..FilterChainMatch::default() };
+    FilterChain { name: name.clone(), matches, tls, filter }
+}
+
+/// A chain for every connection.
+fn chain(filter: NetworkFilter) -> FilterChain {
+    FilterChain { name: "".into(), matches: FilterChainMatch::default(), tls: None, filter }
 }
 
 /// The listeners that gRPC clients read: each HTTP port of a service under its full and its short name.
@@ -106,7 +168,7 @@ fn inbound(workload: &Workload) -> impl Iterator<Item = Listener> {
             }
             Protocol::Tcp => NetworkFilter::Tcp(tcp_proxy(&listener, vec![(cluster, 1)])),
         };
-        socket(listener, SocketAddr::new(workload.address, port.port), Direction::Inbound, filter)
+        socket(listener, SocketAddr::new(workload.address, port.port), Direction::Inbound, vec![chain(filter)])
     })
 }
 
@@ -121,7 +183,7 @@ fn tcp_listener(tcp: &OutboundTcp, client: &ClientClass, reader: &Reader<'_>) ->
     let weighted = split.map(|split| weights(split, reader)).filter(|clusters| !clusters.is_empty());
     let name = name::outbound_tcp(tcp.listen);
     let filter = NetworkFilter::Tcp(tcp_proxy(&name, weighted.unwrap_or_else(|| vec![(plain, 1)])));
-    Some(socket(name, tcp.listen, Direction::Outbound, filter))
+    Some(socket(name, tcp.listen, Direction::Outbound, vec![chain(filter)]))
 }
 
 /// Bytes have no path or header, so only a rule that asks for none of these can speak of them.
@@ -162,13 +224,12 @@ fn weights(split: &Split, reader: &Reader<'_>) -> Vec<(Arc<str>, u32)> {
     weighted.filter_map(|d| Some((cluster_of(&d.backend, reader)?, d.weight))).collect()
 }
 
-fn socket(name: Arc<str>, address: SocketAddr, direction: Direction, filter: NetworkFilter) -> Listener {
-    let chain = FilterChain { name: "".into(), matches: FilterChainMatch::default(), tls: None, filter };
+fn socket(name: Arc<str>, address: SocketAddr, direction: Direction, chains: Vec<FilterChain>) -> Listener {
     let listener = SocketListener {
         address,
         bind_to_port: true,
         use_original_dst: false,
-        filter_chains: vec![chain],
+        filter_chains: chains,
         default_filter_chain: None,
         detection_timeout: None,
     };

@@ -27,6 +27,7 @@ pub mod route;
 mod session;
 mod share;
 pub mod split;
+pub mod tls;
 pub(crate) mod written;
 
 #[cfg(test)]

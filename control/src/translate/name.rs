@@ -26,6 +26,11 @@ pub fn gateway(port: u16) -> Arc<str> {
     format!("gateway|{port}").into()
 }
 
+/// The routes of one listener of a gateway's port, where several are told apart by the server's name before HTTP begins.
+pub fn gateway_listener(port: u16, listener: &str) -> Arc<str> {
+    format!("gateway|{port}|{listener}").into()
+}
+
 /// The listener of a gateway's port on a further address.
 pub fn gateway_at(port: u16, address: IpAddr) -> Arc<str> {
     format!("gateway|{port}|{address}").into()

@@ -45,8 +45,16 @@ fn prefix_rewrite(new: &Arc<str>, path: &PathMatch, values: Values) -> XdsPathRe
     }
 }
 
-/// A redirect's answer. `listener_port`: of the gateway; inside the mesh there is none.
-pub(super) fn redirect(redirect: &Redirect, path: &PathMatch, listener_port: Option<u16>) -> XdsRedirect {
+/// Where a request arrives, as far as redirects name it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    pub(super) port: u16,
+    /// By TLS.
+    pub(super) encrypted: bool,
+}
+
+/// A redirect's answer. `arrival`: at a gateway; inside the mesh there is none.
+pub(super) fn redirect(redirect: &Redirect, path: &PathMatch, arrival: Option<Arrival>) -> XdsRedirect {
     let path = match &redirect.path {
         // A redirect to a whole path is exactly that, whatever was matched.
         PathRewrite::Full(full) => RedirectPath::Full(full.clone()),
@@ -59,22 +67,24 @@ pub(super) fn redirect(redirect: &Redirect, path: &PathMatch, listener_port: Opt
     XdsRedirect {
         scheme: redirect.scheme.clone(),
         host: redirect.host.clone(),
-        port: redirect_port(redirect, listener_port),
+        port: redirect_port(redirect, arrival),
         path,
         status: redirect.status,
         strip_query: false,
     }
 }
 
-fn redirect_port(redirect: &Redirect, listener_port: Option<u16>) -> Option<u16> {
+/// The scheme that is not written is that of the request. A port that goes without saying is not said.
+fn redirect_port(redirect: &Redirect, arrival: Option<Arrival>) -> Option<u16> {
     let well_known = |scheme: &str| if scheme == "https" { HTTPS_PORT } else { HTTP_PORT };
     match redirect.port {
         RedirectPort::Request => None,
         RedirectPort::Number(number) => Some(number),
         RedirectPort::SchemeDefault => redirect.scheme.as_deref().map(well_known),
         RedirectPort::Listener => {
-            let scheme = redirect.scheme.as_deref().unwrap_or("http");
-            listener_port.filter(|port| *port != well_known(scheme))
+            let Arrival { port, encrypted } = arrival?;
+            let scheme = redirect.scheme.as_deref().unwrap_or(if encrypted { "https" } else { "http" });
+            Some(port).filter(|port| *port != well_known(scheme))
         }
     }
 }

@@ -7,9 +7,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tidegate_policies::ir::gateway::{Gateway, GatewayHost};
+use tidegate_policies::ir::gateway::{Gateway, GatewayHost, GatewayListener};
 use tidegate_policies::ir::route::{Backend, PathMatch, RouteEntry, RouteRule, RuleAction, RulePolicies};
 use tidegate_policies::ir::timeout::Timeouts;
+use tidegate_policies::ir::tls::{ListenerTls, TlsMode};
 use tidegate_policies::ir::world::{Protocol, Service, ServicePort, Workload, WorkloadPort};
 use tidegate_policies::ir::{MeshRoutes, ObjectName};
 use tidegate_xds::name::{inbound_cluster, outbound_cluster};
@@ -31,6 +32,10 @@ use crate::world::{ClientClass, Reader};
 const DEFAULT_ROUTE: &str = "default";
 /// What Gateway API answers for a rule whose backends do not exist.
 const INVALID_BACKEND_STATUS: u16 = 500;
+/// The name of the route for hosts that a connection is not for.
+const MISDIRECTED_ROUTE: &str = "misdirected";
+/// What is answered to requests for a host that the connection is not for.
+const MISDIRECTED_STATUS: u16 = 421;
 /// What the proxy answers when a cluster is gone: Envoy's default.
 const CLUSTER_NOT_FOUND_STATUS: u16 = 503;
 /// The port that a host name without one means.
@@ -47,8 +52,8 @@ struct Context<'c> {
     grpc: bool,
     /// The service that is called, inside the mesh.
     called: Option<&'c ObjectName>,
-    /// The listener's port as far as redirects name it; inside the mesh they keep the request's.
-    listener_port: Option<u16>,
+    /// At which listener of a gateway; inside the mesh, redirects keep the request's port.
+    arrival: Option<rewrite::Arrival>,
 }
 
 /// The virtual hosts of one service for one class of clients: one for each HTTP port.
@@ -57,7 +62,7 @@ pub fn service_hosts(name: &ObjectName, client: &ClientClass, reader: &Reader<'_
     let http_ports: Vec<&ServicePort> = http_ports(service).collect();
     let hosts = http_ports.iter().map(|port| {
         let portless = port.port == HTTP_PORT || (http_ports.len() == 1);
-        let context = Context { client, port: port.port, grpc: false, called: Some(name), listener_port: None };
+        let context = Context { client, port: port.port, grpc: false, called: Some(name), arrival: None };
         VirtualHost {
             name: name::host_port(&host(service), port.port),
             domains: domains(service, port.port, portless, client),
@@ -89,7 +94,7 @@ pub fn outbound<'h>(hosts: impl IntoIterator<Item = &'h VirtualHost>) -> RouteCo
 pub fn grpc(name: &ObjectName, client: &ClientClass, reader: &Reader<'_>) -> Vec<RouteConfiguration> {
     let Some(service) = reader.service(name) else { return Vec::new() };
     let configurations = http_ports(service).map(|port| {
-        let context = Context { client, port: port.port, grpc: true, called: Some(name), listener_port: None };
+        let context = Context { client, port: port.port, grpc: true, called: Some(name), arrival: None };
         let only = VirtualHost {
             name: name::host_port(&host(service), port.port),
             domains: vec!["*".into()],
@@ -105,11 +110,20 @@ pub fn grpc(name: &ObjectName, client: &ClientClass, reader: &Reader<'_>) -> Vec
     configurations.collect()
 }
 
-/// The routes of a gateway: one configuration for each port that it listens on.
+/// The routes of a gateway: one configuration for each port that speaks HTTP, and one for each listener behind TLS.
 pub fn gateway(name: &ObjectName, reader: &Reader<'_>) -> Vec<RouteConfiguration> {
     let Some(gateway) = reader.gateway(name) else { return Vec::new() };
-    let ports: BTreeSet<u16> = gateway.listeners.iter().filter(|l| l.tcp.is_none()).map(|l| l.port).collect();
-    ports.into_iter().map(|port| gateway_port(gateway, port, reader)).collect()
+    let plain = |listener: &&GatewayListener| listener.tls.is_none() && listener.tcp.is_none();
+    let ports: BTreeSet<u16> = gateway.listeners.iter().filter(plain).map(|l| l.port).collect();
+    let encrypted = gateway.listeners.iter().filter(|listener| is_https(listener));
+    let of_ports = ports.into_iter().map(|port| gateway_port(gateway, port, reader));
+    of_ports.chain(encrypted.map(|listener| gateway_listener(gateway, listener, reader))).collect()
+}
+
+/// Whether HTTP is spoken within TLS that ends here.
+pub(super) fn is_https(listener: &GatewayListener) -> bool {
+    let ends_here = |tls: &ListenerTls| matches!(tls.mode, TlsMode::Terminate(_));
+    listener.tls.as_ref().is_some_and(ends_here) && listener.tcp.is_none() && listener.servers.is_empty()
 }
 
 /// The distinct ports of a gateway, in order.
@@ -200,10 +214,55 @@ fn itself(service: &Service, port: &ServicePort) -> Backend {
 }
 
 fn gateway_port(gateway: &Gateway, port: u16, reader: &Reader<'_>) -> RouteConfiguration {
+    let arrival = rewrite::Arrival { port, encrypted: false };
+    let plain = gateway.listeners.iter().filter(|listener| listener.port == port && listener.tls.is_none());
+    let virtual_hosts = gateway_hosts(gateway, plain.flat_map(|l| &l.hosts), arrival, reader);
+    RouteConfiguration {
+        name: name::gateway(port),
+        virtual_hosts,
+        ignore_port_in_host_matching: true,
+        ..RouteConfiguration::default()
+    }
+}
+
+/// A connection was made for one server's name, with the certificate and the rules of its listener. Requests on it for hosts
+/// of another listener are sent back (RFC 9110 section 15.5.20): otherwise a caller could pass by what that one asks.
+fn gateway_listener(gateway: &Gateway, listener: &GatewayListener, reader: &Reader<'_>) -> RouteConfiguration {
+    let port = listener.port;
+    let arrival = rewrite::Arrival { port, encrypted: true };
+    let mut virtual_hosts = gateway_hosts(gateway, &listener.hosts, arrival, reader);
+    let others = gateway.listeners.iter().filter(|other| other.port == port && other.name != listener.name);
+    for other in others.filter(|other| other.tls.is_some()) {
+        let host: Arc<str> =
+            other.hostname.as_ref().map_or_else(|| "*".into(), |host| host.to_ascii_lowercase().into());
+        if !virtual_hosts.iter().any(|known| known.domains.contains(&host)) {
+            virtual_hosts.push(VirtualHost {
+                name: name::host_port(&host, port),
+                domains: vec![host],
+                routes: vec![Route { name: MISDIRECTED_ROUTE.into(), ..Route::new(everything(), misdirected()) }],
+                ..VirtualHost::default()
+            });
+        }
+    }
+    RouteConfiguration {
+        name: name::gateway_listener(port, &listener.name),
+        virtual_hosts,
+        ignore_port_in_host_matching: true,
+        ..RouteConfiguration::default()
+    }
+}
+
+fn gateway_hosts<'g>(
+    gateway: &Gateway,
+    hosts: impl IntoIterator<Item = &'g GatewayHost>,
+    arrival: rewrite::Arrival,
+    reader: &Reader<'_>,
+) -> Vec<VirtualHost> {
     let client = ClientClass { namespace: Some(gateway.name.namespace.clone()), ..ClientClass::default() };
-    let context = Context { client: &client, port, grpc: false, called: None, listener_port: Some(port) };
+    let port = arrival.port;
+    let context = Context { client: &client, port, grpc: false, called: None, arrival: Some(arrival) };
     let mut virtual_hosts: Vec<VirtualHost> = Vec::new();
-    for GatewayHost { host, rules } in gateway.listeners.iter().filter(|l| l.port == port).flat_map(|l| &l.hosts) {
+    for GatewayHost { host, rules } in hosts {
         let host: Arc<str> = host.to_ascii_lowercase().into();
         let routes = rules.iter().flat_map(|entry| routes_of(entry, context, reader));
         let written = written::of_rules(rules, &client, reader);
@@ -222,12 +281,7 @@ fn gateway_port(gateway: &Gateway, port: u16, reader: &Reader<'_>) -> RouteConfi
             }),
         }
     }
-    RouteConfiguration {
-        name: name::gateway(port),
-        virtual_hosts,
-        ignore_port_in_host_matching: true,
-        ..RouteConfiguration::default()
-    }
+    virtual_hosts
 }
 
 /// The routes of one rule under one match: none when it is for other clients or another port, several when a part of a
@@ -264,7 +318,7 @@ fn routes_of(entry: &RouteEntry, context: Context<'_>, reader: &Reader<'_>) -> V
             }
         },
         RuleAction::Redirect(redirect) => {
-            let redirect = rewrite::redirect(redirect, &matches.path, context.listener_port);
+            let redirect = rewrite::redirect(redirect, &matches.path, context.arrival);
             governed(RouteAction::Redirect(Box::new(redirect)), &[])
         }
         RuleAction::DirectResponse { status, body } => {
@@ -272,6 +326,10 @@ fn routes_of(entry: &RouteEntry, context: Context<'_>, reader: &Reader<'_>) -> V
             governed(RouteAction::DirectResponse(response), &[])
         }
     }
+}
+
+fn misdirected() -> RouteAction {
+    RouteAction::DirectResponse(DirectResponse { status: MISDIRECTED_STATUS, body: Arc::from([].as_slice()) })
 }
 
 fn invalid_backend() -> RouteAction {

@@ -2,6 +2,8 @@
 //!
 //! Only the lines around a label are handed to the renderer: a finding in a file of 4 MiB costs what one in a small file does.
 
+use std::borrow::Cow;
+
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
@@ -87,6 +89,37 @@ impl Excerpt<'_> {
     }
 }
 
+/// Hides what may be a private key. No finding points into one, but a broken file is shown with the lines around the break.
+#[derive(Default)]
+struct Veil {
+    inside: bool,
+}
+
+/// Letters of base64 that no word has without a break, and a line of PEM or an encoded key does.
+const BASE64_RUN: usize = 60;
+
+impl Veil {
+    /// The line as it may be shown, as long as it was. The lines of a file are given in their order.
+    fn cover<'l>(&mut self, line: &'l [u8]) -> Cow<'l, [u8]> {
+        let has = |part: &[u8]| line.windows(part.len()).any(|window| window == part);
+        if has(b"PRIVATE KEY-----") {
+            self.inside = has(b"-----BEGIN") && !has(b"-----END");
+            return Cow::Borrowed(line);
+        }
+        let symbol = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
+        let long = || line.split(|b| !symbol(b)).any(|run| run.len() >= BASE64_RUN);
+        if !self.inside && !long() {
+            return Cow::Borrowed(line);
+        }
+        let least = if self.inside { 1 } else { BASE64_RUN };
+        let mut covered = line.to_vec();
+        for run in covered.split_mut(|b| !symbol(b)).filter(|run| run.len() >= least) {
+            run.fill(b'*');
+        }
+        Cow::Owned(covered)
+    }
+}
+
 /// Some lines of a file, each with where it starts in the text.
 struct Window {
     text: String,
@@ -98,9 +131,11 @@ impl Window {
     fn new(bytes: &[u8], first: usize, last: usize) -> Self {
         let mut text = String::new();
         let mut starts = Vec::new();
-        for line in bytes.split(|&b| b == b'\n').skip(first).take(last.saturating_sub(first)) {
+        let mut veil = Veil::default();
+        let lines = bytes.split(|&b| b == b'\n').map(|line| veil.cover(line));
+        for line in lines.take(last).skip(first) {
             starts.push(text.len());
-            let line = line.get(..LINE_BYTES_MAX).unwrap_or(line);
+            let line = line.get(..LINE_BYTES_MAX).unwrap_or(&line);
             let line = String::from_utf8_lossy(line);
             // One character for one character, so that columns hold.
             text.extend(line.trim_end_matches('\r').chars().map(|c| if c.is_control() { ' ' } else { c }));

@@ -1,4 +1,5 @@
-//! Gateway API: Gateway, GatewayClass, ListenerSet, HTTPRoute, GRPCRoute, TCPRoute, ReferenceGrant, XBackendTrafficPolicy.
+//! Gateway API: Gateway, GatewayClass, ListenerSet, HTTPRoute, GRPCRoute, TCPRoute, TLSRoute, ReferenceGrant,
+//! XBackendTrafficPolicy, BackendTLSPolicy.
 //!
 //! Where the API server would refuse an object, the message is the API server's own (the CEL rules of the CRDs). What the
 //! specification answers at run time, such as a backend that does not exist, is a warning here and stays that way in the IR.
@@ -10,6 +11,7 @@ use crate::schema::word;
 use crate::source::Spanned;
 use crate::tree::{Node, shortened};
 
+pub(crate) mod backend_tls_policy;
 pub(crate) mod backend_traffic_policy;
 pub(crate) mod certificate;
 pub(crate) mod gateway;
@@ -18,6 +20,7 @@ pub(crate) mod http_route;
 pub(crate) mod listener_set;
 pub(crate) mod reference_grant;
 pub(crate) mod tcp_route;
+pub(crate) mod tls_route;
 
 /// The group of the routes and gateways.
 pub(crate) const GROUP: &str = "gateway.networking.k8s.io";

@@ -1,11 +1,13 @@
-//! Secret: whether it holds a certificate.
+//! Secret and ConfigMap: certificates with their keys, and roots.
 //!
-//! # What is kept of it
-//! One word. The key stays in the file: nothing here serves TLS yet, and no finding ever points into the data, because what a
-//! finding points at is printed.
+//! # Nothing of it is printed
+//! No finding ever points into the data, because what a finding points at is printed. So whatever is wrong with a
+//! certificate is said at the name of the object, or where it is referred to.
 
-use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
 
+use crate::certificate::base64;
 use crate::diagnostic::{Code, Report};
 use crate::dialect::Context;
 use crate::schema::Fields;
@@ -13,41 +15,71 @@ use crate::tree::{Content, Node};
 
 /// The type of a Secret that holds a certificate and its key.
 const TLS: &str = "kubernetes.io/tls";
-const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
-/// What the first line of a key has in every format (PKCS #1, PKCS #8, SEC 1).
-const KEY: [&str; 2] = ["-----BEGIN ", "PRIVATE KEY-----"];
+/// Under which names a certificate, its key and roots stand: Kubernetes' own, and those that Istio takes as well.
+const CERTIFICATE: [&str; 2] = ["tls.crt", "cert"];
+const KEY: [&str; 2] = ["tls.key", "key"];
+const ROOTS: [&str; 2] = ["ca.crt", "cacert"];
 
 /// A Secret for certificates.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub(crate) struct Secret {
-    /// It has a certificate and a key in PEM. Whether they fit each other is for who uses them to say.
-    pub(crate) is_certificate: bool,
+    /// Its type is `kubernetes.io/tls`, which is what Gateway API asks for.
+    pub(crate) is_tls: bool,
+    /// Certificate and key in PEM, as they stand there: perhaps empty, perhaps something else.
+    pub(crate) chain: Arc<[u8]>,
+    pub(crate) key: Arc<[u8]>,
+    pub(crate) roots: Option<Arc<[u8]>>,
 }
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret([redacted])")
+    }
+}
+
+/// Roots in PEM, from a ConfigMap.
+pub(crate) type Roots = Arc<[u8]>;
 
 /// `None`: it is for something else and has no effect.
 pub(crate) fn read(document: &Node, cx: &mut Context<'_>) -> Option<Secret> {
     let report = &mut cx.report;
     let mut fields = Fields::open(document, "a Secret", report)?;
     let kind = fields.entry("kind");
-    let purpose = fields.take("type").and_then(scalar);
+    let is_tls = fields.take("type").and_then(scalar) == Some(TLS);
     let encoded = fields.take("data");
     let plain = fields.take("stringData");
     // Whatever else stands in it is not complained of: a misplaced key would be printed with the complaint.
     fields.finish(&mut Report::default());
-    if purpose != Some(TLS) {
+    // What is written plainly replaces what is written encoded, as the API server has it.
+    let value = |names: [&str; 2]| {
+        let bytes = |name: &str| {
+            let encoded = || field(encoded, name).and_then(base64);
+            field(plain, name).map(|text| text.as_bytes().to_vec()).or_else(encoded)
+        };
+        names.iter().find_map(|name| bytes(name)).map(Arc::from)
+    };
+    let secret = (value(CERTIFICATE), value(KEY), value(ROOTS));
+    if !is_tls && (&secret.0, &secret.2) == (&None, &None) {
         if let Some(kind) = kind {
             report.add(Code::NoEffect, kind.value.span, "kind `Secret` has no effect in a directory");
         }
         return None;
     }
-    // What is written plainly replaces what is written encoded, as the API server has it.
-    let value = |name| {
-        let encoded = || field(encoded, name).and_then(decoded).map(Cow::Owned);
-        field(plain, name).map(|text| Cow::Borrowed(text.as_bytes())).or_else(encoded).unwrap_or_default()
-    };
-    let (certificate, key) = (value("tls.crt"), value("tls.key"));
-    let is_key = KEY.iter().all(|part| contains(&key, part));
-    Some(Secret { is_certificate: contains(&certificate, CERTIFICATE) && is_key })
+    let (chain, key, roots) = secret;
+    Some(Secret { is_tls, chain: chain.unwrap_or_default(), key: key.unwrap_or_default(), roots })
+}
+
+/// `None`: it holds no roots and has no effect.
+pub(crate) fn config_map(document: &Node, cx: &mut Context<'_>) -> Option<Roots> {
+    let report = &mut cx.report;
+    let mut fields = Fields::open(document, "a ConfigMap", report)?;
+    let kind = fields.entry("kind");
+    let roots = field(fields.take("data"), ROOTS[0]).map(|text| Arc::from(text.as_bytes()));
+    fields.finish(&mut Report::default());
+    if let (None, Some(kind)) = (&roots, kind) {
+        report.add(Code::NoEffect, kind.value.span, "kind `ConfigMap` has no effect in a directory");
+    }
+    roots
 }
 
 fn scalar(node: &Node) -> Option<&str> {
@@ -63,47 +95,5 @@ fn field<'n>(map: Option<&'n Node>, name: &str) -> Option<&'n str> {
             entries.iter().find(|entry| &*entry.key == name).and_then(|entry| scalar(&entry.value))
         }
         Content::Null | Content::Scalar(_) | Content::List(_) => None,
-    }
-}
-
-fn contains(bytes: &[u8], part: &str) -> bool {
-    bytes.windows(part.len()).any(|window| window == part.as_bytes())
-}
-
-/// Base64 (RFC 4648 section 4), with the line breaks that YAML may leave in it. Bits that are too few for a byte are padding.
-fn decoded(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut bits, mut held) = (0_u32, 0_u32);
-    for symbol in text.bytes().filter(|symbol| !symbol.is_ascii_whitespace() && *symbol != b'=') {
-        let value = match symbol {
-            b'A'..=b'Z' => symbol - b'A',
-            b'a'..=b'z' => symbol - b'a' + 26,
-            b'0'..=b'9' => symbol - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = (bits << 6 | u32::from(value)) & 0xffff;
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            bytes.push((bits >> held & 0xff) as u8);
-        }
-    }
-    Some(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_is_read_with_padding_and_line_breaks_and_nothing_else_is() {
-        assert_eq!(decoded("SGVsbG8gd29ybGQK").as_deref(), Some(&b"Hello world\n"[..]));
-        assert_eq!(decoded("SGVs\nbG8=").as_deref(), Some(&b"Hello"[..]));
-        assert_eq!(decoded("SGU=").as_deref(), Some(&b"He"[..]));
-        assert_eq!(decoded("/+8=").as_deref(), Some(&[0xff, 0xef][..]));
-        assert_eq!(decoded("").as_deref(), Some(&b""[..]));
-        assert_eq!(decoded("SGVs!G8="), None);
     }
 }

@@ -11,8 +11,10 @@ use crate::tree::shortened;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Kind {
     BackendPolicy,
+    BackendTlsPolicy,
     BackendTrafficPolicy,
     CircuitBreaker,
+    ConfigMap,
     DestinationRule,
     EndpointSlice,
     Fault,
@@ -29,6 +31,7 @@ pub(crate) enum Kind {
     Service,
     ServiceEntry,
     TcpRoute,
+    TlsRoute,
     VirtualService,
     Workload,
     WorkloadEntry,
@@ -39,8 +42,10 @@ impl Kind {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Kind::BackendPolicy => "BackendPolicy",
+            Kind::BackendTlsPolicy => "BackendTLSPolicy",
             Kind::BackendTrafficPolicy => "XBackendTrafficPolicy",
             Kind::CircuitBreaker => "CircuitBreaker",
+            Kind::ConfigMap => "ConfigMap",
             Kind::DestinationRule => "DestinationRule",
             Kind::EndpointSlice => "EndpointSlice",
             Kind::Fault => "Fault",
@@ -57,6 +62,7 @@ impl Kind {
             Kind::Service => "Service",
             Kind::ServiceEntry => "ServiceEntry",
             Kind::TcpRoute => "TCPRoute",
+            Kind::TlsRoute => "TLSRoute",
             Kind::VirtualService => "VirtualService",
             Kind::Workload => "Workload",
             Kind::WorkloadEntry => "WorkloadEntry",
@@ -67,6 +73,7 @@ impl Kind {
     pub(crate) fn has_status(self) -> bool {
         match self {
             Kind::BackendPolicy
+            | Kind::BackendTlsPolicy
             | Kind::BackendTrafficPolicy
             | Kind::CircuitBreaker
             | Kind::DestinationRule
@@ -78,8 +85,10 @@ impl Kind {
             | Kind::MeshDefaults
             | Kind::RateLimit
             | Kind::TcpRoute
+            | Kind::TlsRoute
             | Kind::VirtualService => true,
-            Kind::EndpointSlice
+            Kind::ConfigMap
+            | Kind::EndpointSlice
             | Kind::GatewayClass
             | Kind::Namespace
             | Kind::ReferenceGrant
@@ -127,7 +136,7 @@ const GROUPS: &[Group] = &[
             ("Namespace", Read(Kind::Namespace)),
             ("Secret", Read(Kind::Secret)),
             ("Service", Read(Kind::Service)),
-            ("ConfigMap", NoBearing),
+            ("ConfigMap", Read(Kind::ConfigMap)),
             ("Endpoints", Refused("write an EndpointSlice (discovery.k8s.io/v1)")),
             ("Event", NoBearing),
             ("LimitRange", NoBearing),
@@ -203,8 +212,8 @@ const GROUPS: &[Group] = &[
             ("ListenerSet", Read(Kind::ListenerSet)),
             ("ReferenceGrant", Read(Kind::ReferenceGrant)),
             ("TCPRoute", Read(Kind::TcpRoute)),
-            ("BackendTLSPolicy", Refused(LATER)),
-            ("TLSRoute", Refused(LATER)),
+            ("BackendTLSPolicy", Read(Kind::BackendTlsPolicy)),
+            ("TLSRoute", Read(Kind::TlsRoute)),
             ("UDPRoute", Refused(LATER)),
         ],
     },

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::route::RouteEntry;
 use super::tcp::TcpRule;
+use super::tls::ListenerTls;
 use super::{ObjectName, Origin};
 
 /// A Gateway API gateway.
@@ -32,8 +33,21 @@ pub struct GatewayListener {
     pub hosts: Vec<GatewayHost>,
     /// The hostname of the listener itself, if it is limited to one.
     pub hostname: Option<Arc<str>>,
-    /// A TCP listener's rule; such a listener has no hosts.
+    /// The rule for all connections of a listener that carries bytes; such a listener has no hosts.
     pub tcp: Option<TcpRule>,
+    /// Rules for connections by the server's name that their TLS asks for. A name that is not among them is not taken.
+    pub servers: Vec<GatewayServer>,
+    /// `None`: what arrives is not TLS.
+    pub tls: Option<ListenerTls>,
+}
+
+/// The rule for connections to one server's name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GatewayServer {
+    /// `example.com`, `*.example.com` or `*`.
+    pub name: Arc<str>,
+    /// Where they go.
+    pub rule: TcpRule,
 }
 
 /// The rules for one host name at one listener.

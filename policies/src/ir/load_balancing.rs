@@ -12,6 +12,7 @@ use super::rate_limit::RateLimit;
 use super::retry::Retry;
 use super::session::{ConsistentHash, SessionPersistence};
 use super::timeout::Timeouts;
+use super::tls::BackendTls;
 use super::world::Labels;
 use super::{Origin, Stated};
 
@@ -52,11 +53,15 @@ impl BackendSettings {
         if let Some(settings) = self.ports.get(&port) {
             traffic.replace_for_port(settings);
         }
-        let Some(subset) = subset.and_then(|subset| self.subsets.get(subset)) else { return traffic };
-        traffic.replace_stanzas(&subset.traffic);
-        if let Some(settings) = subset.ports.get(&port) {
-            traffic.replace_for_port(settings);
+        if let Some(subset) = subset.and_then(|subset| self.subsets.get(subset)) {
+            traffic.replace_stanzas(&subset.traffic);
+            if let Some(settings) = subset.ports.get(&port) {
+                traffic.replace_for_port(settings);
+            }
         }
+        // Gateway API goes before a dialect.
+        let of_port = self.traffic.tls_of_ports.get(&port).cloned();
+        replace(&mut traffic.tls, &of_port);
         traffic
     }
 }
@@ -76,6 +81,9 @@ impl TrafficSettings {
             timeouts,
             fault,
             rate_limits,
+            tls,
+            // Of the service as a whole.
+            tls_of_ports: _,
         } = specific;
         replace(&mut self.load_balancing, load_balancing);
         replace(&mut self.connection, connection);
@@ -87,6 +95,7 @@ impl TrafficSettings {
         replace(&mut self.retry, retry);
         replace(&mut self.timeouts, timeouts);
         replace(&mut self.fault, fault);
+        replace(&mut self.tls, tls);
         self.rate_limits.extend(rate_limits.iter().cloned());
     }
 
@@ -97,6 +106,7 @@ impl TrafficSettings {
         port_stanza(&mut self.limits, &port.limits);
         port_stanza(&mut self.outlier, &port.outlier);
         port_stanza(&mut self.locality, &port.locality);
+        port_stanza(&mut self.tls, &port.tls);
         // A budget is not among what can be written for a port, so it stays.
         if let Some((origin, budget)) = budget {
             let mut limits = self.limits.as_ref().map(|limits| *limits.value).unwrap_or_default();
@@ -147,6 +157,10 @@ pub struct TrafficSettings {
     pub fault: Option<Stated<Fault>>,
     /// Limits of requests that arrive at its workloads; all are asked.
     pub rate_limits: Vec<Stated<RateLimit>>,
+    /// Whether connections to endpoints are TLS.
+    pub tls: Option<Stated<BackendTls>>,
+    /// Likewise for single ports, whatever else is said (BackendTLSPolicy).
+    pub tls_of_ports: BTreeMap<u16, Stated<BackendTls>>,
 }
 
 impl LoadBalancing {

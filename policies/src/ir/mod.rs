@@ -22,6 +22,7 @@ pub mod split;
 pub mod status;
 pub mod tcp;
 pub mod timeout;
+pub mod tls;
 pub mod world;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ use load_balancing::BackendSettings;
 use rate_limit::RateLimit;
 use route::RouteEntry;
 use status::ObjectStatus;
+use tls::{Credential, CredentialName};
 use world::{EndpointSlice, Labels, Namespace, Service, Workload};
 
 /// `namespace/name` of an object; for a service, its identity in the mesh.
@@ -99,6 +101,8 @@ pub struct PolicySet {
     pub client_backends: BTreeMap<ObjectName, BTreeMap<Arc<str>, BackendSettings>>,
     /// Limits of requests that arrive at workloads chosen by label, whatever service they are called as.
     pub workload_limits: Vec<WorkloadLimits>,
+    /// Certificates with their keys, and roots, that something refers to.
+    pub credentials: BTreeMap<CredentialName, Credential>,
     /// What holds for the whole mesh.
     pub mesh: MeshSettings,
     /// What became of each object, in the order of files and lines.

@@ -162,6 +162,7 @@ fn combine(older: &mut TrafficSettings, newer: TrafficSettings) -> bool {
     fill(&mut older.limits, newer.limits, &mut conflict);
     fill(&mut older.outlier, newer.outlier, &mut conflict);
     fill(&mut older.locality, newer.locality, &mut conflict);
+    fill(&mut older.tls, newer.tls, &mut conflict);
     conflict
 }
 
@@ -180,6 +181,7 @@ fn stated(shape: &TrafficShape, head: &Head, cx: &Context<'_>) -> TrafficSetting
         connection: shape.connection.as_ref().map(|stanza| cx.stated(head, stanza)),
         limits: limits(shape).map(|stanza| cx.stated(head, &stanza)),
         outlier: shape.outlier.as_ref().map(|stanza| cx.stated(head, stanza)),
+        tls: shape.tls.as_ref().map(|stanza| cx.stated(head, &stanza.of_namespace(&head.name.namespace))),
         ..TrafficSettings::default()
     }
 }

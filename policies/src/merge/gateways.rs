@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::certificates::Credentials;
 use super::http_routes::{Lowering, origin};
 use super::listeners::{Listener, Listeners, admits};
 use super::order::{self, Placed};
@@ -15,14 +16,16 @@ use super::routes::report_unreachable;
 use crate::diagnostic::Code;
 use crate::dialect::gateway_api::gateway::{GatewayShape, ListenerProtocol, ListenerShape};
 use crate::dialect::gateway_api::http_route::{HttpRoute, Parent, ParentKind};
-use crate::dialect::gateway_api::tcp_route::TcpRoute;
+use crate::dialect::gateway_api::tcp_route::{Rule, TcpRoute};
+use crate::dialect::gateway_api::tls_route::TlsRoute;
 use crate::dialect::{Context, Object};
 use crate::head::{Head, Kind};
-use crate::ir::gateway::{Gateway, GatewayHost, GatewayListener};
+use crate::ir::gateway::{Gateway, GatewayHost, GatewayListener, GatewayServer};
 use crate::ir::tcp::TcpRule;
+use crate::ir::tls::{ListenerTls, Termination, TlsMode};
 use crate::ir::world::Namespace;
 use crate::ir::{ObjectName, PolicySet};
-use crate::source::Span;
+use crate::source::{Span, Spanned};
 
 /// The rules of a listener's hosts, a list for each route, the oldest first.
 type Hosts = BTreeMap<Arc<str>, Vec<(Kind, ObjectName, Vec<Placed>)>>;
@@ -36,6 +39,8 @@ pub(super) struct Attached {
     listeners: HashMap<(ObjectName, usize), Hosts>,
     /// For connections: the route that came first.
     tcp: HashMap<(ObjectName, usize), (Span, TcpRule)>,
+    /// For connections by the server's name, likewise.
+    servers: HashMap<(ObjectName, usize), BTreeMap<Arc<str>, (Span, TcpRule)>>,
 }
 
 /// `routes` are given from the oldest to the newest.
@@ -48,7 +53,7 @@ pub(super) fn attach(
     for Object { head, spec } in routes {
         for parent in &spec.parents {
             let Some((gateway, candidates)) = candidates(head, parent, all, lowering) else { continue };
-            let with_hosts = candidates.and_then(|candidates| with_hosts(candidates, spec));
+            let with_hosts = candidates.and_then(|candidates| with_hosts(candidates, &spec.hostnames));
             let rules = lowering.route(head, spec, &head.name.namespace);
             for (index, hosts) in attachable(with_hosts, &gateway, parent, lowering) {
                 let listener = attached.listeners.entry((gateway.clone(), index)).or_default();
@@ -76,33 +81,79 @@ pub(super) fn attach_tcp(
         for parent in &spec.parents {
             let Some((gateway, candidates)) = candidates(head, parent, all, lowering) else { continue };
             for (index, _) in attachable(candidates, &gateway, parent, lowering) {
-                let Some(rule) = &spec.rule else { continue };
-                let Some(split) = lowering.split(head, &rule.backends, &head.name.namespace) else { continue };
-                let rule = TcpRule { origin: lowering.cx.origin(head, rule.span), split };
+                let Some(rule) = connections(head, spec.rule.as_ref(), lowering) else { continue };
                 let span = parent.name.span;
-                match attached.tcp.entry((gateway.clone(), index)) {
-                    std::collections::hash_map::Entry::Vacant(entry) => {
-                        entry.insert((span, rule));
+                match attached.tcp.get(&(gateway.clone(), index)) {
+                    None => {
+                        attached.tcp.insert((gateway.clone(), index), (span, rule));
                     }
-                    std::collections::hash_map::Entry::Occupied(entry) if entry.get().1.origin.object == head.name => {}
-                    std::collections::hash_map::Entry::Occupied(entry) => {
-                        lowering
-                            .cx
-                            .report
-                            .add(
-                                // It is accepted all the same: were the older one gone, this one would have the listener.
-                                Code::UnreachableRule,
-                                span,
-                                format!("an older TCPRoute has this listener of gateway {gateway} already"),
-                            )
-                            .say("no effect here")
-                            .also(entry.get().0, "this one counts")
-                            .help("put the backends of both into one route, or open another port");
+                    Some((_, known)) if known.origin.object == head.name => {}
+                    Some((first, _)) => {
+                        let what = format!("an older TCPRoute has this listener of gateway {gateway} already");
+                        report_taken(what, span, *first, lowering);
                     }
                 }
             }
         }
     }
+}
+
+/// As [`attach_tcp`], where each server's name has a rule.
+pub(super) fn attach_tls(
+    routes: &[&Object<TlsRoute>],
+    all: &Listeners<'_>,
+    lowering: &mut Lowering<'_, '_, '_>,
+    attached: &mut Attached,
+) {
+    for Object { head, spec } in routes {
+        for parent in &spec.parents {
+            let span = parent.name.span;
+            if parent.kind == ParentKind::Service {
+                lowering
+                    .cx
+                    .report
+                    .add(Code::NotAttached, span, "a TLSRoute does not attach to a service")
+                    .say("the route has no effect here")
+                    .help("its parents are Gateways; connections inside the mesh are shared out by a TCPRoute");
+                continue;
+            }
+            let Some((gateway, candidates)) = candidates(head, parent, all, lowering) else { continue };
+            let with_hosts = candidates.and_then(|candidates| with_hosts(candidates, &spec.hostnames));
+            for (index, hosts) in attachable(with_hosts, &gateway, parent, lowering) {
+                let Some(rule) = connections(head, spec.rule.as_ref(), lowering) else { continue };
+                let servers = attached.servers.entry((gateway.clone(), index)).or_default();
+                for host in hosts {
+                    match servers.get(&host) {
+                        None => {
+                            servers.insert(host, (span, rule.clone()));
+                        }
+                        Some((_, known)) if known.origin.object == head.name => {}
+                        Some((first, _)) => {
+                            let what = format!("an older TLSRoute has {host} at this listener of gateway {gateway}");
+                            report_taken(what, span, *first, lowering);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn connections(head: &Head, rule: Option<&Rule>, lowering: &mut Lowering<'_, '_, '_>) -> Option<TcpRule> {
+    let rule = rule?;
+    let split = lowering.split(head, &rule.backends, &head.name.namespace)?;
+    Some(TcpRule { origin: lowering.cx.origin(head, rule.span), split })
+}
+
+/// It is accepted all the same: were the older one gone, this one would have the place.
+fn report_taken(what: String, span: Span, first: Span, lowering: &mut Lowering<'_, '_, '_>) {
+    lowering
+        .cx
+        .report
+        .add(Code::UnreachableRule, span, what)
+        .say("no effect here")
+        .also(first, "this one counts")
+        .help("put the backends of both into one route, or open another port");
 }
 
 /// The listeners that were found; when there is none, the reason is reported.
@@ -185,11 +236,14 @@ fn taking<'a>(
 }
 
 /// The listeners with the hosts that the route has there.
-fn with_hosts(candidates: Vec<(usize, Listener<'_>)>, route: &HttpRoute) -> Result<Vec<ListenerHosts>, String> {
+fn with_hosts(
+    candidates: Vec<(usize, Listener<'_>)>,
+    hostnames: &[Spanned<Arc<str>>],
+) -> Result<Vec<ListenerHosts>, String> {
     let with_hosts: Vec<ListenerHosts> = candidates
         .into_iter()
         .map(|(index, listener)| {
-            (index, hosts(listener.shape.hostname.as_ref().map(|hostname| &*hostname.value), route))
+            (index, hosts(listener.shape.hostname.as_ref().map(|hostname| &*hostname.value), hostnames))
         })
         .filter(|(_, hosts)| !hosts.is_empty())
         .collect();
@@ -201,12 +255,12 @@ fn with_hosts(candidates: Vec<(usize, Listener<'_>)>, route: &HttpRoute) -> Resu
 }
 
 /// The hosts of a route at a listener.
-fn hosts(listener: Option<&str>, route: &HttpRoute) -> Vec<Arc<str>> {
-    if route.hostnames.is_empty() {
+fn hosts(listener: Option<&str>, hostnames: &[Spanned<Arc<str>>]) -> Vec<Arc<str>> {
+    if hostnames.is_empty() {
         return vec![Arc::from(listener.unwrap_or("*"))];
     }
     let mut hosts: Vec<Arc<str>> =
-        route.hostnames.iter().filter_map(|hostname| intersection(listener, &hostname.value)).collect();
+        hostnames.iter().filter_map(|hostname| intersection(listener, &hostname.value)).collect();
     hosts.sort();
     hosts.dedup();
     hosts
@@ -236,6 +290,7 @@ pub(super) fn finish(
     gateways: &[Object<GatewayShape>],
     all: &Listeners<'_>,
     mut attached: Attached,
+    credentials: &Credentials<'_>,
     set: &mut PolicySet,
     cx: &mut Context<'_>,
 ) {
@@ -247,15 +302,20 @@ pub(super) fn finish(
             let shape = listener.shape;
             let key = (head.name.clone(), index);
             let tcp = attached.tcp.remove(&key).map(|(_, rule)| rule);
+            let mut servers = attached.servers.remove(&key).unwrap_or_default();
+            servers.retain(|host, _| !taken_by_another(host, shape, of_gateway));
+            let speaks_http = matches!(shape.protocol, ListenerProtocol::Http | ListenerProtocol::Https);
             // Nobody takes what would arrive there, so it is not opened.
-            if shape.protocol == ListenerProtocol::Tcp && tcp.is_none() {
+            if !speaks_http && tcp.is_none() && servers.is_empty() {
                 continue;
             }
+            let Ok(tls) = tls(head, spec, shape, credentials, cx) else { continue };
             let mut hosts = attached.listeners.remove(&key).unwrap_or_default();
             hosts.retain(|host, _| !taken_by_another(host, shape, of_gateway));
-            if let Some(hostname) = &shape.hostname {
+            if let (Some(hostname), true) = (&shape.hostname, speaks_http) {
                 hosts.entry(Arc::clone(&hostname.value)).or_default();
             }
+            warn_of_other_names(shape, tls.as_ref(), hosts.keys().chain(servers.keys()), credentials, cx);
             let hosts = hosts
                 .into_iter()
                 .map(|(host, lists)| {
@@ -264,12 +324,72 @@ pub(super) fn finish(
                     GatewayHost { host, rules: placed.into_iter().map(|placed| placed.entry).collect() }
                 })
                 .collect();
+            let servers = servers.into_iter().map(|(name, (_, rule))| GatewayServer { name, rule }).collect();
             let hostname = shape.hostname.as_ref().map(|hostname| Arc::clone(&hostname.value));
-            listeners.push(GatewayListener { name: listener.name(), port: shape.port.value, hosts, hostname, tcp });
+            let (name, port) = (listener.name(), shape.port.value);
+            listeners.push(GatewayListener { name, port, hosts, hostname, tcp, servers, tls });
         }
         let gateway =
             Gateway { name: head.name.clone(), origin: origin(head, cx), addresses: spec.addresses.clone(), listeners };
         set.gateways.insert(head.name.clone(), gateway);
+    }
+}
+
+/// What a listener does with TLS; `Err` when it cannot be opened, which is reported. Less than what was asked for is never
+/// opened: without the roots that callers must lead to, nobody is let in.
+fn tls(
+    head: &Head,
+    gateway: &GatewayShape,
+    shape: &ListenerShape,
+    credentials: &Credentials<'_>,
+    cx: &mut Context<'_>,
+) -> Result<Option<ListenerTls>, ()> {
+    let Some(tls) = &shape.tls else { return Ok(None) };
+    let origin = cx.origin(head, tls.span);
+    if tls.passthrough {
+        return Ok(Some(ListenerTls { origin, mode: TlsMode::Passthrough }));
+    }
+    let certificates: Vec<_> =
+        tls.certificates.iter().filter_map(|reference| credentials.of(reference)).cloned().collect();
+    let asked = gateway.frontend.of(shape.port.value).first();
+    let clients = asked.and_then(|reference| credentials.of(reference)).cloned();
+    let why = if certificates.is_empty() {
+        "none of its certificates can be had"
+    } else if asked.is_some() && clients.is_none() {
+        "the roots that its callers must lead to cannot be had"
+    } else {
+        let mode = TlsMode::Terminate(Termination { certificates, clients, version_min: None });
+        return Ok(Some(ListenerTls { origin, mode }));
+    };
+    let message = format!("listener `{}` is not opened: {why}", shape.name.value);
+    cx.report.add(Code::ListenerNotServed, shape.name.span, message).help("mend what is said of them");
+    Err(())
+}
+
+/// Callers that ask for a name check that the certificate is for it.
+fn warn_of_other_names<'h>(
+    shape: &ListenerShape,
+    tls: Option<&ListenerTls>,
+    hosts: impl Iterator<Item = &'h Arc<str>>,
+    credentials: &Credentials<'_>,
+    cx: &mut Context<'_>,
+) {
+    let Some(ListenerTls { mode: TlsMode::Terminate(Termination { certificates, .. }), .. }) = tls else { return };
+    let others: Vec<&str> =
+        hosts.map(|host| &**host).filter(|host| *host != "*" && !credentials.cover(certificates, host)).collect();
+    let Some(reference) = shape.certificates().first().filter(|_| !others.is_empty()) else { return };
+    let message = format!("no certificate of listener `{}` is for {}", shape.name.value, shortest(&others));
+    cx.report
+        .add(Code::CertificateOfAnother, reference.name.span, message)
+        .also(shape.name.span, "the listener")
+        .help("have one made that names it, or refer to a further certificate");
+}
+
+/// The first few of some names.
+fn shortest(names: &[&str]) -> String {
+    match names.get(..3) {
+        Some(first) if names.len() > 3 => format!("{} and {} more hosts", first.join(", "), names.len() - 3),
+        _ => names.join(", "),
     }
 }
 

@@ -76,7 +76,10 @@ pub(super) fn derive_versions(objects: &Objects, set: &mut PolicySet, cx: &Conte
     let tcp = objects.tcp_routes.iter().map(|Object { head, spec }| {
         (head, spec.rule.iter().flat_map(|rule| &rule.backends).collect::<Vec<&BackendRef>>())
     });
-    for (head, backends) in http.chain(tcp) {
+    let tls = objects.tls_routes.iter().map(|Object { head, spec }| {
+        (head, spec.rule.iter().flat_map(|rule| &rule.backends).collect::<Vec<&BackendRef>>())
+    });
+    for (head, backends) in http.chain(tcp).chain(tls) {
         for backend in backends {
             let Some((service, version)) = version_of(head, backend) else { continue };
             if !set.services.contains_key(&service) {
@@ -128,9 +131,9 @@ impl<'a> Grants<'a> {
         self.grant(kind, namespace, "Service", service)
     }
 
-    /// Whether listeners of a kind of object in `namespace` may use the certificate in `secret`.
-    pub(super) fn allow_certificate(&self, kind: &str, namespace: &str, secret: &ObjectName) -> bool {
-        self.grant(kind, namespace, "Secret", secret)
+    /// Whether a kind of object in `namespace` may use what `object`, a Secret or ConfigMap, holds.
+    pub(super) fn allow_certificate(&self, kind: &str, namespace: &str, target: &str, object: &ObjectName) -> bool {
+        self.grant(kind, namespace, target, object)
     }
 
     fn grant(&self, kind: &str, namespace: &str, target: &str, object: &ObjectName) -> bool {
@@ -241,7 +244,7 @@ impl Lowering<'_, '_, '_> {
                     self.cx
                         .report
                         .add(code, shape.name.span, why.clone())
-                        .say(if head.kind == Kind::TcpRoute {
+                        .say(if matches!(head.kind, Kind::TcpRoute | Kind::TlsRoute) {
                             "its share of connections is closed"
                         } else {
                             "its share of requests is answered with 500"

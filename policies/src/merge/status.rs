@@ -38,7 +38,9 @@ fn bearing(code: Code) -> Bearing {
         Code::UnresolvedBackend => Bearing::Unresolved("BackendNotFound"),
         Code::UnresolvedCertificate => Bearing::Unresolved("InvalidCertificateRef"),
         Code::NotGranted | Code::CertificateNotGranted => Bearing::Unresolved("RefNotPermitted"),
-        Code::DelegateConflict
+        Code::CertificateExpired
+        | Code::CertificateOfAnother
+        | Code::DelegateConflict
         | Code::DelegateUnused
         | Code::FieldWithoutEffect
         | Code::FaultExpired

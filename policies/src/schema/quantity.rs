@@ -242,7 +242,7 @@ fn is_leap(year: u64) -> bool {
 }
 
 /// At most some eight thousand steps, for the year 9999.
-fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
+pub(crate) fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
     if year < 1970 {
         return None;
     }

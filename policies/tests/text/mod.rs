@@ -73,6 +73,9 @@ pub(crate) fn describe(set: &PolicySet) -> String {
             rules(&mut out, &routes.rules);
         }
     }
+    for (name, credential) in &set.credentials {
+        writeln!(out, "credential {name} {credential:?}").expect("a string takes everything");
+    }
     for gateway in set.gateways.values() {
         writeln!(out, "gateway {} {:?}", gateway.name, gateway.addresses).expect("a string takes everything");
         for listener in &gateway.listeners {
@@ -81,6 +84,14 @@ pub(crate) fn describe(set: &PolicySet) -> String {
             if let Some(tcp) = &listener.tcp {
                 writeln!(out, "  connections from {}", origin(&tcp.origin)).expect("a string takes everything");
                 split(&mut out, &tcp.split);
+            }
+            if let Some(tls) = &listener.tls {
+                writeln!(out, "  {:?} from {}", tls.mode, origin(&tls.origin)).expect("a string takes everything");
+            }
+            for server in &listener.servers {
+                writeln!(out, "  connections to {} from {}", server.name, origin(&server.rule.origin))
+                    .expect("a string takes everything");
+                split(&mut out, &server.rule.split);
             }
             for host in &listener.hosts {
                 writeln!(out, " host {}", host.host).expect("a string takes everything");
@@ -176,6 +187,11 @@ fn traffic(traffic: &TrafficSettings) -> String {
     stanza(&mut text, &traffic.timeouts);
     stanza(&mut text, &traffic.fault);
     traffic.rate_limits.iter().for_each(|limit| stated(&mut text, limit));
+    stanza(&mut text, &traffic.tls);
+    for (port, tls) in &traffic.tls_of_ports {
+        write!(text, "\n    port {port}").expect("a string takes everything");
+        stated(&mut text, tls);
+    }
     text
 }
 

@@ -67,13 +67,18 @@ fn a_gateway_with_two_hosts_and_a_redirect() {
 }
 
 #[test]
+fn listeners_and_backends_with_tls() {
+    golden("tls", &["front.shop", "web-1.shop"]);
+}
+
+#[test]
 fn every_kind_of_ours_for_a_client_and_for_the_workload_it_calls() {
     golden("governance", &["web-1.shop", "reviews-1.shop", "some-grpc-client"]);
 }
 
 #[test]
 fn every_golden_resource_is_accepted_by_the_decoder_unchanged() {
-    for case in ["canary", "settings", "gateway", "governance"] {
+    for case in ["canary", "settings", "gateway", "governance", "tls"] {
         let world = read(case);
         let mut compiler = Compiler::default();
         compiler.set_rate_limit_service("127.0.0.1:15010".parse().unwrap());

@@ -144,6 +144,8 @@ fn a_gateways_tcp_listener_carries_bytes_to_what_exists() {
             hosts: Vec::new(),
             hostname: None,
             tcp,
+            servers: Vec::new(),
+            tls: None,
         });
         let world = world(set);
         let reader = Reader::new(&world);

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::certificate::{self, CertificateRef};
+use super::certificate::{self, CertificateRef, FrontendShape, ListenerTlsShape};
 use super::{GROUP, hostname};
 use crate::diagnostic::{Code, Report};
 use crate::dialect::{Context, spec};
@@ -19,6 +19,8 @@ pub(crate) struct GatewayShape {
     pub(crate) listeners: Vec<ListenerShape>,
     /// Namespaces whose ListenerSets may add to them.
     pub(crate) sets: Namespaces,
+    /// Whose certificates callers must have.
+    pub(crate) frontend: FrontendShape,
 }
 
 /// A listener as written.
@@ -29,8 +31,8 @@ pub(crate) struct ListenerShape {
     pub(crate) port: Spanned<u16>,
     pub(crate) protocol: ListenerProtocol,
     pub(crate) namespaces: Namespaces,
-    /// The certificates that it refers to.
-    pub(crate) certificates: Vec<CertificateRef>,
+    /// Who ends TLS and how, for protocols that have it.
+    pub(crate) tls: Option<ListenerTlsShape>,
     /// Kinds of routes that may attach; empty: all that the protocol has.
     kinds: Vec<Arc<str>>,
 }
@@ -40,16 +42,31 @@ pub(crate) struct ListenerShape {
 pub(crate) enum ListenerProtocol {
     Http,
     Tcp,
-    /// HTTPS: routes may name it, but it is not opened.
     Https,
-    /// TLS or UDP: not opened.
-    Other,
+    /// TLS, whatever is said within.
+    Tls,
+    /// Not opened.
+    Udp,
 }
 
 impl ListenerShape {
-    /// Whether it is opened.
+    /// Whether it is opened, if the certificates that it refers to can be had.
     pub(crate) fn served(&self) -> bool {
-        matches!(self.protocol, ListenerProtocol::Http | ListenerProtocol::Tcp)
+        match self.protocol {
+            ListenerProtocol::Http | ListenerProtocol::Tcp => true,
+            ListenerProtocol::Https | ListenerProtocol::Tls => self.tls.is_some(),
+            ListenerProtocol::Udp => false,
+        }
+    }
+
+    /// Whether TLS goes through to the backend.
+    pub(crate) fn is_passthrough(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.passthrough)
+    }
+
+    /// The certificates that it refers to.
+    pub(crate) fn certificates(&self) -> &[CertificateRef] {
+        self.tls.as_ref().map_or(&[], |tls| &tls.certificates)
     }
 
     /// Whether routes of a kind may attach.
@@ -57,7 +74,9 @@ impl ListenerShape {
         let spoken = match self.protocol {
             ListenerProtocol::Http | ListenerProtocol::Https => matches!(kind, "HTTPRoute" | "GRPCRoute"),
             ListenerProtocol::Tcp => kind == "TCPRoute",
-            ListenerProtocol::Other => false,
+            // What goes through has nothing but its name to be told by.
+            ListenerProtocol::Tls => kind == "TLSRoute" || (kind == "TCPRoute" && !self.is_passthrough()),
+            ListenerProtocol::Udp => false,
         };
         spoken && (self.kinds.is_empty() || self.kinds.iter().any(|known| **known == *kind))
     }
@@ -71,7 +90,10 @@ impl ListenerShape {
         if self.protocol == other.protocol {
             return (host(self) == host(other)).then_some(Conflict::Same);
         }
-        (self.served() && other.served()).then_some(Conflict::Protocol)
+        let has_tls = |listener: &Self| matches!(listener.protocol, ListenerProtocol::Https | ListenerProtocol::Tls);
+        // Both begin with the name of a server, which tells them apart before it matters what follows.
+        let told_apart = has_tls(self) && has_tls(other) && host(self) != host(other);
+        (self.served() && other.served() && !told_apart).then_some(Conflict::Protocol)
     }
 }
 
@@ -80,7 +102,7 @@ impl ListenerShape {
 pub(crate) enum Conflict {
     /// They have the same port, protocol and hostname, which the API server refuses within one object.
     Same,
-    /// The port of both would have to speak HTTP and carry plain connections, which is found out later: the first counts.
+    /// The port of both would have to speak two protocols, which is found out later: the first counts.
     Protocol,
 }
 
@@ -150,9 +172,10 @@ pub(crate) fn read(document: &Node, cx: &mut Context<'_>) -> Option<GatewayShape
         fields.finish(report);
         sets
     });
-    fields.unsupported(&["defaultScope", "tls"], "", report);
+    let frontend = fields.read("tls", report, certificate::of_gateway).unwrap_or_default();
+    fields.unsupported(&["defaultScope"], "", report);
     fields.finish(report);
-    Some(GatewayShape { addresses, listeners: written?, sets: sets.unwrap_or(Namespaces::Nobody) })
+    Some(GatewayShape { addresses, listeners: written?, sets: sets.unwrap_or(Namespaces::Nobody), frontend })
 }
 
 /// The listeners of a Gateway or ListenerSet; those that contradict an earlier one are reported and left out.
@@ -178,7 +201,7 @@ pub(super) fn listeners(node: &Node, owner: &str, report: &mut Report) -> Option
                     .add(
                         Code::ListenerNotTaken,
                         listener.name.span,
-                        "a port cannot speak HTTP and carry plain connections too",
+                        "a port cannot speak two protocols, unless both are TLS for different hostnames",
                     )
                     .say("has no effect")
                     .also(first.name.span, "this one counts")
@@ -236,9 +259,10 @@ fn listener(node: &Node, report: &mut Report) -> Option<ListenerShape> {
         "HTTP" => ListenerProtocol::Http,
         "TCP" => ListenerProtocol::Tcp,
         "HTTPS" => ListenerProtocol::Https,
-        _ => ListenerProtocol::Other,
+        "TLS" => ListenerProtocol::Tls,
+        _ => ListenerProtocol::Udp,
     };
-    let mut certificates = Vec::new();
+    let mut spoken_tls = None;
     match &*protocol.value {
         "HTTP" | "TCP" | "UDP" => {
             if let Some(tls) = tls {
@@ -251,7 +275,7 @@ fn listener(node: &Node, report: &mut Report) -> Option<ListenerShape> {
                     .help("remove `tls`, or change the protocol");
             }
         }
-        "HTTPS" | "TLS" => certificates = tls.map_or_else(Vec::new, |tls| certificate::references(&tls.value, report)),
+        "HTTPS" | "TLS" => spoken_tls = tls.map(|tls| certificate::of_listener(tls, &protocol.value, report)),
         other => {
             report
                 .add(
@@ -268,17 +292,19 @@ fn listener(node: &Node, report: &mut Report) -> Option<ListenerShape> {
             .add(Code::InvalidRule, entry.key_span, "hostname must not be specified for protocols ['TCP', 'UDP']")
             .help("remove `hostname`");
     }
-    if matches!(spoken, ListenerProtocol::Https | ListenerProtocol::Other) {
-        report
-            .add(
-                Code::ListenerNotServed,
-                protocol.span,
-                format!("listener `{}` is not opened: {} is not yet served", name.value, protocol.value),
-            )
-            .help("HTTP and TCP are served");
+    let not_opened = match spoken {
+        ListenerProtocol::Http | ListenerProtocol::Tcp => None,
+        ListenerProtocol::Https | ListenerProtocol::Tls => {
+            spoken_tls.is_none().then_some(("it has no `tls`", "add `tls: {certificateRefs: [{name: SECRET}]}`"))
+        }
+        ListenerProtocol::Udp => Some(("UDP is not yet served", "HTTP, HTTPS, TLS and TCP are served")),
+    };
+    if let Some((why, cure)) = not_opened {
+        let message = format!("listener `{}` is not opened: {why}", name.value);
+        report.add(Code::ListenerNotServed, protocol.span, message).help(cure);
     }
     let (namespaces, kinds) = allowed.unwrap_or((Namespaces::Same, Vec::new()));
-    Some(ListenerShape { name, hostname, port: number, protocol: spoken, namespaces, certificates, kinds })
+    Some(ListenerShape { name, hostname, port: number, protocol: spoken, namespaces, tls: spoken_tls.flatten(), kinds })
 }
 
 fn allowed_routes(node: &Node, report: &mut Report) -> Option<(Namespaces, Vec<Arc<str>>)> {

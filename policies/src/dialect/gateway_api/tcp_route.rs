@@ -44,7 +44,7 @@ pub(crate) fn read(document: &Node, cx: &mut Context<'_>) -> Option<TcpRoute> {
     Some(TcpRoute { parents, rule })
 }
 
-fn rule(node: &Node, report: &mut Report) -> Option<Rule> {
+pub(super) fn rule(node: &Node, report: &mut Report) -> Option<Rule> {
     let mut fields = Fields::open(node, "the rule", report)?;
     let span = fields.span();
     let name = fields.read("name", report, word).map_or_else(|| Arc::from(""), |name| name.value);

@@ -14,7 +14,7 @@ use crate::ir::circuit_breaker::{BreakerLimits, Outlier, RetryBudget};
 use crate::ir::load_balancing::{ConnectionSettings, LoadBalancing};
 use crate::ir::locality::LocalitySettings;
 use crate::ir::world::Labels;
-use crate::schema::{Fields, choice, enumerate, labels, list, not_supported, port, text, word};
+use crate::schema::{Fields, enumerate, labels, list, not_supported, port, text, word};
 use crate::source::{Span, Spanned};
 use crate::tree::{Content, Entry, Node};
 
@@ -22,6 +22,7 @@ mod connection_pool;
 mod load_balancer;
 mod locality;
 mod outlier;
+pub(crate) mod tls;
 
 /// A DestinationRule, its host not yet looked up.
 #[derive(Clone, Debug)]
@@ -48,6 +49,7 @@ pub(crate) struct TrafficShape {
     pub(crate) connection: Option<Spanned<ConnectionSettings>>,
     pub(crate) limits: Option<Spanned<BreakerLimits>>,
     pub(crate) outlier: Option<Spanned<Outlier>>,
+    pub(crate) tls: Option<tls::TlsShape>,
     pub(crate) retry_budget: Option<Spanned<RetryBudget>>,
     pub(crate) ports: Vec<PortShape>,
 }
@@ -161,9 +163,7 @@ fn stanzas(fields: &mut Fields<'_>, report: &mut Report) -> TrafficShape {
     let balancer_at = fields.entry("loadBalancer");
     let pool_at = fields.entry("connectionPool");
     let outlier_at = fields.entry("outlierDetection");
-    if let Some(tls) = fields.entry("tls") {
-        self::tls(&tls.value, report);
-    }
+    let tls = fields.entry("tls").and_then(|entry| tls::read(entry, report));
     let balancer = balancer_at.and_then(|entry| load_balancer::read(&entry.value, report)).unwrap_or_default();
     let load_balancing = balancer_at.and_then(|entry| at(entry, balancer.choice));
     let (connection, limits) = pool_at
@@ -180,6 +180,7 @@ fn stanzas(fields: &mut Fields<'_>, report: &mut Report) -> TrafficShape {
         connection,
         limits,
         outlier,
+        tls,
         retry_budget: None,
         ports: Vec::new(),
     }
@@ -223,6 +224,7 @@ fn warn_of_dropped(traffic: &TrafficShape, report: &mut Report) {
             ("loadBalancer", traffic.load_balancing.as_ref().map(|stanza| stanza.span)),
             ("connectionPool", traffic.connection.as_ref().map(|stanza| stanza.span)),
             ("outlierDetection", traffic.outlier.as_ref().map(|stanza| stanza.span)),
+            ("tls", traffic.tls.as_ref().map(|stanza| stanza.span)),
         ]
     };
     for port in &traffic.ports {
@@ -245,26 +247,5 @@ fn warn_of_dropped(traffic: &TrafficShape, report: &mut Report) {
             finding.also(*span, "does not hold for that port");
         }
         finding.help("write it again below the port, if it should hold there too");
-    }
-}
-
-fn tls(node: &Node, report: &mut Report) {
-    let Some(mut fields) = Fields::open(node, "tls", report) else { return };
-    let mode = fields
-        .read("mode", report, |node, report| choice(node, &["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"], report));
-    fields.ignore(&[
-        "caCertificates",
-        "caCrl",
-        "clientCertificate",
-        "credentialName",
-        "insecureSkipVerify",
-        "privateKey",
-        "sni",
-        "subjectAltNames",
-    ]);
-    fields.finish(report);
-    if mode.is_none_or(|mode| mode.value != "DISABLE") {
-        let span = mode.map_or(node.span, |mode| mode.span);
-        not_supported(span, "TLS to a backend", "remove `tls`, or write mode: DISABLE", report);
     }
 }
