@@ -110,6 +110,7 @@ pub(crate) struct Objects {
     pub(crate) virtual_services: Vec<Object<istio::virtual_service::VirtualService>>,
     pub(crate) destination_rules: Vec<Object<istio::destination_rule::DestinationRule>>,
     pub(crate) gateways: Vec<Object<gateway_api::gateway::GatewayShape>>,
+    pub(crate) istio_gateways: Vec<Object<istio::gateway::IstioGateway>>,
     pub(crate) listener_sets: Vec<Object<gateway_api::listener_set::ListenerSet>>,
     /// Those of gRPC too: see [`gateway_api::grpc_route`].
     pub(crate) http_routes: Vec<Object<gateway_api::http_route::HttpRoute>>,
@@ -139,6 +140,7 @@ impl Objects {
         let virtual_services = self.virtual_services.iter().map(|object| &object.head);
         let destination_rules = self.destination_rules.iter().map(|object| &object.head);
         let gateways = self.gateways.iter().map(|object| &object.head);
+        let istio_gateways = self.istio_gateways.iter().map(|object| &object.head);
         let sets = self.listener_sets.iter().map(|object| &object.head);
         let http_routes = self.http_routes.iter().map(|object| &object.head);
         let tcp_routes = self.tcp_routes.iter().map(|object| &object.head);
@@ -156,6 +158,7 @@ impl Objects {
             .chain(virtual_services)
             .chain(destination_rules)
             .chain(gateways)
+            .chain(istio_gateways)
             .chain(sets)
             .chain(http_routes)
             .chain(tcp_routes)
@@ -187,94 +190,46 @@ pub(crate) fn read(head: Head, document: &Node, objects: &mut Objects, cx: &mut 
             core::namespace(document, cx);
             objects.namespaces.push(head);
         }
-        Kind::Service => {
-            if let Some(spec) = core::service(&head, document, cx) {
-                objects.services.push(Object { head, spec });
-            }
-        }
-        Kind::EndpointSlice => {
-            if let Some(spec) = core::endpoint_slice(&head, document, cx) {
-                objects.endpoint_slices.push(Object { head, spec });
-            }
-        }
-        Kind::Workload => {
-            if let Some(spec) = tidegate::workload(&head, document, cx) {
-                objects.workloads.push(Object { head, spec });
-            }
-        }
+        Kind::Service => put(&mut objects.services, core::service(&head, document, cx), head),
+        Kind::EndpointSlice => put(&mut objects.endpoint_slices, core::endpoint_slice(&head, document, cx), head),
+        Kind::Workload => put(&mut objects.workloads, tidegate::workload(&head, document, cx), head),
         Kind::WorkloadEntry => {
             if let Some(spec) = istio::workload_entry::read(&head, document, cx) {
                 objects.workloads.push(Object { head, spec: tidegate::WorkloadShape::plain(spec) });
             }
         }
-        Kind::ServiceEntry => {
-            if let Some(spec) = istio::service_entry::read(&head, document, cx) {
-                objects.services.push(Object { head, spec });
-            }
-        }
-        Kind::VirtualService => {
-            if let Some(spec) = istio::virtual_service::read(document, cx) {
-                objects.virtual_services.push(Object { head, spec });
-            }
-        }
-        Kind::DestinationRule => {
-            if let Some(spec) = istio::destination_rule::read(&head, document, cx) {
-                objects.destination_rules.push(Object { head, spec });
-            }
-        }
+        Kind::ServiceEntry => put(&mut objects.services, istio::service_entry::read(&head, document, cx), head),
+        Kind::VirtualService => put(&mut objects.virtual_services, istio::virtual_service::read(document, cx), head),
+        Kind::DestinationRule => put(&mut objects.destination_rules, istio::destination_rule::read(&head, document, cx), head),
         Kind::BackendPolicy => objects.policy(tidegate::backend_policy(document, cx), head),
         Kind::CircuitBreaker => objects.policy(tidegate::circuit_breaker(document, cx), head),
         Kind::Fault => objects.policy(tidegate::fault(document, cx), head),
         Kind::MeshDefaults => objects.policy(tidegate::mesh_defaults(&head, document, cx), head),
         Kind::RateLimit => objects.policy(tidegate::rate_limit(&head, document, cx), head),
         Kind::GatewayClass => gateway_api::gateway::class(document, cx),
-        Kind::Gateway => {
-            if let Some(spec) = gateway_api::gateway::read(document, cx) {
-                objects.gateways.push(Object { head, spec });
-            }
-        }
-        Kind::HttpRoute => {
-            if let Some(spec) = gateway_api::http_route::read(document, cx) {
-                objects.http_routes.push(Object { head, spec });
-            }
-        }
-        Kind::GrpcRoute => {
-            if let Some(spec) = gateway_api::grpc_route::read(document, cx) {
-                objects.http_routes.push(Object { head, spec });
-            }
-        }
-        Kind::TcpRoute => {
-            if let Some(spec) = gateway_api::tcp_route::read(document, cx) {
-                objects.tcp_routes.push(Object { head, spec });
-            }
-        }
-        Kind::ListenerSet => {
-            if let Some(spec) = gateway_api::listener_set::read(document, cx) {
-                objects.listener_sets.push(Object { head, spec });
-            }
-        }
+        Kind::Gateway => put(&mut objects.gateways, gateway_api::gateway::read(document, cx), head),
+        Kind::HttpRoute => put(&mut objects.http_routes, gateway_api::http_route::read(document, cx), head),
+        Kind::GrpcRoute => put(&mut objects.http_routes, gateway_api::grpc_route::read(document, cx), head),
+        Kind::TcpRoute => put(&mut objects.tcp_routes, gateway_api::tcp_route::read(document, cx), head),
+        Kind::ListenerSet => put(&mut objects.listener_sets, gateway_api::listener_set::read(document, cx), head),
         Kind::BackendTrafficPolicy => {
-            if let Some(spec) = gateway_api::backend_traffic_policy::read(document, cx) {
-                objects.backend_traffic_policies.push(Object { head, spec });
-            }
+            put(&mut objects.backend_traffic_policies, gateway_api::backend_traffic_policy::read(document, cx), head)
         }
-        Kind::TlsRoute => {
-            objects.tls_routes.extend(gateway_api::tls_route::read(document, cx).map(|spec| Object { head, spec }));
-        }
+        Kind::IstioGateway => put(&mut objects.istio_gateways, istio::gateway::read(document, cx), head),
+        Kind::TlsRoute => put(&mut objects.tls_routes, gateway_api::tls_route::read(document, cx), head),
         Kind::BackendTlsPolicy => {
-            let policy = gateway_api::backend_tls_policy::read(document, cx);
-            objects.backend_tls_policies.extend(policy.map(|spec| Object { head, spec }));
+            put(&mut objects.backend_tls_policies, gateway_api::backend_tls_policy::read(document, cx), head);
         }
-        Kind::ConfigMap => {
-            objects.config_maps.extend(secret::config_map(document, cx).map(|spec| Object { head, spec }));
-        }
-        Kind::Secret => objects.secrets.extend(secret::read(document, cx).map(|spec| Object { head, spec })),
+        Kind::ConfigMap => put(&mut objects.config_maps, secret::config_map(document, cx), head),
+        Kind::Secret => put(&mut objects.secrets, secret::read(document, cx), head),
         Kind::ReferenceGrant => {
-            if let Some(spec) = gateway_api::reference_grant::read(document, cx) {
-                objects.reference_grants.push(Object { head, spec });
-            }
+            put(&mut objects.reference_grants, gateway_api::reference_grant::read(document, cx), head)
         }
     }
+}
+
+fn put<T>(objects: &mut Vec<Object<T>>, spec: Option<T>, head: Head) {
+    objects.extend(spec.map(|spec| Object { head, spec }));
 }
 
 /// Opens a document of the ordinary form (`spec`, perhaps `status`) and returns its `spec`.

@@ -14,6 +14,7 @@ mod conjunction;
 mod delegates;
 mod gateways;
 mod http_routes;
+mod istio_gateways;
 mod listeners;
 mod order;
 mod routes;
@@ -43,7 +44,7 @@ pub(crate) fn merge(objects: Objects, cx: &mut Context<'_>) -> PolicySet {
     http_routes::derive_versions(&objects, &mut set, cx);
     let lent = versions::lend(&mut set);
     let mut attachments = routes::Attachments::default();
-    routes::virtual_services(&objects.virtual_services, &mut world, &set, &mut attachments, cx);
+    let bound = routes::virtual_services(&objects.virtual_services, &mut world, &set, &mut attachments, cx);
     let mut routes: Vec<&Object<HttpRoute>> = objects.http_routes.iter().collect();
     routes.sort_by(|a, b| a.head.age().cmp(&b.head.age()));
     let mut tcp_routes: Vec<&Object<TcpRoute>> = objects.tcp_routes.iter().collect();
@@ -65,6 +66,7 @@ pub(crate) fn merge(objects: Objects, cx: &mut Context<'_>) -> PolicySet {
     gateways::attach_tls(&tls_routes, &listeners, &mut lowering, &mut attached);
     attachments.finish(&world, &mut set, cx);
     gateways::finish(&objects.gateways, &listeners, attached, &credentials, &mut set, cx);
+    istio_gateways::finish(&objects.istio_gateways, bound, &mut credentials, &mut set, cx);
     set.credentials = credentials.into_found();
     attach::attach(&objects, &world, &mut set, cx);
     versions::check(&lent, &world, &set, cx);

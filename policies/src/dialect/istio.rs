@@ -18,6 +18,7 @@ use crate::source::{Span, Spanned};
 use crate::tree::Node;
 
 pub(crate) mod destination_rule;
+pub(crate) mod gateway;
 pub(crate) mod service_entry;
 pub(crate) mod virtual_service;
 pub(crate) mod workload_entry;

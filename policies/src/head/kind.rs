@@ -22,6 +22,7 @@ pub(crate) enum Kind {
     GatewayClass,
     GrpcRoute,
     HttpRoute,
+    IstioGateway,
     ListenerSet,
     MeshDefaults,
     Namespace,
@@ -49,7 +50,7 @@ impl Kind {
             Kind::DestinationRule => "DestinationRule",
             Kind::EndpointSlice => "EndpointSlice",
             Kind::Fault => "Fault",
-            Kind::Gateway => "Gateway",
+            Kind::Gateway | Kind::IstioGateway => "Gateway",
             Kind::GatewayClass => "GatewayClass",
             Kind::GrpcRoute => "GRPCRoute",
             Kind::HttpRoute => "HTTPRoute",
@@ -81,6 +82,7 @@ impl Kind {
             | Kind::Gateway
             | Kind::GrpcRoute
             | Kind::HttpRoute
+            | Kind::IstioGateway
             | Kind::ListenerSet
             | Kind::MeshDefaults
             | Kind::RateLimit
@@ -124,7 +126,6 @@ struct Group {
 }
 
 const LATER: &str = "remove it; it would not be enforced";
-const ISTIO_GATEWAY: &str = "use a Gateway API Gateway (gateway.networking.k8s.io/v1) with HTTPRoutes";
 
 use Standing::{NoBearing, Read, Refused};
 
@@ -180,7 +181,7 @@ const GROUPS: &[Group] = &[
                 "EnvoyFilter",
                 Refused("what it is mostly used for has a kind of its own: RateLimit (tidegate.io/v1alpha1)"),
             ),
-            ("Gateway", Refused(ISTIO_GATEWAY)),
+            ("Gateway", Read(Kind::IstioGateway)),
             ("ProxyConfig", Refused("start-up settings are flags of the proxy")),
             ("Sidecar", Refused(LATER)),
             ("WorkloadGroup", Refused("write a WorkloadEntry, or a Workload (tidegate.io/v1alpha1), for each machine")),

@@ -74,6 +74,45 @@ impl<'a> Credentials<'a> {
         credentials
     }
 
+    /// The certificate that Istio's `credentialName` of a server names, and the roots of its callers.
+    pub(super) fn of_server(
+        &mut self,
+        head: &Head,
+        credential: &Host,
+        mutual: bool,
+        cx: &mut Context<'_>,
+    ) -> Option<(CredentialName, Option<CredentialName>)> {
+        let name = ObjectName { namespace: Arc::clone(&head.name.namespace), name: Arc::clone(&credential.value) };
+        let refuse = |message: String, cure: &str, cx: &mut Context<'_>| {
+            cx.report.add(Code::UnknownCredential, credential.span, message).help(cure);
+        };
+        let Some(secret) = self.secrets.get(&name) else {
+            let cure = "add the Secret in the namespace of this object, or correct the name";
+            refuse(format!("there is no secret {name} with a certificate"), cure, cx);
+            return None;
+        };
+        let certificate = match certificate::pair(&secret.spec.chain, &secret.spec.key) {
+            Ok(certificate) => certificate,
+            Err(flaw) => {
+                let (why, cure) = words(flaw);
+                refuse(format!("secret {name} {why}"), cure, cx);
+                return None;
+            }
+        };
+        report_times(&certificate, &format!("certificate of secret {name}"), credential.span, secret.head.span, cx);
+        let Secret { chain, key, .. } = &secret.spec;
+        let (chain, key) = (Arc::clone(chain), Arc::clone(key));
+        let found = CredentialName(format!("secret|{name}").into());
+        self.found.insert(found.clone(), Credential::Certificate { chain, key });
+        self.certificates.insert(found.clone(), certificate);
+        if !mutual {
+            return Some((found, None));
+        }
+        self.roots_of_secret(head, credential, cx);
+        let roots = roots_of_secret(&head.name.namespace, &credential.value);
+        self.found.contains_key(&roots).then_some((found, Some(roots)))
+    }
+
     /// The roots in a Secret that Istio's `credentialName` names.
     fn roots_of_secret(&mut self, head: &Head, credential: &Host, cx: &mut Context<'_>) {
         let ObjectName { namespace, .. } = &head.name;

@@ -33,6 +33,9 @@ type Hosts = BTreeMap<Arc<str>, Vec<(Kind, ObjectName, Vec<Placed>)>>;
 /// A listener, by its index, with the hosts of a route there.
 type ListenerHosts = (usize, Vec<Arc<str>>);
 
+/// The rule of each server's name, with the place of the route's reference.
+type Servers = BTreeMap<Arc<str>, (Span, TcpRule)>;
+
 /// Routes by gateway, listener and host.
 #[derive(Default)]
 pub(super) struct Attached {
@@ -40,7 +43,7 @@ pub(super) struct Attached {
     /// For connections: the route that came first.
     tcp: HashMap<(ObjectName, usize), (Span, TcpRule)>,
     /// For connections by the server's name, likewise.
-    servers: HashMap<(ObjectName, usize), BTreeMap<Arc<str>, (Span, TcpRule)>>,
+    servers: HashMap<(ObjectName, usize), Servers>,
 }
 
 /// `routes` are given from the oldest to the newest.
@@ -267,7 +270,7 @@ fn hosts(listener: Option<&str>, hostnames: &[Spanned<Arc<str>>]) -> Vec<Arc<str
 }
 
 /// What both names cover: the more specific one.
-fn intersection(listener: Option<&str>, route: &str) -> Option<Arc<str>> {
+pub(super) fn intersection(listener: Option<&str>, route: &str) -> Option<Arc<str>> {
     let Some(listener) = listener else { return Some(Arc::from(route)) };
     if covers(listener, route) {
         return Some(Arc::from(route));
@@ -351,6 +354,12 @@ fn tls(
     }
     let certificates: Vec<_> =
         tls.certificates.iter().filter_map(|reference| credentials.of(reference)).cloned().collect();
+    if let Some(reference) = tls.certificates.get(1) {
+        let message = format!("listener `{}` shows its first certificate alone", shape.name.value);
+        cx.report
+            .add(Code::FieldWithoutEffect, reference.name.span, message)
+            .help("give the hosts of the others listeners of their own, with `hostname`");
+    }
     let asked = gateway.frontend.of(shape.port.value).first();
     let clients = asked.and_then(|reference| credentials.of(reference)).cloned();
     let why = if certificates.is_empty() {

@@ -9,6 +9,7 @@ use super::order::{self, Placed};
 use super::world::{World, speaks_http, unknown_port};
 use crate::diagnostic::Code;
 use crate::dialect::istio::Headers;
+use crate::dialect::istio::virtual_service::binding::TlsRule;
 use crate::dialect::istio::virtual_service::{
     Action, HttpRule, MirrorShape, Rewrite, Rule, Settings, TcpRule, VirtualService, WeightedDestination,
 };
@@ -43,13 +44,24 @@ pub(super) struct Attachments {
     by_service: BTreeMap<ObjectName, Vec<Attachment>>,
 }
 
-pub(super) fn virtual_services(
-    objects: &[Object<VirtualService>],
+/// What a VirtualService says at gateways.
+pub(super) struct Bound<'o> {
+    pub(super) head: &'o Head,
+    pub(super) spec: &'o VirtualService,
+    pub(super) http: Vec<Placed>,
+    pub(super) tcp: Vec<(&'o TcpRule, Placed)>,
+    pub(super) tls: Vec<(&'o TlsRule, Placed)>,
+}
+
+/// Lowers all rules: those for the mesh into `attachments`, those for gateways into what is returned.
+pub(super) fn virtual_services<'o>(
+    objects: &'o [Object<VirtualService>],
     world: &mut World,
     set: &PolicySet,
     attachments: &mut Attachments,
     cx: &mut Context<'_>,
-) {
+) -> Vec<Bound<'o>> {
+    let mut bound = Vec::new();
     let mut delegates = Delegates::new(objects, cx);
     for Object { head, spec } in objects {
         let Some(hosts) = &spec.hosts else { continue };
@@ -63,9 +75,14 @@ pub(super) fn virtual_services(
             })
             .collect();
         let tcp: Vec<(&TcpRule, Placed)> =
-            spec.tcp.iter().filter_map(|rule| Some((rule, lowering.tcp(rule)?))).collect();
+            spec.tcp.iter().filter_map(|rule| Some((rule, lowering.connections(rule.span, &rule.route)?))).collect();
+        if !spec.binding.gateways.is_empty() {
+            let tls = spec.tls.iter();
+            let tls = tls.filter_map(|rule| Some((rule, lowering.connections(rule.span, &rule.route)?))).collect();
+            bound.push(Bound { head, spec, http: http.clone(), tcp: tcp.clone(), tls });
+        }
         let mut seen = BTreeSet::new();
-        for host in hosts {
+        for host in hosts.iter().filter(|_| spec.binding.mesh) {
             let Some(service) = world.service(host, &head.name.namespace, &set.services, &mut cx.report) else {
                 continue;
             };
@@ -101,6 +118,7 @@ pub(super) fn virtual_services(
         }
     }
     delegates.finish(cx);
+    bound
 }
 
 /// Ports that carry no plain connections, at which a rule for connections waits in vain.
@@ -201,10 +219,10 @@ impl<'m> Lowering<'_, '_, 'm> {
         Some(self.cx.stated(self.head, &Spanned { value: mirror, span: shape.span }))
     }
 
-    fn tcp(&mut self, rule: &TcpRule) -> Option<Placed> {
-        let split = self.split(&rule.route, false)?;
+    fn connections(&mut self, span: Span, route: &[WeightedDestination]) -> Option<Placed> {
+        let split = self.split(route, false)?;
         let rule_ir = RouteRule {
-            origin: self.cx.origin(self.head, rule.span),
+            origin: self.cx.origin(self.head, span),
             name: Arc::from(""),
             action: RuleAction::Split(split),
             request_headers: HeaderChanges::default(),
@@ -215,10 +233,7 @@ impl<'m> Lowering<'_, '_, 'm> {
             policies: RulePolicies::default(),
             delegated_by: None,
         };
-        Some(Placed {
-            entry: RouteEntry { matches: RequestMatch::default(), rule: Arc::new(rule_ir) },
-            span: rule.span,
-        })
+        Some(Placed { entry: RouteEntry { matches: RequestMatch::default(), rule: Arc::new(rule_ir) }, span })
     }
 
     /// `None` when a destination does not resolve or all weights are zero; both are reported.

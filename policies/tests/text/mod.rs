@@ -5,6 +5,7 @@ pub(crate) mod status;
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Write};
 
+use tidegate_policies::ir::gateway::Gateway;
 use tidegate_policies::ir::load_balancing::{BackendSettings, TrafficSettings};
 use tidegate_policies::ir::route::{
     Backend, HeaderChanges, PathRewrite, RequestMatch, RouteEntry, RuleAction, RulePolicies,
@@ -76,30 +77,32 @@ pub(crate) fn describe(set: &PolicySet) -> String {
     for (name, credential) in &set.credentials {
         writeln!(out, "credential {name} {credential:?}").expect("a string takes everything");
     }
-    for gateway in set.gateways.values() {
-        writeln!(out, "gateway {} {:?}", gateway.name, gateway.addresses).expect("a string takes everything");
-        for listener in &gateway.listeners {
-            writeln!(out, " listener {} port {} hostname {:?}", listener.name, listener.port, listener.hostname)
+    set.gateways.values().for_each(|gateway| self::gateway(&mut out, gateway));
+    out
+}
+
+fn gateway(out: &mut String, gateway: &Gateway) {
+    writeln!(out, "gateway {} {:?}", gateway.name, gateway.addresses).expect("a string takes everything");
+    for listener in &gateway.listeners {
+        writeln!(out, " listener {} port {} hostname {:?}", listener.name, listener.port, listener.hostname)
+            .expect("a string takes everything");
+        if let Some(tcp) = &listener.tcp {
+            writeln!(out, "  connections from {}", origin(&tcp.origin)).expect("a string takes everything");
+            split(out, &tcp.split);
+        }
+        if let Some(tls) = &listener.tls {
+            writeln!(out, "  {:?} from {}", tls.mode, origin(&tls.origin)).expect("a string takes everything");
+        }
+        for server in &listener.servers {
+            writeln!(out, "  connections to {} from {}", server.name, origin(&server.rule.origin))
                 .expect("a string takes everything");
-            if let Some(tcp) = &listener.tcp {
-                writeln!(out, "  connections from {}", origin(&tcp.origin)).expect("a string takes everything");
-                split(&mut out, &tcp.split);
-            }
-            if let Some(tls) = &listener.tls {
-                writeln!(out, "  {:?} from {}", tls.mode, origin(&tls.origin)).expect("a string takes everything");
-            }
-            for server in &listener.servers {
-                writeln!(out, "  connections to {} from {}", server.name, origin(&server.rule.origin))
-                    .expect("a string takes everything");
-                split(&mut out, &server.rule.split);
-            }
-            for host in &listener.hosts {
-                writeln!(out, " host {}", host.host).expect("a string takes everything");
-                rules(&mut out, &host.rules);
-            }
+            split(out, &server.rule.split);
+        }
+        for host in &listener.hosts {
+            writeln!(out, " host {}", host.host).expect("a string takes everything");
+            rules(out, &host.rules);
         }
     }
-    out
 }
 
 fn settings(out: &mut String, whose: &str, backend: &BackendSettings) {

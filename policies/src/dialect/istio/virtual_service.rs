@@ -15,6 +15,7 @@ use crate::schema::{Fields, choice, integer, list, not_supported, port, text, wo
 use crate::source::{Span, Spanned};
 use crate::tree::{Content, Entry, Node};
 
+pub(crate) mod binding;
 mod condition;
 mod cors;
 mod delegate;
@@ -36,6 +37,9 @@ pub(crate) struct VirtualService {
     pub(crate) hosts: Option<Vec<Host>>,
     pub(crate) http: Vec<Rule>,
     pub(crate) tcp: Vec<TcpRule>,
+    /// For TLS that goes through gateways.
+    pub(crate) tls: Vec<binding::TlsRule>,
+    pub(crate) binding: binding::Binding,
 }
 
 /// A rule for HTTP as written.
@@ -102,32 +106,25 @@ pub(crate) fn read(document: &Node, cx: &mut Context<'_>) -> Option<VirtualServi
     }
     if hosts.is_none() {
         delegate::check(gateways_at, tls_entry, tcp_entry, report);
-    } else {
-        gateways(gateways_at, report);
-        if let Some(tls) = tls_entry {
-            not_supported(tls.key_span, "`tls` of a VirtualService", "remove it; it would not be enforced", report);
-        }
     }
+    let binding = binding::read(gateways_at.filter(|_| hosts.is_some()), report);
+    let hosts: Option<Vec<Host>> = hosts.map(|hosts| {
+        if binding.mesh {
+            hosts.into_iter().filter(|host| mesh_host(host, report)).collect()
+        } else {
+            binding::hosts(hosts, report)
+        }
+    });
+    let tls = match (tls_entry, &hosts) {
+        (Some(entry), Some(hosts)) => binding::tls(entry, hosts, &binding, report),
+        _ => Vec::new(),
+    };
     let http = http_entry.map_or_else(Vec::new, |entry| {
         list(&entry.value, "http", report, |node, report| http_rule(node, patterns, report))
     });
     let tcp = tcp_entry.map_or_else(Vec::new, |entry| list(&entry.value, "tcp", report, tcp_rule));
     fields.finish(report);
-    let hosts = hosts.map(|hosts| hosts.into_iter().filter(|host| mesh_host(host, report)).collect());
-    Some(VirtualService { hosts, http, tcp })
-}
-
-fn gateways(entry: Option<&Entry>, report: &mut Report) {
-    for gateway in entry.map_or_else(Vec::new, |entry| list(&entry.value, "gateways", report, word)) {
-        if &*gateway.value != "mesh" {
-            not_supported(
-                gateway.span,
-                "a gateway other than `mesh`",
-                "for traffic from outside use a Gateway API Gateway with HTTPRoutes; leave `gateways` out for calls inside the mesh",
-                report,
-            );
-        }
-    }
+    Some(VirtualService { hosts, http, tcp, tls, binding })
 }
 
 fn mesh_host(host: &Host, report: &mut Report) -> bool {
