@@ -6,6 +6,7 @@ use tidegate_policies::ir::PolicySet;
 use tidegate_policies::{Diagnostic, Severity, Source};
 
 use crate::api::model::Finding;
+use crate::clock::Timestamp;
 use crate::source::read::SourceFile;
 
 /// What the compiler made of some files.
@@ -23,9 +24,21 @@ pub struct Compiled {
 
 /// Compiles files. `color` is for findings that go to a terminal.
 pub fn compile(files: &[SourceFile], color: bool) -> Compiled {
+    compile_for(files, color, None)
+}
+
+/// As [`compile`], for a time: certificates and faults that have ended, or will soon, are findings.
+pub fn compile_at(files: &[SourceFile], color: bool, now: Timestamp) -> Compiled {
+    compile_for(files, color, Some(now))
+}
+
+fn compile_for(files: &[SourceFile], color: bool, now: Option<Timestamp>) -> Compiled {
     let sources: Vec<Source> =
         files.iter().map(|file| Source { path: file.path.clone(), text: file.bytes.to_vec() }).collect();
-    let compiled = tidegate_policies::compile(&sources);
+    let compiled = match now {
+        Some(Timestamp(now)) => tidegate_policies::compile_at(&sources, now),
+        None => tidegate_policies::compile(&sources),
+    };
     let rendered = compiled.render(&sources, color);
     let errors = compiled.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
     let findings = compiled.diagnostics.iter().map(finding).collect();

@@ -8,8 +8,9 @@
 //! It is an aid. A damaged one is moved aside and begun afresh; one that another process holds, or that cannot be
 //! written, is done without. Each is a warning in the log.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
@@ -26,6 +27,8 @@ use crate::source::read::SourceFile;
 
 /// Of the hash in a state directory's name: enough to tell the directories of one user apart, and short enough to be read.
 const NAME_HASH_BYTES: usize = 4;
+/// Only the user that runs the control plane reads it.
+const FILE_MODE: u32 = 0o600;
 /// Path -> content.
 const FILES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("last-good-files");
 /// Name -> number.
@@ -165,6 +168,10 @@ impl Drop for Store {
 }
 
 fn open(path: &Path) -> Result<(Database, Remembered), StoreError> {
+    // The files that are kept may hold private keys, which is nobody else's business. One that was made before is closed, too.
+    let io = |error| StoreError::Database(redb::Error::Io(error));
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_MODE).open(path).map_err(io)?;
+    file.set_permissions(fs::Permissions::from_mode(FILE_MODE)).map_err(io)?;
     // The library promises errors for damage. A promise about bytes from a disk is worth a net.
     let attempt = catch_unwind(AssertUnwindSafe(|| {
         let database = Database::create(path).map_err(judge)?;

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::{FINDINGS, FINE, Output, USAGE, exit, show};
-use crate::compile::compile;
+use crate::clock::Clock;
+use crate::compile::compile_at;
 use crate::source::read::{ReadError, SourceFile, read, read_file};
 
 /// Flags of `tidegate check`.
@@ -36,7 +37,7 @@ pub fn run(options: &Options) -> ExitCode {
             return exit(USAGE);
         }
     };
-    let compiled = compile(&files, stdout().is_terminal());
+    let compiled = compile_at(&files, stdout().is_terminal(), Clock::system().now());
     let warnings = compiled.findings.iter().filter(|f| f.severity == "warning").count();
     match options.output {
         Output::Text => {

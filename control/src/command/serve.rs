@@ -29,7 +29,7 @@ use crate::api;
 use crate::api::model::Finding;
 use crate::changes::{ChangeLog, Entry, Outcome};
 use crate::clock::{Clock, Timestamp};
-use crate::compile::{Compiled, compile};
+use crate::compile::{Compiled, compile_at};
 use crate::describe::describe;
 use crate::expiry::{self, AtMoment};
 use crate::finding;
@@ -286,7 +286,7 @@ impl Keeper {
                     continue;
                 }
                 Update::Files(files) => {
-                    let mut compiled = compile_off_thread(&files).await;
+                    let mut compiled = compile_off_thread(&files, self.clock.now()).await;
                     self.judge_change(&files, &mut compiled).await;
                     if compiled.errors == 0 { Ok((files, compiled)) } else { Err((Some((files, compiled)), None)) }
                 }
@@ -365,7 +365,7 @@ impl Keeper {
         let old = match (&self.applied, &self.last_good) {
             (Some(_), _) => self.hub.world().policies().clone(),
             (None, Some((_, good))) if *good != files.files => {
-                let good = compile_off_thread(&Files::new(good.clone())).await;
+                let good = compile_off_thread(&Files::new(good.clone()), self.clock.now()).await;
                 if good.errors > 0 {
                     return;
                 }
@@ -445,7 +445,7 @@ impl Keeper {
         }
         let Some((generation, files)) = self.last_good.take() else { return };
         let files = Files::new(files);
-        let compiled = compile_off_thread(&files).await;
+        let compiled = compile_off_thread(&files, self.clock.now()).await;
         if compiled.errors > 0 {
             warn!(generation, report = %compiled.rendered, "the last good configuration does not compile any more");
             return;
@@ -459,7 +459,7 @@ impl Keeper {
 
     /// The files are those in force again.
     async fn resume(&self, files: &Files) {
-        let compiled = compile_off_thread(files).await;
+        let compiled = compile_off_thread(files, self.clock.now()).await;
         self.fleet.compiled(compiled.policies.statuses.clone().into());
         self.fleet.resumed(self.fleet.generation(), files.files.len(), compiled.findings);
     }
@@ -517,7 +517,7 @@ fn written_at(files: &Files, changed: &[Arc<str>], noticed: Timestamp) -> Timest
     newest.filter(|at| *at <= noticed && noticed.since(*at) <= WRITTEN_AGE_MAX).unwrap_or(noticed)
 }
 
-async fn compile_off_thread(files: &Files) -> Compiled {
+async fn compile_off_thread(files: &Files, now: Timestamp) -> Compiled {
     let sources = files.files.clone();
     let failed = |_| Compiled {
         policies: Arc::default(),
@@ -525,7 +525,8 @@ async fn compile_off_thread(files: &Files) -> Compiled {
         rendered: "the compiler failed on these files; this is a defect of tidegate".to_owned(),
         errors: 1,
     };
-    let mut compiled = tokio::task::spawn_blocking(move || compile(&sources, false)).await.unwrap_or_else(failed);
+    let mut compiled =
+        tokio::task::spawn_blocking(move || compile_at(&sources, false, now)).await.unwrap_or_else(failed);
     compiled.findings.truncate(FINDINGS_MAX);
     shorten(&mut compiled.rendered);
     compiled
