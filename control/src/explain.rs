@@ -136,7 +136,7 @@ impl Views {
             let headers = asked.headers.iter().map(String::as_str);
             let question = Question::parse(asked.method.as_deref().unwrap_or("GET"), &asked.url, headers)?;
             let given = self.given.get(&view).map(Vec::as_slice).unwrap_or_default();
-            let sent = sent.entry(view.clone()).or_insert_with(|| Sent::new(given, world.clone()));
+            let sent = sent.entry(view.clone()).or_insert_with(|| Sent::new(&view, given, world.clone()));
             let sent = sent.as_ref().map_err(Clone::clone)?;
             Ok(explain(&title(&view), sent, &question, asked.listener.as_deref()))
         };
@@ -176,6 +176,8 @@ type Arrivals = BTreeMap<(Arc<str>, u16), Vec<Fact>>;
 /// What a proxy is sent.
 struct Sent {
     world: Arc<World>,
+    /// Whose they are, if they are a gateway's.
+    gateway: Option<ObjectName>,
     listeners: Vec<Arc<Listener>>,
     routes: BTreeMap<Arc<str>, (Arc<RouteConfiguration>, RouteTable)>,
     clusters: BTreeMap<Arc<str>, Arc<Cluster>>,
@@ -187,8 +189,13 @@ struct Sent {
 }
 
 impl Sent {
-    fn new(resources: &[Encoded], world: Arc<World>) -> Result<Self, ExplainError> {
+    fn new(view: &View, resources: &[Encoded], world: Arc<World>) -> Result<Self, ExplainError> {
+        let gateway = match view {
+            View::Gateway { name, .. } => Some(name.clone()),
+            View::Sidecar(_) | View::Other => None,
+        };
         let mut sent = Self {
+            gateway,
             objects: objects(&world),
             world,
             listeners: Vec::new(),
@@ -267,6 +274,13 @@ impl Mesh for Sent {
             Discovery::Static(localities) => localities,
             Discovery::StrictDns { .. } | Discovery::OriginalDestination => &[],
         }
+    }
+
+    fn written(&self, chain: &str) -> Option<String> {
+        let gateway = self.world.policies().gateways.get(self.gateway.as_ref()?)?;
+        let tls = gateway.listeners.iter().find(|listener| *listener.name == *chain)?.tls.as_ref()?;
+        let Origin { kind, object, file, line } = &tls.origin;
+        Some(format!("{kind} {object} {file}:{line}"))
     }
 
     fn object(&self, source: &str) -> Option<String> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::compile::compile;
-use crate::source::read::read;
+use crate::source::read::{SourceFile, read};
 
 fn bookinfo() -> (Compiler, Arc<World>) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/bookinfo/mesh");
@@ -66,4 +66,33 @@ fn an_unknown_name_is_answered_with_names_that_are_like_it() {
 
     assert!(matches!(&answers[0], Explained::Error(why) if why.contains("bookinfo/reviews")), "{answers:?}");
     assert!(matches!(&answers[1], Explained::Error(why) if why.contains("there is no")), "{answers:?}");
+}
+
+#[test]
+fn tls_of_listener_and_destination_is_explained_with_the_lines_it_is_written_on() {
+    let bytes = include_bytes!("../../testdata/tls.in.yaml");
+    let compiled = compile(&[SourceFile { path: "tls.yaml".into(), bytes: bytes[..].into() }], false);
+    let world = Arc::new(World::new(compiled.policies));
+    let mut compiler = Compiler::default();
+    compiler.advance(world.clone());
+    let asked = [
+        ask("gateway shop/front", "https://a.shop.example.com/", &[]),
+        ask("gateway shop/front", "https://shop.example.com:8443/", &[]),
+        ask("gateway shop/front", "https://x.db.example.com/", &[]),
+        ask("gateway shop/front", "http://shop.example.com:443/", &[]),
+        ask("gateway shop/front", "https://other.example.com:8443/", &[]),
+        ask("shop/web-1", "http://api.example.com:443/", &[]),
+    ];
+
+    let answers = Views::of(&asked, &mut compiler).explain(&asked, &world);
+
+    let text: Vec<String> = answers
+        .iter()
+        .map(|answer| match answer {
+            Explained::Explanation(explanation) => explanation.to_string(),
+            Explained::Error(why) => why.clone(),
+        })
+        .collect();
+    assert!(!text.iter().any(|text| text.contains("BEGIN")), "{text:?}");
+    golden("tls", &text.join("\n"));
 }

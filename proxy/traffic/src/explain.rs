@@ -9,6 +9,7 @@
 //! # What chance decides
 //! Nothing is drawn. Where a share of requests goes another way all ways are given, each with its share.
 
+mod chain;
 mod facts;
 mod question;
 mod text;
@@ -21,9 +22,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_xds::resource::cluster::Cluster;
 use tidegate_xds::resource::endpoint::{Endpoint, Health, LocalityEndpoints};
 use tidegate_xds::resource::filter::HttpFilter;
-use tidegate_xds::resource::listener::{
-    Direction, HttpConnectionManager, Listener, ListenerKind, NetworkFilter, RouteSource,
-};
+use tidegate_xds::resource::listener::{Direction, HttpConnectionManager, Listener, RouteSource};
 use tidegate_xds::resource::route::{Policies, Route, RouteAction, RouteConfiguration, VirtualHost};
 
 use crate::route::{RouteTable, Unmet, written};
@@ -46,6 +45,10 @@ pub trait Mesh {
     fn localities<'m>(&'m self, cluster: &'m Cluster) -> &'m [LocalityEndpoints];
     /// The object in which a route was written, by its source.
     fn object(&self, _source: &str) -> Option<String> {
+        None
+    }
+    /// Where the chain of a listener is written.
+    fn written(&self, _chain: &str) -> Option<String> {
         None
     }
     /// What has been learned about a cluster.
@@ -99,6 +102,9 @@ pub struct Explanation {
     pub request: String,
     /// The listener that takes it.
     pub listener: Option<String>,
+    /// How its TLS ends, where it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Fact>,
     /// The virtual host of its `Host`.
     pub virtual_host: Option<String>,
     /// Routes in front of the one that takes it.
@@ -212,11 +218,17 @@ struct Scene<'s> {
 /// Explains a request at a proxy. `listener`: its name, where the request shall not find it by itself.
 pub fn explain(proxy: &str, mesh: &impl Mesh, question: &Question, listener: Option<&str>) -> Explanation {
     let mut answer = Explanation { proxy: proxy.to_owned(), request: question.to_string(), ..Explanation::default() };
-    let (listener, manager) = match choose_listener(&mesh.listeners(), question, listener) {
+    let chosen = choose_listener(&mesh.listeners(), question, listener)
+        .and_then(|(listener, _)| Ok((listener, chain::choose(listener, question)?)));
+    let (listener, chain::Chosen { manager, encrypted }) = match chosen {
         Ok(chosen) => chosen,
         Err(why) => return Explanation { refused: Some(why), ..answer },
     };
     answer.listener = Some(words::listener(listener));
+    if let Some(chain) = encrypted {
+        let from = mesh.written(&chain.name);
+        answer.tls = chain::downstream(chain).map(|text| Fact { kind: "tls".to_owned(), text, from });
+    }
     let Some((config, table)) = mesh.routes(listener, &manager.routes) else {
         let why = format!("the routes of listener {} are not there", listener.name);
         return Explanation { refused: Some(why), ..answer };
@@ -395,7 +407,7 @@ fn choose_listener<'l>(
     wanted: Option<&str>,
 ) -> Result<(&'l Listener, &'l HttpConnectionManager), String> {
     let speaking: Vec<_> =
-        listeners.iter().copied().filter_map(|listener| Some((listener, manager(listener)?))).collect();
+        listeners.iter().copied().filter_map(|listener| Some((listener, chain::manager(listener)?))).collect();
     let names = |of: &[(&'l Listener, &'l HttpConnectionManager)]| {
         let names: Vec<&str> = of.iter().map(|(listener, _)| &*listener.name).collect();
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
@@ -422,23 +434,9 @@ fn choose_listener<'l>(
     })
 }
 
-/// The HTTP of a listener.
-fn manager(listener: &Listener) -> Option<&HttpConnectionManager> {
-    match &listener.kind {
-        ListenerKind::Api(manager) => Some(manager),
-        ListenerKind::Socket(socket) => {
-            let chains = socket.filter_chains.iter().chain(&socket.default_filter_chain);
-            chains.map(|chain| &chain.filter).find_map(|filter| match filter {
-                NetworkFilter::Http(manager) => Some(&**manager),
-                NetworkFilter::Tcp(_) => None,
-            })
-        }
-    }
-}
-
 /// What the filters of a listener do on its first route: of an inbound listener, what waits for whatever arrives.
 pub fn arrival(listener: &Listener, config: &RouteConfiguration) -> Vec<Fact> {
-    let Some(manager) = manager(listener) else { return Vec::new() };
+    let Some(manager) = chain::manager(listener) else { return Vec::new() };
     let Some((host, route)) = config.virtual_hosts.iter().find_map(|host| Some((host, host.routes.first()?))) else {
         return Vec::new();
     };

@@ -16,7 +16,7 @@ use tidegate_xds::resource::route::{
     WeightedCluster,
 };
 
-use super::{Fact, Scene, listed, words};
+use super::{Fact, Scene, chain, listed, words};
 
 /// The word of an abort that meets every request; [`certain_abort`] looks for it.
 const ALWAYS_ABORTS: &str = "aborts every request";
@@ -301,6 +301,7 @@ pub(super) fn cluster(cluster: &Cluster, policies: &Policies) -> Vec<Fact> {
         Fact::new("load_balancing", load_balancing(&cluster.load_balancing), policies),
         Fact::new("circuit_breaker", breaker(&cluster.circuit_breakers), policies),
     ];
+    facts.extend(chain::upstream(cluster).map(|text| Fact::new("tls", text, policies)));
     if cluster.locality_weighted {
         facts.push(Fact::new("locality", "localities share by weight".to_owned(), policies));
     }

@@ -1,6 +1,7 @@
 //! The walk held to the search, and what an operator reads of it.
 
 use proptest::prelude::*;
+use tidegate_xds::resource::listener::ListenerKind;
 use tidegate_xds::resource::matcher::{Fraction, HeaderCondition, HeaderMatcher, StringMatcher};
 use tidegate_xds::resource::route::RouteMatch;
 

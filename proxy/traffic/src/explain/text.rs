@@ -11,6 +11,10 @@ impl fmt::Display for Explanation {
         if let Some(listener) = &self.listener {
             writeln!(f, "listener       {listener}")?;
         }
+        if let Some(Fact { kind, text, from }) = &self.tls {
+            let from = from.as_deref().map(|from| format!(" [{from}]")).unwrap_or_default();
+            writeln!(f, "{kind:<14} {text}{from}")?;
+        }
         if let Some(host) = &self.virtual_host {
             writeln!(f, "virtual host   {host}")?;
         }
