@@ -25,6 +25,7 @@ mod explain;
 mod fault;
 mod fidelity;
 mod gateway;
+mod https;
 mod interop;
 mod kubesphere;
 mod load_balancing;

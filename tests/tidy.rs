@@ -40,7 +40,6 @@ const LONG_FUNCTIONS: &[(&str, &str, usize, &str)] = &[
         90,
         "takes one message apart: half of it are the names of its fields",
     ),
-    ("policies/src/dialect.rs", "read", 85, "one arm for each kind of object"),
     ("policies/src/merge/attach.rs", "look_up", 90, "one arm for each kind of target"),
     ("policies/tests/text/mod.rs", "describe", 90, "one line for each part of the set"),
 ];
