@@ -13,6 +13,7 @@ use crate::resource::listener::{
 use crate::resource::route::{
     ClusterSpecifier, Forward, Mirror, PathMatcher, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
 };
+use crate::resource::tls::{PeerValidation, TlsVersions, TrustedRoots, UpstreamTls};
 use crate::resource::{Resource, Secret, secret::SecretKind};
 
 /// A cluster whose endpoints come over EDS under the cluster's name.
@@ -123,6 +124,21 @@ fn manager(route: &str) -> HttpConnectionManager {
         generate_request_id: true,
         server_header: ServerHeader::PassThrough,
     }
+}
+
+/// A cluster that trusts the roots in this secret.
+pub(crate) fn encrypted_cluster(name: &str, secret: &str) -> Arc<EncodedResource> {
+    let tls = UpstreamTls {
+        certificate: None,
+        validation: PeerValidation { roots: TrustedRoots::Sds(secret.into()), subject_names: Vec::new() },
+        sni: "a.test".into(),
+        auto_host_sni: false,
+        auto_sni_san_validation: true,
+        alpn_protocols: Vec::new(),
+        versions: TlsVersions::default(),
+    };
+    let cluster = Cluster { tls: Some(tls), ..Cluster::new(name.into(), Discovery::Static(Vec::new())) };
+    EncodedResource::new(&Resource::Cluster(Arc::new(cluster)))
 }
 
 pub(crate) fn secret(name: &str) -> Arc<EncodedResource> {

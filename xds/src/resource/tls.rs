@@ -141,6 +141,16 @@ pub enum TlsVersion {
 }
 
 impl DownstreamTls {
+    /// Whether everything it needs is written in it, so that there is nothing to wait for.
+    pub fn is_inline(&self) -> bool {
+        self.certificate.is_inline() && self.validation.as_ref().is_none_or(PeerValidation::is_inline)
+    }
+
+    /// The names of the files that it reads.
+    pub fn files(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.certificate.files().chain(self.validation.iter().filter_map(PeerValidation::file))
+    }
+
     /// The names of the secrets that must be there first.
     pub fn secrets(&self) -> impl Iterator<Item = &Arc<str>> {
         self.certificate.secret().into_iter().chain(self.validation.iter().filter_map(PeerValidation::secret))
@@ -148,6 +158,16 @@ impl DownstreamTls {
 }
 
 impl UpstreamTls {
+    /// Whether everything it needs is written in it, so that there is nothing to wait for.
+    pub fn is_inline(&self) -> bool {
+        self.certificate.as_ref().is_none_or(CertificateSource::is_inline) && self.validation.is_inline()
+    }
+
+    /// The names of the files that it reads.
+    pub fn files(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.certificate.iter().flat_map(CertificateSource::files).chain(self.validation.file())
+    }
+
     /// The names of the secrets that must be there first.
     pub fn secrets(&self) -> impl Iterator<Item = &Arc<str>> {
         self.certificate.iter().filter_map(CertificateSource::secret).chain(self.validation.secret())
@@ -155,6 +175,18 @@ impl UpstreamTls {
 }
 
 impl CertificateSource {
+    fn files(&self) -> impl Iterator<Item = &Arc<str>> {
+        let sources = match self {
+            Self::Pem { chain, key } => [Some(chain), Some(key)],
+            Self::Sds(_) => [None, None],
+        };
+        sources.into_iter().flatten().filter_map(PemSource::file)
+    }
+
+    fn is_inline(&self) -> bool {
+        matches!(self, Self::Pem { chain: PemSource::Inline(_), key: PemSource::Inline(_) })
+    }
+
     fn secret(&self) -> Option<&Arc<str>> {
         match self {
             Self::Sds(name) => Some(name),
@@ -164,10 +196,30 @@ impl CertificateSource {
 }
 
 impl PeerValidation {
+    fn file(&self) -> Option<&Arc<str>> {
+        match &self.roots {
+            TrustedRoots::Pem(source) => source.file(),
+            TrustedRoots::Sds(_) | TrustedRoots::System => None,
+        }
+    }
+
+    fn is_inline(&self) -> bool {
+        matches!(self.roots, TrustedRoots::Pem(PemSource::Inline(_)) | TrustedRoots::System)
+    }
+
     fn secret(&self) -> Option<&Arc<str>> {
         match &self.roots {
             TrustedRoots::Sds(name) => Some(name),
             TrustedRoots::Pem(_) | TrustedRoots::System => None,
+        }
+    }
+}
+
+impl PemSource {
+    fn file(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::File(name) => Some(name),
+            Self::Inline(_) => None,
         }
     }
 }

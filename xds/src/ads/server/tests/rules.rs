@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::{NODE_BYTES_MAX, RESOURCE_NAME_BYTES_MAX, STALL_TIMEOUT, SUBSCRIPTION_NAMES_MAX};
 use super::*;
-use crate::ads::fixture::{api_listener, cluster, endpoints, listener, route, secret};
+use crate::ads::fixture::{api_listener, cluster, encrypted_cluster, endpoints, listener, route, secret};
 
 #[test]
 fn r1_a_stream_whose_first_request_has_no_node_is_refused() {
@@ -411,6 +411,21 @@ fn r19_secrets_are_sent_before_the_clusters_that_warm_on_them() {
 
         assert_eq!(types(&sent), [SDS, CDS]);
     }
+}
+
+#[test]
+fn r19_a_secret_goes_only_after_the_cluster_that_names_it() {
+    let mut bench = Bench::with(Mode::Delta, &[&encrypted_cluster("a", "roots"), &secret("roots")]);
+    let clusters = bench.ask(CDS, &["*"]);
+    bench.settle(clusters);
+    let secrets = bench.ask(SDS, &["roots"]);
+    bench.settle(secrets);
+
+    let clusters = one(bench.publish(2, &[]));
+    assert_eq!((clusters.of, &clusters.removed[..]), (CDS, &owned(&["a"])[..]), "nothing is taken away before");
+
+    let secrets = one(bench.ack(&clusters));
+    assert_eq!((secrets.of, &secrets.removed[..]), (SDS, &owned(&["roots"])[..]));
 }
 
 // === Bounds ===
