@@ -68,6 +68,7 @@ mod proxy;
 mod router;
 mod tcp;
 mod telemetry;
+mod tls;
 mod upstream;
 mod wire;
 mod worker;

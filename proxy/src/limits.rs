@@ -74,6 +74,22 @@ pub(crate) const HTTP2_CONNECTIONS_PER_ENDPOINT_MAX: usize = 8;
 /// A request waits for a connection for this long at most, whatever its route allows: a caller that waits longer has gone.
 pub(crate) const PENDING_MAX: Duration = Duration::from_secs(60);
 
+/// A caller's first message under TLS: one record. With post-quantum keys and long names it has some 2 KiB.
+pub(crate) const CLIENT_HELLO_BYTES_MAX: usize = 5 + 16 * 1024;
+
+/// Bytes given to TLS before they have to be out: what two records carry, so that a slow peer cannot make us encrypt far
+/// ahead.
+pub(crate) const TLS_WRITE_BYTES_MAX: usize = 32 * 1024;
+
+/// Sessions that callers may take up again, per certificate in use; the oldest goes. Each has some hundred bytes.
+pub(crate) const TLS_SESSIONS_MAX: usize = 4096;
+
+/// A file with certificates or a key. The bundle of a system has some 250 KiB.
+pub(crate) const PEM_FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// How often such files are read again.
+pub(crate) const PEM_FILES_EVERY: Duration = Duration::from_secs(1);
+
 fn connections_max() -> u64 {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     // No limit at all: a million connections are 12 GiB of kernel memory, which another limit will meet first.

@@ -309,9 +309,14 @@ impl RequestHead {
         self.text(self.authority)
     }
 
-    /// Known only from absolute-form and HTTP/2.
+    /// Known from absolute-form, HTTP/2 and encryption.
     pub fn scheme(&self) -> Option<&str> {
         self.scheme
+    }
+
+    /// Says that the request came under encryption: what its target claims about that does not count.
+    pub fn arrived_encrypted(&mut self) {
+        self.scheme = Some("https");
     }
 
     pub fn target_form(&self) -> TargetForm {

@@ -161,7 +161,7 @@ impl Drop for Watched<'_> {
 
 fn of_fault(fault: &Fault, reused: bool) -> Option<Outcome> {
     match fault {
-        Fault::Connect(_) => Some(Outcome::ConnectFailed),
+        Fault::Connect(_) | Fault::Handshake(_) => Some(Outcome::ConnectFailed),
         Fault::ConnectTimeout => Some(Outcome::TimedOut),
         Fault::Closed { seen: false } if reused => None,
         Fault::Closed { .. } | Fault::Reset(_) => Some(Outcome::ConnectFailed),

@@ -14,6 +14,8 @@
 
 mod assemble;
 mod change;
+mod encryption;
+mod naming;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,10 +31,11 @@ use tidegate_xds::resource::{Listener, Resource};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-pub(crate) use self::change::{Change, Effect, Offer, Ticket};
+pub(crate) use self::change::{Change, Effect, Names, Offer, Ticket};
 use super::persist::Stored;
-use super::snapshot::{ActiveCluster, ActiveRoutes, Snapshot, eds_service, key, managers, route_names};
+use super::snapshot::{ActiveCluster, ActiveRoutes, Snapshot, key, managers};
 use crate::listener::sockets::Sockets;
+use crate::tls::material::Keyring;
 use crate::worker::{Order, Shared};
 
 /// How long a route may wait for its clusters, and a cluster for its endpoints: as long as xDS clients wait before they
@@ -58,6 +61,8 @@ pub(crate) struct Desired {
     warming: BTreeMap<Arc<str>, Arc<ActiveCluster>>,
     /// Addresses of clusters that are resolved by name.
     resolved: BTreeMap<Arc<str>, Arc<ClusterLoadAssignment>>,
+    /// Certificates, keys and roots.
+    keyring: Keyring,
 }
 
 /// A change that waits for what it names.
@@ -81,7 +86,9 @@ pub(crate) struct Applier {
     /// The version that serves while another one of the same name is held.
     serving: BTreeMap<(ResourceType, Arc<str>), Stored>,
     effects: Vec<Effect>,
-    subscribed: (BTreeSet<Arc<str>>, BTreeSet<Arc<str>>),
+    subscribed: Names,
+    /// When files with certificates are read again.
+    look_at: Option<Instant>,
     next_ticket: u64,
     draw: u64,
     /// Listeners have been named, be it that there are none.
@@ -102,7 +109,8 @@ impl Applier {
             pending: Vec::new(),
             serving: BTreeMap::new(),
             effects: Vec::new(),
-            subscribed: Default::default(),
+            subscribed: Names::default(),
+            look_at: None,
             next_ticket: 0,
             draw,
             listeners_known: false,
@@ -167,7 +175,7 @@ impl Applier {
 
     /// When [`Self::tick`] wants to be called.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.pending.iter().map(|pending| pending.deadline).min()
+        self.pending.iter().map(|pending| pending.deadline).chain(self.look_at).min()
     }
 
     /// Refuses what has waited too long.
@@ -176,6 +184,7 @@ impl Applier {
         for pending in expired {
             self.give_up(pending);
         }
+        self.look_at_files(now);
         self.settle();
     }
 
@@ -268,11 +277,9 @@ impl Applier {
     /// Checks a resource by itself.
     fn want(&mut self, resource: Resource, stored: Stored) -> Result<(), String> {
         match resource {
-            Resource::Cluster(config) if config.tls.is_some() => {
-                return Err("transport_socket: encryption is not supported yet".to_owned());
-            }
             Resource::Cluster(config) => {
                 check_cluster(&config)?;
+                self.check_encryption(&config)?;
                 self.desired.clusters.insert(Arc::clone(&config.name), Wanted { config, stored });
             }
             Resource::Endpoint(config) => {
@@ -287,7 +294,7 @@ impl Applier {
                 self.remember(before.map(|before| before.stored));
             }
             Resource::Listener(config) => self.want_listener(config, stored)?,
-            Resource::Secret(_) => return Err("secrets are not supported yet".to_owned()),
+            Resource::Secret(secret) => self.desired.keyring.accept(&secret)?,
         }
         Ok(())
     }
@@ -298,9 +305,6 @@ impl Applier {
             // Read by gRPC clients only. Not refused: it is right, and nothing for us to do.
             return Ok(());
         };
-        if socket.filter_chains.iter().chain(&socket.default_filter_chain).any(|chain| chain.tls.is_some()) {
-            return Err("filter_chains: transport_socket: encryption is not supported yet".to_owned());
-        }
         if !socket.bind_to_port {
             return Err("bind_to_port: listeners without a socket are not supported yet".to_owned());
         }
@@ -326,6 +330,7 @@ impl Applier {
                 inline.push(Arc::new(ActiveRoutes { config: Arc::clone(routes), table }));
             }
         }
+        self.check_terminations(&config)?;
         self.sockets
             .bind(&key, socket.address)
             .map_err(|error| format!("address: cannot listen on {}: {error}", socket.address))?;
@@ -375,6 +380,7 @@ impl Applier {
         }
         self.forget_unnamed();
         self.conclude();
+        self.plan_to_look();
         let pending = &self.pending;
         self.serving.retain(|(resource_type, name), _| {
             pending.iter().any(|held| held.resource_type == *resource_type && held.waiting.contains(name))
@@ -465,37 +471,6 @@ impl Applier {
             },
             // These never wait.
             ResourceType::Cluster | ResourceType::Endpoint | ResourceType::Secret => {}
-        }
-    }
-
-    /// Drops assignments and routes that nothing names any more. What nothing has named yet stays: it may have come before
-    /// its listener.
-    fn forget_unnamed(&mut self) {
-        let desired = &mut self.desired;
-        let services: BTreeSet<&Arc<str>> = desired
-            .clusters
-            .values()
-            .map(|wanted| &wanted.config)
-            .chain(self.active.clusters.values().map(|active| &active.config))
-            .filter_map(|cluster| eds_service(cluster))
-            .collect();
-        let once = &self.subscribed.0;
-        desired.assignments.retain(|name, _| services.contains(name) || !once.contains(name));
-        let wanted = desired.listeners.values().map(|wanted| &wanted.config);
-        let active = self.active.listeners.values().map(|active| &active.config);
-        let names: BTreeSet<&Arc<str>> = wanted.chain(active).flat_map(|listener| route_names(listener)).collect();
-        let once = &self.subscribed.1;
-        desired.routes.retain(|name, _| names.contains(name) || !once.contains(name));
-    }
-
-    fn subscribe(&mut self) {
-        let endpoints: BTreeSet<_> =
-            self.desired.clusters.values().filter_map(|wanted| eds_service(&wanted.config)).cloned().collect();
-        let routes: BTreeSet<_> =
-            self.desired.listeners.values().flat_map(|wanted| route_names(&wanted.config)).cloned().collect();
-        if (&endpoints, &routes) != (&self.subscribed.0, &self.subscribed.1) {
-            self.subscribed = (endpoints.clone(), routes.clone());
-            self.effects.push(Effect::Subscribe { endpoints, routes });
         }
     }
 }

@@ -18,6 +18,8 @@ use tidegate_xds::resource::route::RouteConfiguration;
 use tidegate_xds::resource::{Listener, listener};
 
 use super::registry::{ClusterState, EndpointState, ListenerState};
+use crate::tls::client::ClientTls;
+use crate::tls::server::ServerTls;
 
 /// Everything that requests see.
 #[derive(Debug, Default)]
@@ -53,6 +55,8 @@ pub(crate) struct ActiveListener {
 #[derive(Clone, Debug)]
 pub(crate) struct ActiveChain {
     pub(crate) matches: FilterChainMatch,
+    /// What its connections are terminated with.
+    pub(crate) tls: Option<Arc<ServerTls>>,
     pub(crate) kind: ChainKind,
 }
 
@@ -94,6 +98,8 @@ pub(crate) struct ActiveCluster {
     pub(crate) balancer: Arc<Balancer>,
     pub(crate) outlier: Option<ClusterOutlier>,
     pub(crate) state: Arc<ClusterState>,
+    /// What its connections are encrypted with.
+    pub(crate) tls: Option<Arc<ClientTls>>,
 }
 
 impl Snapshot {

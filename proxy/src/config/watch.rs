@@ -261,9 +261,11 @@ impl Watch {
         for effect in self.applier.take_effects() {
             match effect {
                 Effect::Concluded { ticket: Ticket(ticket), rejected } => self.concluded(ticket, rejected),
-                Effect::Subscribe { endpoints, routes } => {
-                    self.subscribe(ResourceType::Endpoint, endpoints);
-                    self.subscribe(ResourceType::Route, routes);
+                Effect::Subscribe(names) => {
+                    // Secrets first: what waits for one waits least.
+                    self.subscribe(ResourceType::Secret, names.secrets);
+                    self.subscribe(ResourceType::Endpoint, names.endpoints);
+                    self.subscribe(ResourceType::Route, names.routes);
                 }
                 Effect::Published => {
                     let now = clock::nanos_since_start(clock::now());

@@ -112,7 +112,7 @@ impl Job {
             let asked = {
                 // Closed only when the process ends.
                 let Ok(_place) = self.places.acquire().await else { return };
-                probe::ask(self.endpoint.address, check, &cluster.config.name).await
+                probe::ask(self.endpoint.address, check, &cluster.config.name, cluster.tls.as_deref()).await
             };
             let first = !state.is_known();
             let failing = !matches!(asked.result, CheckResult::Passed | CheckResult::Degraded);

@@ -85,11 +85,14 @@ impl Keeper {
             warn_if_toothless(cluster, outlier, before.as_ref());
         }
         let (mut checkers, warm_at, checks) = match before {
-            Some(care) => (care.checkers, care.warm_at, Some(Arc::clone(&care.cluster.config))),
+            Some(care) => (care.checkers, care.warm_at, Some(care.cluster)),
             None => (BTreeMap::new(), None, None),
         };
         // Checks that say something else begin anew; what they had found stays until they find something else.
-        if checks.is_none_or(|before| before.health_checks != cluster.config.health_checks) {
+        let tls = |cluster: &ActiveCluster| cluster.tls.as_ref().map(|tls| tls.id);
+        if checks.is_none_or(|before| {
+            before.config.health_checks != cluster.config.health_checks || tls(&before) != tls(cluster)
+        }) {
             checkers.clear();
         }
         let mut kept = BTreeMap::new();

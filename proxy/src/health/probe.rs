@@ -16,6 +16,10 @@ use tidegate_xds::resource::cluster::{HealthCheck, HealthCheckKind, HttpHealthCh
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::tls::client::{ClientTls, Inside};
+use crate::upstream::connect::encrypted;
+use crate::wire::socket::{Socket, Stream};
+
 /// What is read of an answer before it counts as none: a head, a gRPC message, or what a TCP check looks for.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
@@ -38,14 +42,21 @@ fn finding(result: CheckResult, reason: impl Into<Arc<str>>) -> Finding {
 
 /// Asks once. `cluster` is the host of a check that names none, as in Envoy, if a host can be called so; otherwise it is the
 /// endpoint's address.
-pub(crate) async fn ask(address: SocketAddr, check: &HealthCheck, cluster: &str) -> Finding {
+pub(crate) async fn ask(address: SocketAddr, check: &HealthCheck, cluster: &str, tls: Option<&ClientTls>) -> Finding {
     let address = check.alt_port.map_or(address, |port| SocketAddr::new(address.ip(), port));
     let own = address.to_string();
     // Control planes put more into a cluster's name than a host may hold (`outbound|9080||reviews`).
     let is_host = cluster.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
     let cluster = if is_host { cluster } else { &own };
     let asked = async {
-        let stream = TcpStream::connect(address).await.map_err(|error| format!("connect: {}", error.kind()))?;
+        let stream = match tls {
+            None => TcpStream::connect(address).await.map(Stream::Plain).map_err(|error| error.kind().to_string()),
+            Some(tls) => encrypted(address, tls, inside(&check.kind))
+                .await
+                .map(Socket::into_inner)
+                .map_err(|fault| format!("{fault:?}")),
+        };
+        let stream = stream.map_err(|reason| format!("connect: {reason}"))?;
         match &check.kind {
             HealthCheckKind::Http(http) if http.http2 => over_http2(stream, http, cluster).await,
             HealthCheckKind::Http(http) => over_http1(stream, http, cluster).await,
@@ -63,6 +74,14 @@ pub(crate) async fn ask(address: SocketAddr, check: &HealthCheck, cluster: &str)
     }
 }
 
+fn inside(check: &HealthCheckKind) -> Inside {
+    match check {
+        HealthCheckKind::Http(http) if !http.http2 => Inside::Http1,
+        HealthCheckKind::Http(_) | HealthCheckKind::Grpc { .. } => Inside::Http2,
+        HealthCheckKind::Tcp { .. } => Inside::Bytes,
+    }
+}
+
 fn host<'a>(check: &'a HttpHealthCheck, cluster: &'a str) -> &'a str {
     if check.host.is_empty() { cluster } else { &check.host }
 }
@@ -72,7 +91,7 @@ fn fields(check: &HttpHealthCheck) -> impl Iterator<Item = (&str, String)> {
     check.request_headers.add.iter().map(|addition| (&*addition.name, addition.value.replace("%%", "%")))
 }
 
-async fn over_http1(mut stream: TcpStream, check: &HttpHealthCheck, cluster: &str) -> Result<Finding, String> {
+async fn over_http1(mut stream: Stream, check: &HttpHealthCheck, cluster: &str) -> Result<Finding, String> {
     let limits = Limits::default();
     let mut builder = RequestHead::builder()
         .method(&check.method)
@@ -88,6 +107,7 @@ async fn over_http1(mut stream: TcpStream, check: &HttpHealthCheck, cluster: &st
     let mut out = Vec::new();
     write_request(&mut out, &head, &HeadEdits::new(), Framing::None, None).map_err(|error| error.to_string())?;
     stream.write_all(&out).await.map_err(|error| format!("write: {}", error.kind()))?;
+    stream.flush().await.map_err(|error| format!("write: {}", error.kind()))?;
     let mut input = Vec::new();
     loop {
         match parse_response(&input, &check.method, &limits) {
@@ -111,7 +131,7 @@ async fn over_http1(mut stream: TcpStream, check: &HttpHealthCheck, cluster: &st
 }
 
 /// Runs an exchange on an HTTP/2 connection of its own.
-async fn on_http2<F, T>(stream: TcpStream, exchange: impl FnOnce(SendRequest<Bytes>) -> F) -> Result<T, String>
+async fn on_http2<F, T>(stream: Stream, exchange: impl FnOnce(SendRequest<Bytes>) -> F) -> Result<T, String>
 where
     F: Future<Output = Result<T, String>>,
 {
@@ -141,7 +161,7 @@ fn request(method: &str, authority: &str, path: &str) -> Result<Request<()>, Str
     Ok(request)
 }
 
-async fn over_http2(stream: TcpStream, check: &HttpHealthCheck, cluster: &str) -> Result<Finding, String> {
+async fn over_http2(stream: Stream, check: &HttpHealthCheck, cluster: &str) -> Result<Finding, String> {
     let mut request = request(&check.method, host(check, cluster), &check.path)?;
     for (name, value) in fields(check) {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| error.to_string())?;
@@ -159,7 +179,7 @@ async fn over_http2(stream: TcpStream, check: &HttpHealthCheck, cluster: &str) -
     .await
 }
 
-async fn over_grpc(stream: TcpStream, service: &str, authority: &str) -> Result<Finding, String> {
+async fn over_grpc(stream: Stream, service: &str, authority: &str) -> Result<Finding, String> {
     let mut request = request("POST", authority, "/grpc.health.v1.Health/Check")?;
     let headers = request.headers_mut();
     headers.insert("content-type", HeaderValue::from_static("application/grpc"));
@@ -269,9 +289,10 @@ fn serving_status(frame: &[u8]) -> Option<u32> {
     u32::try_from(status).ok()
 }
 
-async fn over_tcp(mut stream: TcpStream, send: &[u8], receive: &[Arc<[u8]>]) -> Result<Finding, String> {
+async fn over_tcp(mut stream: Stream, send: &[u8], receive: &[Arc<[u8]>]) -> Result<Finding, String> {
     if !send.is_empty() {
         stream.write_all(send).await.map_err(|error| format!("write: {}", error.kind()))?;
+        stream.flush().await.map_err(|error| format!("write: {}", error.kind()))?;
     }
     let mut input = Vec::new();
     while !tcp_matches(receive, &input) {

@@ -162,7 +162,7 @@ async fn over_http1<C: Caller, R: Reply>(
 ) -> Result<Ending, Failed> {
     let (worker, plan) = (call.worker, attempt.plan);
     let only_once = !tidegate_traffic::retry::is_idempotent(call.request.method());
-    let idle = attempt.may_reuse.then(|| worker.pools.take_http1(endpoint, only_once)).flatten();
+    let idle = attempt.may_reuse.then(|| worker.pools.take_http1(endpoint, &plan.terms, only_once)).flatten();
     let (mut connection, reused) = match idle {
         Some(connection) => (connection, true),
         None => {
@@ -193,7 +193,9 @@ fn count_connect<T>(call: &Call<'_>, plan: &Plan<'_>, opened: &Result<(T, bool),
     let cells = plan.cluster.state.cells.of(call.worker.index);
     match opened {
         Ok((_, false)) => cells.connects.increment(),
-        Err(Trouble::Upstream(Fault::Connect(_) | Fault::ConnectTimeout)) => cells.connect_failures.increment(),
+        Err(Trouble::Upstream(Fault::Connect(_) | Fault::Handshake(_) | Fault::ConnectTimeout)) => {
+            cells.connect_failures.increment()
+        }
         Ok((_, true)) | Err(_) => {}
     }
 }
@@ -362,9 +364,9 @@ fn flag(trouble: &Trouble) -> ResponseFlag {
         Trouble::Upstream(Fault::Protocol(_) | Fault::Unexpected(_)) => ResponseFlag::UpstreamProtocolError,
         Trouble::Upstream(Fault::Reset(_)) => ResponseFlag::UpstreamRemoteReset,
         Trouble::Upstream(Fault::Overflow(_)) => ResponseFlag::UpstreamOverflow,
-        Trouble::Upstream(Fault::Connect(_) | Fault::ConnectTimeout | Fault::Closed { .. } | Fault::Unprocessed) => {
-            ResponseFlag::UpstreamConnectionTermination
-        }
+        Trouble::Upstream(
+            Fault::Connect(_) | Fault::Handshake(_) | Fault::ConnectTimeout | Fault::Closed { .. } | Fault::Unprocessed,
+        ) => ResponseFlag::UpstreamConnectionTermination,
         Trouble::Caller(_)
         | Trouble::CallerGone
         | Trouble::Unwritable

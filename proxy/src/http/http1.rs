@@ -58,7 +58,12 @@ pub(crate) async fn run(worker: &Rc<Worker>, world: &mut World, connection: &mut
     let mut idle = Some(worker.shared.limits.head);
     loop {
         let request = match read_head(worker, world, connection, &limits, idle).await {
-            Incoming::Request(request) => request,
+            Incoming::Request(mut request) => {
+                if world.tls.is_some() {
+                    request.arrived_encrypted();
+                }
+                request
+            }
             Incoming::Refused(refusal) => {
                 return Box::pin(refuse(worker, world, connection, &mut output, Rejection::refused(refusal))).await;
             }

@@ -69,7 +69,7 @@ type Http2Connection = h2::server::Connection<Rewound, Bytes>;
 /// Serves a connection until it ends.
 pub(crate) async fn run(worker: &Rc<Worker>, mut world: World, connection: Connection) {
     let Connection { socket, mut input, alarm, peer, peer_ip, local } = connection;
-    let rewound = Rewound::new(input.take(), socket);
+    let rewound = Rewound::new(input.take(), socket.into_inner());
     drop(input);
     alarm.set(Slot::Total, Some(worker.shared.limits.detection));
     let mut connection = match alarm.guard(builder().handshake::<_, Bytes>(rewound)).await {
@@ -221,7 +221,10 @@ async fn stream(
     let ended = body.is_end_stream();
     let mut reply = Http2Reply { respond, sink: Http2Sink::default(), begun: false };
     match request_head(&parts, ended) {
-        Ok(head) => {
+        Ok(mut head) => {
+            if world.tls.is_some() {
+                head.arrived_encrypted();
+            }
             let mut caller = Http2Caller { source: Http2Source::new((!ended).then_some(body)) };
             let alarm = worker.wheel.alarm();
             let call = Call {

@@ -185,6 +185,9 @@ impl Rejection {
                 "upstream_connect_failure",
                 reset_texts!("remote connection failure"),
             ),
+            Fault::Handshake(fault) => {
+                reset(503, Flag::UpstreamConnectionFailure, fault.details(), reset_texts!("remote connection failure"))
+            }
             Fault::ConnectTimeout => reset(
                 503,
                 Flag::UpstreamConnectionFailure,

@@ -181,7 +181,7 @@ async fn over_http1(
     alarm: &Alarm,
 ) -> Result<(), Lost> {
     // There is no second attempt, so a connection that died while it lay idle must be seen before.
-    let mut connection = match worker.pools.take_http1(endpoint, true) {
+    let mut connection = match worker.pools.take_http1(endpoint, &copy.terms, true) {
         Some(connection) => connection,
         None => pool::waiting::http1(worker, endpoint, &copy.terms, true).await.map_err(|_| Lost::Failed)?.0,
     };

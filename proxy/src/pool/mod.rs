@@ -27,6 +27,7 @@ use crate::balance::circuit_breaker::{Breaker, Connected, HandOver};
 use crate::clock;
 use crate::config::registry::EndpointState;
 use crate::limits::{HTTP2_CONNECTIONS_PER_ENDPOINT_MAX, Limits};
+use crate::tls::client::{ClientTls, Inside};
 use crate::upstream::connect::connect;
 use crate::upstream::{Fault, http1, http2};
 use crate::wire::buffer::Buffers;
@@ -66,12 +67,21 @@ struct Shared {
 }
 
 /// What opening a connection needs to know.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Terms {
     pub(crate) connect_timeout: Duration,
     pub(crate) idle: Duration,
     pub(crate) requests_max: u32,
     pub(crate) thresholds: Thresholds,
+    /// How connections are encrypted.
+    pub(crate) tls: Option<Arc<ClientTls>>,
+}
+
+impl Terms {
+    /// Under which connections are encrypted; 0: they are not.
+    fn tls_id(&self) -> u64 {
+        self.tls.as_ref().map_or(0, |tls| tls.id)
+    }
 }
 
 impl Pools {
@@ -86,11 +96,17 @@ impl Pools {
 
     /// An idle connection, if there is a live one. `only_once`: the request must not be sent twice, so the kernel is asked
     /// whether the peer has hung up.
-    pub(crate) fn take_http1(&self, endpoint: &EndpointState, only_once: bool) -> Option<http1::Connection> {
+    pub(crate) fn take_http1(
+        &self,
+        endpoint: &EndpointState,
+        terms: &Terms,
+        only_once: bool,
+    ) -> Option<http1::Connection> {
         let mut shelves = self.http1.borrow_mut();
         let shelf = shelves.get_mut(&endpoint.id)?;
         while let Some(idle) = shelf.idle.pop() {
-            if !idle.connection.is_stirring(only_once) {
+            // One under an earlier certificate is let go: whoever asks now means the new one.
+            if idle.connection.tls == terms.tls_id() && !idle.connection.is_stirring(only_once) {
                 return Some(idle.connection);
             }
         }
@@ -104,8 +120,9 @@ impl Pools {
         place: Connected,
         terms: &Terms,
     ) -> Result<http1::Connection, Fault> {
-        let socket = connect(endpoint.address, terms.connect_timeout).await?;
-        Ok(http1::Connection::new(socket, &self.buffers, place))
+        let tls = terms.tls.as_deref();
+        let socket = connect(endpoint.address, terms.connect_timeout, tls, Inside::Http1).await?;
+        Ok(http1::Connection::new(socket, terms.tls_id(), &self.buffers, place))
     }
 
     /// Keeps a connection for the next request, unless it or its endpoint is through, or somebody waits for its place.
@@ -188,7 +205,9 @@ impl Pools {
             let fullest = shared.connections.borrow().last().cloned();
             return fullest.map(|connection| (connection, true)).ok_or(Fault::Unprocessed);
         };
-        let socket = connect(endpoint.address, terms.connect_timeout).await?;
+        let tls = terms.tls.as_deref();
+        let socket = connect(endpoint.address, terms.connect_timeout, tls, Inside::Http2).await?;
+        let socket = (socket, terms.tls_id());
         let connection = http2::Connection::open(socket, terms.connect_timeout, limits.http2_ping, place).await?;
         shared.connections.borrow_mut().push(Rc::clone(&connection));
         Ok((connection, false))
@@ -229,7 +248,10 @@ impl Shared {
     fn with_room(&self, terms: &Terms) -> Option<Rc<http2::Connection>> {
         let mut connections = self.connections.borrow_mut();
         // One that has carried its share is let go by the pool and ends with its last stream.
-        connections.retain(|connection| !connection.is_closed() && connection.requests.get() < terms.requests_max);
+        let tls = terms.tls_id();
+        connections.retain(|connection| {
+            !connection.is_closed() && connection.requests.get() < terms.requests_max && connection.tls == tls
+        });
         connections.iter().find(|connection| connection.has_room()).cloned()
     }
 }

@@ -7,11 +7,12 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
-const TERMS: Terms = Terms {
+static TERMS: Terms = Terms {
     connect_timeout: Duration::from_secs(1),
     idle: Duration::from_secs(10),
     requests_max: u32::MAX,
     thresholds: THRESHOLDS,
+    tls: None,
 };
 
 const THRESHOLDS: Thresholds = Thresholds {
@@ -56,9 +57,9 @@ async fn the_last_connection_in_is_the_first_one_out() {
     pools.give_back(&endpoint, first, &TERMS, &limits);
     pools.give_back(&endpoint, second, &TERMS, &limits);
 
-    assert_eq!(pools.take_http1(&endpoint, false).map(|taken| taken.requests), Some(2));
-    assert_eq!(pools.take_http1(&endpoint, false).map(|taken| taken.requests), Some(1));
-    assert!(pools.take_http1(&endpoint, false).is_none());
+    assert_eq!(pools.take_http1(&endpoint, &TERMS, false).map(|taken| taken.requests), Some(2));
+    assert_eq!(pools.take_http1(&endpoint, &TERMS, false).map(|taken| taken.requests), Some(1));
+    assert!(pools.take_http1(&endpoint, &TERMS, false).is_none());
 }
 
 #[tokio::test]
@@ -70,7 +71,7 @@ async fn a_connection_that_its_peer_closed_is_not_given_out() {
 
     drop(far);
     // The kernel knows as soon as the peer's end has arrived; on loopback that is at once.
-    assert!(pools.take_http1(&endpoint, true).is_none());
+    assert!(pools.take_http1(&endpoint, &TERMS, true).is_none());
 }
 
 #[tokio::test]
@@ -83,7 +84,7 @@ async fn a_connection_with_stray_bytes_is_not_given_out() {
     far.writable().await.expect("writable");
     assert_eq!(far.try_write(b"HTTP/1.1 200 OK\r\n\r\n").expect("writes"), 19);
 
-    assert!(pools.take_http1(&endpoint, true).is_none());
+    assert!(pools.take_http1(&endpoint, &TERMS, true).is_none());
 }
 
 #[tokio::test]
@@ -93,11 +94,11 @@ async fn a_connection_that_has_carried_its_share_is_let_go() {
     let (mut connection, _far) = open(&pools, &listener, &endpoint).await;
     let head = RequestHead::builder().authority("a").build(&tidegate_http1::Limits::default()).expect("a head");
     connection.begin(&head, &HeadEdits::new(), None).expect("writable");
-    let once = Terms { requests_max: 1, ..TERMS };
+    let once = Terms { requests_max: 1, ..TERMS.clone() };
 
     pools.give_back(&endpoint, connection, &once, &Limits::default());
 
-    assert!(pools.take_http1(&endpoint, false).is_none());
+    assert!(pools.take_http1(&endpoint, &TERMS, false).is_none());
 }
 
 #[tokio::test]

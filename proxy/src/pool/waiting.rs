@@ -77,7 +77,7 @@ async fn turn(
 }
 
 fn look(worker: &Worker, endpoint: &Arc<EndpointState>, terms: &Terms, may_reuse: bool) -> Option<Turn> {
-    let idle = may_reuse.then(|| worker.pools.take_http1(endpoint, false)).flatten();
+    let idle = may_reuse.then(|| worker.pools.take_http1(endpoint, terms, false)).flatten();
     idle.map(|connection| Turn::Idle(Box::new(connection)))
         .or_else(|| Connected::enter(endpoint, &terms.thresholds).ok().map(Turn::Place))
 }

@@ -173,7 +173,7 @@ fn enter(active: &mut Option<ActiveRetry>, cluster: &ActiveCluster) -> bool {
 fn failure(trouble: &Trouble, failed: &Failed) -> Option<Failure> {
     let (phase, answer_seen) = match trouble {
         Trouble::Upstream(fault) => match fault {
-            Fault::Connect(_) | Fault::ConnectTimeout => (Phase::Connecting, false),
+            Fault::Connect(_) | Fault::Handshake(_) | Fault::ConnectTimeout => (Phase::Connecting, false),
             Fault::Unprocessed => (Phase::Refused, false),
             Fault::Closed { seen } => (if failed.sent { Phase::Sent } else { Phase::NotSent }, *seen),
             Fault::Reset(_) => (Phase::Sent, false),

@@ -200,6 +200,7 @@ pub(crate) fn terms(call: &Call<'_>, cluster: &ActiveCluster) -> Terms {
         idle: cluster.config.idle_timeout.unwrap_or(call.worker.shared.limits.upstream_idle),
         thresholds: cluster.config.circuit_breakers,
         requests_max: cluster.config.max_requests_per_connection.map_or(u32::MAX, std::num::NonZeroU32::get),
+        tls: cluster.tls.clone(),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::balance::{self, Wish};
 use crate::config::snapshot::ActiveCluster;
 use crate::http::exchange::Trouble;
 use crate::listener::connection::Connection;
+use crate::tls::client::Inside;
 use crate::upstream::connect::connect;
 use crate::wire::buffer::{Input, Output};
 use crate::wire::http1::{Body, Http1Sink, Http1Source};
@@ -95,7 +96,7 @@ async fn open<'a>(worker: &'a Worker, cluster: &'a ActiveCluster) -> Result<Open
         let place = Connected::enter(endpoint, thresholds).map_err(overflow)?;
         let watched = Watched::begin(cluster, index, endpoint, worker).map_err(|_| ResponseFlag::UpstreamOverflow)?;
         let cells = cluster.state.cells.of(worker.index);
-        match connect(endpoint.address, cluster.config.connect_timeout).await {
+        match connect(endpoint.address, cluster.config.connect_timeout, cluster.tls.as_deref(), Inside::Bytes).await {
             Ok(socket) => {
                 cells.connects.increment();
                 watched.connected();

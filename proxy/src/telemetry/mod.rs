@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidegate_report::ResponseFlag;
 
+use crate::tls::server::Failure;
+
 /// A number that one worker writes and anybody reads.
 #[derive(Debug, Default)]
 pub(crate) struct Cell(AtomicU64);
@@ -131,6 +133,8 @@ impl Silence {
 pub(crate) struct WorkerCells {
     rejections: [Cell; ResponseFlag::ALL.len()],
     cuts: [Cell; Silence::ALL.len()],
+    tls_failures: [Cell; Failure::ALL.len()],
+    pub(crate) tls_handshakes: Cell,
     pub(crate) panics: Cell,
     /// Connections that this worker has been given and not finished. Acceptors on other workers add to it, so that it is a
     /// true atomic; it changes once per connection, not per request.
@@ -147,6 +151,15 @@ impl WorkerCells {
     /// A connection is let go, without a word.
     pub(crate) fn cut(&self, silence: Silence) {
         self.cuts[silence as usize].increment();
+    }
+
+    /// A caller's handshake came to nothing.
+    pub(crate) fn tls_failed(&self, failure: Failure) {
+        self.tls_failures[failure as usize].increment();
+    }
+
+    pub(crate) fn tls_failures(&self, failure: Failure) -> &Cell {
+        &self.tls_failures[failure as usize]
     }
 
     pub(crate) fn cuts(&self, silence: Silence) -> &Cell {

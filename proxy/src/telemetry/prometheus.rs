@@ -11,6 +11,7 @@ use super::{ByClass, Silence};
 use crate::balance::circuit_breaker::LIMITS;
 use crate::balance::outlier::REASONS;
 use crate::config::registry::{ClusterState, Registry};
+use crate::tls::server::Failure;
 
 struct Page(String);
 
@@ -187,6 +188,13 @@ fn process(page: &mut Page, registry: &Registry) {
     for silence in Silence::ALL {
         let value = registry.cells.sum(|row| row.cuts(silence));
         page.sample(&metric::DOWNSTREAM_CONNECTIONS_CUT, &[silence.as_str()], value);
+    }
+    page.head(&metric::DOWNSTREAM_TLS_HANDSHAKES);
+    page.sample(&metric::DOWNSTREAM_TLS_HANDSHAKES, &[], registry.cells.sum(|row| &row.tls_handshakes));
+    page.head(&metric::DOWNSTREAM_TLS_FAILURES);
+    for failure in Failure::ALL {
+        let value = registry.cells.sum(|row| row.tls_failures(failure));
+        page.sample(&metric::DOWNSTREAM_TLS_FAILURES, &[failure.as_str()], value);
     }
     page.head(&metric::CONFIG_APPLIED);
     page.sample(&metric::CONFIG_APPLIED, &[], registry.config_applied.load(Ordering::Relaxed));

@@ -23,14 +23,16 @@ pub(crate) struct Connection {
     body: Body,
     /// Exchanges begun.
     pub(crate) requests: u32,
+    /// Under which it is encrypted; 0: it is not.
+    pub(crate) tls: u64,
     /// Its place in the circuit breaker. The last field: the place is free when the socket is closed.
     _place: Connected,
 }
 
 impl Connection {
-    pub(crate) fn new(socket: Socket, buffers: &Rc<Buffers>, place: Connected) -> Self {
+    pub(crate) fn new(socket: Socket, tls: u64, buffers: &Rc<Buffers>, place: Connected) -> Self {
         let body = Body::new(Framing::None);
-        Self { socket, input: Input::new(buffers), output: Output::new(buffers), body, requests: 0, _place: place }
+        Self { socket, input: Input::new(buffers), output: Output::new(buffers), body, requests: 0, tls, _place: place }
     }
 
     /// Writes a request head into the output, to be sent with the first bytes of its body.

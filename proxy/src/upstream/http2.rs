@@ -11,7 +11,6 @@ use h2::client::{ResponseFuture, SendRequest};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use tidegate_http1::{Framing, HeadEdits, Refusal, RequestHead, ResponseHead, Version};
 use tidegate_traffic::circuit_breaker::Tripped;
-use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -22,7 +21,7 @@ use crate::limits::{HTTP2_HEADER_LIST_BYTES_MAX, HTTP2_SEND_BUFFER_BYTES_MAX, PE
 use crate::pool::Terms;
 use crate::wire::body::Broken;
 use crate::wire::http2::{Http2Sink, Http2Source, broken};
-use crate::wire::socket::Socket;
+use crate::wire::socket::{Socket, Stream};
 
 /// Streams that a fresh connection may open before the peer's SETTINGS have arrived.
 const STREAMS_BEFORE_SETTINGS: usize = 100;
@@ -39,13 +38,15 @@ pub(crate) struct Connection {
     used: Cell<Instant>,
     closed: Rc<Cell<bool>>,
     driver: JoinHandle<()>,
+    /// Under which it is encrypted; 0: it is not.
+    pub(crate) tls: u64,
     place: Connected,
 }
 
 impl Connection {
     /// Speaks the preface and starts the connection's task.
     pub(crate) async fn open(
-        socket: Socket,
+        (socket, tls): (Socket, u64),
         limit: Duration,
         ping: Duration,
         place: Connected,
@@ -60,7 +61,7 @@ impl Connection {
             .initial_max_send_streams(STREAMS_BEFORE_SETTINGS)
             // Callers that cancel make us reset streams; a mesh upstream must not be lost for that.
             .max_local_error_reset_streams(None);
-        let handshake = builder.handshake::<TcpStream, Bytes>(socket.into_inner());
+        let handshake = builder.handshake::<Stream, Bytes>(socket.into_inner());
         let (send, connection) = match tokio::time::timeout(limit, handshake).await {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => return Err(Fault::Connect(error.to_string())),
@@ -75,6 +76,7 @@ impl Connection {
             used: Cell::new(clock::now()),
             closed,
             driver,
+            tls,
             place,
         }))
     }
@@ -100,7 +102,7 @@ impl Connection {
         edits: &HeadEdits,
         terms: &Terms,
     ) -> Result<(Http2Sink, Http2Answer), Fault> {
-        let request = request(head, edits).ok_or(Fault::Unexpected("a rewritten head is not valid"))?;
+        let request = request(head, edits, self.tls != 0).ok_or(Fault::Unexpected("a rewritten head is not valid"))?;
         let ended = matches!(head.framing(), Framing::None | Framing::Length(0));
         // Above the peer's limit the library holds a stream back for as long as it takes, and any number of them.
         let waits = self.streams.get() >= self.send.current_max_send_streams();
@@ -147,7 +149,7 @@ impl Drop for StreamGuard {
 }
 
 /// Moves frames until the connection ends; a peer that does not answer a PING is gone.
-async fn drive(mut connection: h2::client::Connection<TcpStream, Bytes>, ping: Duration, closed: Rc<Cell<bool>>) {
+async fn drive(mut connection: h2::client::Connection<Stream, Bytes>, ping: Duration, closed: Rc<Cell<bool>>) {
     let mut pings = connection.ping_pong();
     let keep_alive = async {
         let Some(pings) = &mut pings else { return std::future::pending().await };
@@ -166,9 +168,9 @@ async fn drive(mut connection: h2::client::Connection<TcpStream, Bytes>, ping: D
     closed.set(true);
 }
 
-fn request(head: &RequestHead, edits: &HeadEdits) -> Option<Request<()>> {
+fn request(head: &RequestHead, edits: &HeadEdits, encrypted: bool) -> Option<Request<()>> {
     let uri = Uri::builder()
-        .scheme("http")
+        .scheme(if encrypted { "https" } else { "http" })
         .authority(edits.authority_of(head))
         .path_and_query(edits.path_and_query_of(head))
         .build()

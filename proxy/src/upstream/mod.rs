@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use tidegate_http1::{Refusal, ResponseHead};
 use tidegate_traffic::circuit_breaker::Tripped;
 
+use crate::tls::client::HandshakeFault;
 use crate::wire::body::{Broken, Source};
 
 /// Why an attempt failed before its final answer's head.
@@ -18,6 +19,8 @@ pub(crate) enum Fault {
     Connect(String),
     /// A circuit breaker has no place for a connection, nor for one who waits for it.
     Overflow(Tripped),
+    /// A connection, but no encryption: the ends did not come to terms.
+    Handshake(HandshakeFault),
     /// No connection in time.
     ConnectTimeout,
     /// The connection ended before an answer; `seen`: in the middle of its head.

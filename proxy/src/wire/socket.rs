@@ -2,105 +2,223 @@
 //!
 //! One type for everything that carries bytes, so that what speaks a protocol does not know what it speaks over.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
+use crate::tls::stream::Encrypted;
+
 /// A connection.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    stream: TcpStream,
+    stream: Stream,
+}
+
+/// What a connection carries its bytes over. Closed, so that plaintext pays a comparison for encryption and no more.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    /// Boxed, because a connection without encryption should not have the size of one with it.
+    Encrypted(Box<RefCell<Encrypted>>),
 }
 
 /// Its incoming direction.
-pub(crate) struct Reading<'a>(ReadHalf<'a>);
+pub(crate) enum Reading<'a> {
+    Plain(ReadHalf<'a>),
+    Encrypted(&'a RefCell<Encrypted>),
+}
 
 /// Its outgoing direction.
-pub(crate) struct Writing<'a>(WriteHalf<'a>);
+pub(crate) enum Writing<'a> {
+    Plain(WriteHalf<'a>),
+    Encrypted(&'a RefCell<Encrypted>),
+}
 
 impl Socket {
     pub(crate) fn new(stream: TcpStream) -> Self {
         // A mesh carries small messages that somebody waits for; Nagle would hold the second one back. A socket that
         // refuses the option works all the same.
         drop(stream.set_nodelay(true));
-        Self { stream }
+        Self { stream: Stream::Plain(stream) }
+    }
+
+    /// A connection whose ends have shaken hands.
+    pub(crate) fn encrypted(stream: Encrypted) -> Self {
+        Self { stream: Stream::Encrypted(Box::new(RefCell::new(stream))) }
     }
 
     /// Both directions, usable at the same time.
     pub(crate) fn split(&mut self) -> (Reading<'_>, Writing<'_>) {
-        let (reading, writing) = self.stream.split();
-        (Reading(reading), Writing(writing))
+        match &mut self.stream {
+            Stream::Plain(stream) => {
+                let (reading, writing) = stream.split();
+                (Reading::Plain(reading), Writing::Plain(writing))
+            }
+            Stream::Encrypted(stream) => (Reading::Encrypted(stream), Writing::Encrypted(stream)),
+        }
+    }
+
+    /// What both ends agreed to speak under encryption.
+    pub(crate) fn protocol(&self) -> Option<Vec<u8>> {
+        match &self.stream {
+            Stream::Plain(_) => None,
+            Stream::Encrypted(stream) => stream.borrow().protocol().map(<[u8]>::to_vec),
+        }
     }
 
     /// Whether the peer has said something while nothing was expected: its end, an error, or stray bytes. Asks the
     /// runtime's memory of the socket, not the kernel.
     pub(crate) fn is_stirring(&self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        self.stream.poll_read_ready(&mut cx).is_ready()
+        match &self.stream {
+            Stream::Plain(stream) => {
+                let mut cx = Context::from_waker(Waker::noop());
+                stream.poll_read_ready(&mut cx).is_ready()
+            }
+            Stream::Encrypted(stream) => stream.borrow().is_stirring(),
+        }
     }
 
     /// The same, asking the kernel: for requests that must not be sent twice.
     pub(crate) fn is_stirring_now(&self) -> bool {
-        let mut byte = [0_u8; 1];
-        let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
-        match rustix::net::recv(&self.stream, &mut byte, flags) {
-            Err(error) => error != rustix::io::Errno::AGAIN,
-            Ok(_) => true,
-        }
+        self.on_wire(|stream| {
+            let mut byte = [0_u8; 1];
+            let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
+            match rustix::net::recv(stream, &mut byte, flags) {
+                Err(error) => error != rustix::io::Errno::AGAIN,
+                Ok(_) => true,
+            }
+        })
     }
 
     /// The peer shall see a reset, not an end.
     pub(crate) fn reset_on_close(&self) {
-        // A socket that refuses is closed the ordinary way.
-        drop(socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO)));
+        self.on_wire(|stream| {
+            // A socket that refuses is closed the ordinary way.
+            drop(socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO)));
+        });
     }
 
-    pub(crate) fn into_inner(self) -> TcpStream {
+    fn on_wire<T>(&self, act: impl FnOnce(&TcpStream) -> T) -> T {
+        match &self.stream {
+            Stream::Plain(stream) => act(stream),
+            Stream::Encrypted(stream) => act(stream.borrow().socket()),
+        }
+    }
+
+    pub(crate) fn into_inner(self) -> Stream {
         self.stream
+    }
+
+    /// `None`: it is encrypted already.
+    pub(crate) fn into_plain(self) -> Option<TcpStream> {
+        match self.stream {
+            Stream::Plain(stream) => Some(stream),
+            Stream::Encrypted(_) => None,
+        }
     }
 }
 
 impl Reading<'_> {
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(into);
-        match Pin::new(&mut self.0).poll_read(cx, &mut buffer) {
-            Poll::Ready(Ok(())) => Poll::Ready(Ok(buffer.filled().len())),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => Poll::Pending,
-        }
+        ready!(match self {
+            Self::Plain(half) => Pin::new(half).poll_read(cx, &mut buffer),
+            Self::Encrypted(stream) => stream.borrow_mut().poll_read(cx, &mut buffer),
+        })?;
+        Poll::Ready(Ok(buffer.filled().len()))
     }
 }
 
 impl Writing<'_> {
+    /// Pending writes are repeated with the same bytes, be it with more behind them.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        match self {
+            Self::Plain(half) => Pin::new(half).poll_write(cx, bytes),
+            Self::Encrypted(stream) => stream.borrow_mut().poll_write(cx, bytes),
+        }
     }
 
     /// Says that nothing more will come; the other direction stays open.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        match self {
+            Self::Plain(half) => Pin::new(half).poll_shutdown(cx),
+            Self::Encrypted(stream) => stream.borrow_mut().poll_shutdown(cx),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Encrypted(stream) => stream.get_mut().stream().poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Encrypted(stream) => stream.get_mut().stream().poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Encrypted(stream) => stream.get_mut().stream().poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        // Both are.
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Encrypted(stream) => stream.get_mut().stream().poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Encrypted(stream) => stream.get_mut().stream().poll_shutdown(cx),
+        }
     }
 }
 
 /// A stream whose first bytes have been read already, for a library that wants to read them itself.
 #[derive(Debug)]
-pub(crate) struct Rewound {
+pub(crate) struct Rewound<S = Stream> {
     first: Vec<u8>,
     given: usize,
-    stream: TcpStream,
+    stream: S,
 }
 
-impl Rewound {
-    pub(crate) fn new(first: Vec<u8>, socket: Socket) -> Self {
-        Self { first, given: 0, stream: socket.into_inner() }
+impl<S> Rewound<S> {
+    pub(crate) fn new(first: Vec<u8>, stream: S) -> Self {
+        Self { first, given: 0, stream }
+    }
+
+    pub(crate) fn inner(&self) -> &S {
+        &self.stream
     }
 }
 
-impl AsyncRead for Rewound {
+impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let rest = &this.first[this.given..];
@@ -118,7 +236,7 @@ impl AsyncRead for Rewound {
     }
 }
 
-impl AsyncWrite for Rewound {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }

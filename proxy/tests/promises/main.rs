@@ -1,6 +1,7 @@
 //! Promises of the proxy, shown over real sockets on loopback: a proxy fed with typed resources between clients and
 //! backends that are scripted byte by byte where bytes matter.
 
+mod authority;
 mod backend;
 mod circuit_breaker;
 mod client;
@@ -26,4 +27,5 @@ mod resources;
 mod retry;
 mod session;
 mod tcp;
+mod tls;
 mod upstream_phases;

@@ -73,6 +73,15 @@ pub const DOWNSTREAM_CONNECTIONS_CUT: Metric = counter(
     &["reason"],
     "Connections closed without an answer because their caller was silent: before its first bytes told the protocol (detection), while HTTP/2 was being set up (handshake), between requests (idle), or asked by a PING (ping).",
 );
+/// TLS handshakes that callers finished.
+pub const DOWNSTREAM_TLS_HANDSHAKES: Metric =
+    counter("tidegate_downstream_tls_handshakes_total", &[], "TLS handshakes with callers that succeeded.");
+/// TLS handshakes that failed: who cannot get in, and why?
+pub const DOWNSTREAM_TLS_FAILURES: Metric = counter(
+    "tidegate_downstream_tls_failures_total",
+    &["reason"],
+    "TLS handshakes with callers that failed: not TLS (garbage, plaintext), no certificate or not one for us (no_certificate, bad_certificate), turned down by the caller (alert), nothing_in_common, against the protocol (protocol), hung up (closed), not in time (late).",
+);
 /// Connections opened towards endpoints: does the pool work?
 pub const UPSTREAM_CONNECTS: Metric =
     counter("tidegate_upstream_connect_total", &["cluster"], "Connections opened to endpoints.");
@@ -146,7 +155,7 @@ pub const CONTROL_CONNECTED: Metric =
 pub const PANICS: Metric = counter("tidegate_panics_total", &[], "Panics caught at the border of a connection's task.");
 
 /// Every metric, in the order in which they are exported.
-pub const ALL: [Metric; 25] = [
+pub const ALL: [Metric; 27] = [
     REQUESTS,
     UPSTREAM_REQUESTS,
     REJECTIONS,
@@ -154,6 +163,8 @@ pub const ALL: [Metric; 25] = [
     DOWNSTREAM_CONNECTIONS_ACTIVE,
     DOWNSTREAM_CONNECTIONS_REFUSED,
     DOWNSTREAM_CONNECTIONS_CUT,
+    DOWNSTREAM_TLS_HANDSHAKES,
+    DOWNSTREAM_TLS_FAILURES,
     UPSTREAM_CONNECTS,
     UPSTREAM_CONNECT_FAILURES,
     UPSTREAM_RETRIES,

@@ -10,7 +10,7 @@ use tidegate_traffic::{Balancer, Chain, ClusterSettings, EndpointSet, Scope};
 use tidegate_xds::name::ResourceType;
 use tidegate_xds::resource::Listener;
 use tidegate_xds::resource::cluster::{Cluster, Discovery};
-use tidegate_xds::resource::endpoint::{ClusterLoadAssignment, OVERPROVISIONING_PERCENT_DEFAULT};
+use tidegate_xds::resource::endpoint::{ClusterLoadAssignment, LocalityEndpoints, OVERPROVISIONING_PERCENT_DEFAULT};
 use tidegate_xds::resource::listener::{FilterChain, ListenerKind, NetworkFilter, RouteSource};
 
 use super::Desired;
@@ -20,6 +20,9 @@ use crate::config::snapshot::{
     ActiveChain, ActiveCluster, ActiveListener, ActiveRoutes, ChainKind, HttpChain, Snapshot, chains, eds_service, key,
     localities, route_names,
 };
+use crate::tls::client::ClientTls;
+use crate::tls::material::{Keyring, Parts};
+use crate::tls::server::ServerTls;
 
 type Clusters = HashMap<Arc<str>, Arc<ActiveCluster>>;
 type Warming = BTreeMap<Arc<str>, Arc<ActiveCluster>>;
@@ -27,11 +30,13 @@ type Routes = HashMap<Arc<str>, Arc<ActiveRoutes>>;
 
 /// The best snapshot that can be shown now. What is whole but for its first health checks is put into `desired.warming`.
 pub(super) fn assemble(desired: &mut Desired, active: &Snapshot, registry: &Registry, draw: u64) -> Snapshot {
-    let (mut clusters, warming) = wanted_clusters(desired, active, registry, draw);
+    // Put back below; made apart, because it remembers what it has made.
+    let mut keyring = std::mem::take(&mut desired.keyring);
+    let (mut clusters, warming) = wanted_clusters(desired, active, registry, &mut keyring, draw);
     desired.warming = warming;
-    let desired = &*desired;
     let mut routes = wanted_routes(desired, active, &clusters);
-    let listeners = wanted_listeners(desired, active, &clusters, &routes, registry);
+    let listeners = wanted_listeners(desired, active, &clusters, &routes, registry, &mut keyring);
+    desired.keyring = keyring;
 
     let named: BTreeSet<&Arc<str>> = listeners.values().flat_map(|listener| route_names(&listener.config)).collect();
     routes.retain(|name, _| named.contains(name));
@@ -70,26 +75,45 @@ fn is_ready(desired: &Desired, cluster: &Cluster) -> bool {
     matches!(cluster.discovery, Discovery::Static(_)) || assignment(desired, cluster).is_some()
 }
 
-fn wanted_clusters(desired: &Desired, active: &Snapshot, registry: &Registry, draw: u64) -> (Clusters, Warming) {
+fn wanted_clusters(
+    desired: &Desired,
+    active: &Snapshot,
+    registry: &Registry,
+    keyring: &mut Keyring,
+    draw: u64,
+) -> (Clusters, Warming) {
     let mut clusters = HashMap::with_capacity(desired.clusters.len());
     let mut warming = Warming::new();
     for (name, wanted) in &desired.clusters {
         let before = active.clusters.get(name);
-        if !is_ready(desired, &wanted.config) {
+        let parts = wanted.config.tls.as_ref().map(|tls| keyring.of_cluster(tls)).transpose();
+        let (true, Ok(parts)) = (is_ready(desired, &wanted.config), parts) else {
             if let Some(before) = before {
                 clusters.insert(Arc::clone(name), Arc::clone(before));
             }
             continue;
-        }
+        };
         let assignment = assignment(desired, &wanted.config);
         let known = desired.warming.get(name).into_iter().chain(before);
         let unchanged = known.into_iter().find(|before| {
             Arc::ptr_eq(&before.config, &wanted.config)
                 && before.assignment.as_ref().map(Arc::as_ptr) == assignment.map(Arc::as_ptr)
+                && is_encrypted_with(before, parts.as_ref())
         });
         let cluster = match unchanged {
             Some(before) => Arc::clone(before),
-            None => Arc::new(compile_cluster(&wanted.config, assignment, before, registry, draw)),
+            None => {
+                let compiled = compile_cluster(&wanted.config, assignment, before, registry, draw);
+                let localities = localities_of(&wanted.config, assignment);
+                match encrypt(&wanted.config, parts, localities, before) {
+                    Ok(tls) => Arc::new(ActiveCluster { tls, ..compiled }),
+                    // Tried when the cluster was accepted; what it names has changed since, and is logged there.
+                    Err(_) => match before {
+                        Some(before) => Arc::clone(before),
+                        None => continue,
+                    },
+                }
+            }
         };
         if cluster.state.is_warm(&cluster.config) {
             clusters.insert(Arc::clone(name), cluster);
@@ -110,10 +134,7 @@ fn compile_cluster(
     registry: &Registry,
     draw: u64,
 ) -> ActiveCluster {
-    let localities = match &config.discovery {
-        Discovery::StrictDns { .. } => assignment.map_or(&[][..], |resolved| &resolved.localities),
-        Discovery::Eds { .. } | Discovery::Static(_) | Discovery::OriginalDestination => localities(config, assignment),
-    };
+    let localities = localities_of(config, assignment);
     let addresses: Vec<_> =
         localities.iter().flat_map(|locality| &locality.endpoints).map(|endpoint| endpoint.address).collect();
     let state = registry.cluster(&config.name);
@@ -140,7 +161,37 @@ fn compile_cluster(
         balancer,
         outlier: config.outlier_detection.clone().map(ClusterOutlier::new),
         state,
+        tls: None,
     }
+}
+
+fn localities_of<'a>(
+    config: &'a Cluster,
+    assignment: Option<&'a Arc<ClusterLoadAssignment>>,
+) -> &'a [LocalityEndpoints] {
+    match &config.discovery {
+        Discovery::StrictDns { .. } => assignment.map_or(&[][..], |resolved| &resolved.localities),
+        Discovery::Eds { .. } | Discovery::Static(_) | Discovery::OriginalDestination => localities(config, assignment),
+    }
+}
+
+fn is_encrypted_with(cluster: &ActiveCluster, parts: Option<&Parts>) -> bool {
+    match (&cluster.config.tls, &cluster.tls, parts) {
+        (Some(source), Some(tls), Some(parts)) => tls.is_made_of(source, parts),
+        (None, None, None) => true,
+        (Some(_) | None, _, _) => false,
+    }
+}
+
+fn encrypt(
+    config: &Cluster,
+    parts: Option<Parts>,
+    localities: &[LocalityEndpoints],
+    before: Option<&Arc<ActiveCluster>>,
+) -> Result<Option<Arc<ClientTls>>, String> {
+    let (Some(source), Some(parts)) = (&config.tls, parts) else { return Ok(None) };
+    let before = before.and_then(|before| before.tls.as_deref());
+    ClientTls::new(source, parts, localities, before).map(|tls| Some(Arc::new(tls)))
 }
 
 fn wanted_routes(desired: &Desired, active: &Snapshot, clusters: &Clusters) -> Routes {
@@ -163,27 +214,63 @@ fn wanted_listeners(
     clusters: &Clusters,
     routes: &Routes,
     registry: &Registry,
+    keyring: &mut Keyring,
 ) -> HashMap<Arc<str>, Arc<ActiveListener>> {
     let mut listeners = HashMap::with_capacity(desired.listeners.len());
     for (name, wanted) in &desired.listeners {
         let before = active.listeners.values().find(|before| before.config.name == *name);
         let inline = desired.inline.get(name).map_or(&[][..], Vec::as_slice);
         let unchanged = before.is_some_and(|before| Arc::ptr_eq(&before.config, &wanted.config));
-        let whole = (unchanged || named_clusters(&wanted.config, inline).all(|cluster| clusters.contains_key(cluster)))
+        let parts: Result<Vec<_>, _> = chains(&wanted.config)
+            .map(|chain| chain.tls.as_ref().map(|tls| keyring.of_chain(tls)).transpose())
+            .collect();
+        let whole = parts.is_ok()
+            && (unchanged || named_clusters(&wanted.config, inline).all(|cluster| clusters.contains_key(cluster)))
             && route_names(&wanted.config).all(|route| routes.contains_key(route));
-        let listener = if whole {
-            match before {
-                Some(before) if unchanged && !routes_changed(before, routes) => Some(Arc::clone(before)),
-                Some(_) | None => compile_listener(&wanted.config, inline, routes, registry).map(Arc::new),
+        let listener = match parts {
+            Ok(parts) if whole => {
+                let tls = terminations(&wanted.config, &parts, before);
+                match before {
+                    Some(before) if unchanged && !routes_changed(before, routes) && same_tls(before, &tls) => {
+                        Some(Arc::clone(before))
+                    }
+                    Some(_) | None => compile_listener(&wanted.config, inline, routes, registry, &tls).map(Arc::new),
+                }
             }
-        } else {
-            before.cloned()
+            Ok(_) | Err(_) => before.cloned(),
         };
         if let Some(listener) = listener {
             listeners.insert(Arc::clone(&listener.key), listener);
         }
     }
     listeners
+}
+
+/// What each chain is terminated with, in the order of [`chains`]. A handle stays when it would be made again as it is, so
+/// that sessions outlive a change of routes.
+fn terminations(
+    config: &Listener,
+    parts: &[Option<Parts>],
+    before: Option<&Arc<ActiveListener>>,
+) -> Vec<Option<Arc<ServerTls>>> {
+    let known: Vec<&Arc<ServerTls>> =
+        before.into_iter().flat_map(|before| all_chains(before)).filter_map(|chain| chain.tls.as_ref()).collect();
+    let make = |(chain, parts): (&FilterChain, &Option<Parts>)| {
+        let (source, parts) = (chain.tls.as_ref()?, parts.as_ref()?);
+        let same = known.iter().find(|known| known.is_made_of(source, parts));
+        // Made once already when the listener was accepted or the material came, so this does not fail.
+        same.map(|same| Arc::clone(same)).or_else(|| ServerTls::new(source, parts.clone()).ok().map(Arc::new))
+    };
+    chains(config).zip(parts).map(make).collect()
+}
+
+fn same_tls(listener: &ActiveListener, tls: &[Option<Arc<ServerTls>>]) -> bool {
+    let now = tls.iter().map(|tls| tls.as_ref().map(Arc::as_ptr));
+    all_chains(listener).map(|chain| chain.tls.as_ref().map(Arc::as_ptr)).eq(now)
+}
+
+fn all_chains(listener: &ActiveListener) -> impl Iterator<Item = &ActiveChain> {
+    listener.chains.iter().chain(&listener.default_chain)
 }
 
 fn routes_changed(listener: &ActiveListener, routes: &Routes) -> bool {
@@ -211,18 +298,21 @@ fn compile_listener(
     inline: &[Arc<ActiveRoutes>],
     routes: &Routes,
     registry: &Registry,
+    tls: &[Option<Arc<ServerTls>>],
 ) -> Option<ActiveListener> {
     let ListenerKind::Socket(socket) = &config.kind else { return None };
     let mut inline = inline.iter();
+    let mut tls = tls.iter().cloned();
     let place = |index: usize| filter_place(&config.name, index);
     let mut compiled = Vec::with_capacity(socket.filter_chains.len());
     for (index, chain) in socket.filter_chains.iter().enumerate() {
-        compiled.push(compile_chain(chain, &mut inline, routes, &Scope::new(&registry.limiters, place(index)))?);
+        let scope = Scope::new(&registry.limiters, place(index));
+        compiled.push(compile_chain(chain, &mut inline, routes, &scope, tls.next().flatten())?);
     }
     let default_chain = match &socket.default_filter_chain {
         Some(chain) => {
             let scope = Scope::new(&registry.limiters, place(socket.filter_chains.len()));
-            Some(compile_chain(chain, &mut inline, routes, &scope)?)
+            Some(compile_chain(chain, &mut inline, routes, &scope, tls.next().flatten())?)
         }
         None => None,
     };
@@ -247,7 +337,12 @@ fn compile_chain<'a>(
     inline: &mut impl Iterator<Item = &'a Arc<ActiveRoutes>>,
     routes: &Routes,
     scope: &Scope<'_>,
+    tls: Option<Arc<ServerTls>>,
 ) -> Option<ActiveChain> {
+    if tls.is_some() != chain.tls.is_some() {
+        // Never in plaintext what should be encrypted.
+        return None;
+    }
     let kind = match &chain.filter {
         NetworkFilter::Http(manager) => {
             let routes = match &manager.routes {
@@ -263,7 +358,7 @@ fn compile_chain<'a>(
         }
         NetworkFilter::Tcp(tcp) => ChainKind::Tcp(Arc::new(tcp.clone())),
     };
-    Some(ActiveChain { matches: chain.matches.clone(), kind })
+    Some(ActiveChain { matches: chain.matches.clone(), tls, kind })
 }
 
 /// The clusters that a listener names itself: in inline routes and in TCP chains.
@@ -296,7 +391,8 @@ pub(super) fn missing(desired: &Desired, active: &Snapshot, resource_type: Resou
         ResourceType::Listener => desired.listeners.get(name).is_some_and(|wanted| {
             let is_active = active.listeners.values().any(|active| Arc::ptr_eq(&active.config, &wanted.config));
             let inline = desired.inline.get(name).map_or(&[][..], Vec::as_slice);
-            !is_active && waits_for(desired, named_clusters(&wanted.config, inline)).is_some()
+            let clusters = waits_for(desired, named_clusters(&wanted.config, inline)).is_some();
+            !is_active && (clusters || lacks_material(desired, &wanted.config).is_some())
         }),
         ResourceType::Cluster | ResourceType::Endpoint | ResourceType::Secret => false,
     }
@@ -307,6 +403,10 @@ fn waits_for<'a>(desired: &Desired, mut clusters: impl Iterator<Item = &'a Arc<s
     clusters.find_map(|name| match desired.clusters.get(name) {
         None => Some(format!("cluster {name:?} is not known")),
         Some(wanted) if is_ready(desired, &wanted.config) => {
+            let tls = wanted.config.tls.as_ref();
+            if let Some(reason) = tls.and_then(|tls| desired.keyring.lacks_of_cluster(tls)) {
+                return Some(format!("cluster {name:?}: {reason}"));
+            }
             let warming = desired.warming.contains_key(name);
             warming.then(|| format!("the first health checks of cluster {name:?} have not ended"))
         }
@@ -317,6 +417,12 @@ fn waits_for<'a>(desired: &Desired, mut clusters: impl Iterator<Item = &'a Arc<s
     })
 }
 
+/// Why a listener cannot shake hands yet.
+fn lacks_material(desired: &Desired, listener: &Listener) -> Option<String> {
+    let tls = chains(listener).filter_map(|chain| chain.tls.as_ref());
+    tls.filter_map(|tls| desired.keyring.lacks_of_chain(tls)).next()
+}
+
 /// Why a resource has not become active.
 pub(super) fn reason(desired: &Desired, resource_type: ResourceType, name: &Arc<str>) -> String {
     let waiting = match resource_type {
@@ -325,7 +431,8 @@ pub(super) fn reason(desired: &Desired, resource_type: ResourceType, name: &Arc<
         }
         ResourceType::Listener => desired.listeners.get(name).and_then(|wanted| {
             let inline = desired.inline.get(name).map_or(&[][..], Vec::as_slice);
-            waits_for(desired, named_clusters(&wanted.config, inline))
+            lacks_material(desired, &wanted.config)
+                .or_else(|| waits_for(desired, named_clusters(&wanted.config, inline)))
         }),
         ResourceType::Cluster | ResourceType::Endpoint | ResourceType::Secret => None,
     };

@@ -33,13 +33,21 @@ pub(crate) struct Offer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket(pub(crate) u64);
 
+/// What is asked of the control plane by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Names {
+    pub(crate) endpoints: BTreeSet<Arc<str>>,
+    pub(crate) routes: BTreeSet<Arc<str>>,
+    pub(crate) secrets: BTreeSet<Arc<str>>,
+}
+
 /// What follows for others.
 #[derive(Debug)]
 pub(crate) enum Effect {
     /// A change is applied as far as it will be; these resources are refused.
     Concluded { ticket: Ticket, rejected: Vec<(Arc<str>, String)> },
     /// What should be asked of the control plane by name has changed.
-    Subscribe { endpoints: BTreeSet<Arc<str>>, routes: BTreeSet<Arc<str>> },
+    Subscribe(Names),
     /// A new snapshot is visible.
     Published,
 }

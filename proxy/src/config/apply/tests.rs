@@ -295,12 +295,12 @@ async fn names_are_subscribed_to_as_they_appear() {
     give(&mut applier, [eds("c"), rds("in", "r")]);
 
     let subscribed = applier.take_effects().into_iter().find_map(|effect| match effect {
-        Effect::Subscribe { endpoints, routes } => Some((endpoints, routes)),
+        Effect::Subscribe(names) => Some(names),
         Effect::Concluded { .. } | Effect::Published => None,
     });
 
-    let (endpoints, routes) = subscribed.expect("a subscription");
-    assert_eq!((endpoints.len(), routes.len()), (1, 1));
+    let Names { endpoints, routes, secrets } = subscribed.expect("a subscription");
+    assert_eq!((endpoints.len(), routes.len(), secrets.len()), (1, 1, 0));
     assert!(endpoints.contains("c") && routes.contains("r"));
 }
 
