@@ -1,7 +1,10 @@
 //! Encryption on both hops: who gets in, who is turned away and why, and what a new certificate does to connections.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,7 +22,7 @@ use tidegate_xds::resource::tls::{
 };
 
 use crate::authority::{Authority, Pair, ask, expired, shake, terminated, towards};
-use crate::backend::{echo, scripted};
+use crate::backend::{echo, nobody, scripted};
 use crate::client::{Client, get};
 use crate::resources::{
     all_to, cluster, http_listener, inline, limits, of_cluster, of_listener, options, proxy_with, start_with,
@@ -151,6 +154,61 @@ async fn a_foreign_client_gets_in() {
     let output = asked.await.expect("no panic").expect("curl runs");
 
     assert_eq!(String::from_utf8_lossy(&output.stdout), "b GET /x ", "{output:?}");
+}
+
+/// `openssl s_server`, which asks callers for a certificate and answers with what it knows of the session.
+struct Foreign(std::process::Child);
+
+impl Foreign {
+    fn start(address: SocketAddr, directory: &Path) -> Self {
+        let mut child = std::process::Command::new("openssl")
+            .args(["s_server", "-www", "-accept", &address.to_string(), "-Verify", "1", "-verify_return_error"])
+            .args(["-cert", "chain.pem", "-key", "key.pem", "-CAfile", "roots.pem"])
+            .current_dir(directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("openssl runs");
+        let said = BufReader::new(child.stdout.take().expect("piped")).lines();
+        // What it says when it listens.
+        assert!(said.map_while(Result::ok).any(|line| line == "ACCEPT"), "openssl does not listen");
+        Self(child)
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        // One that has ended already is no trouble.
+        drop((self.0.kill(), self.0.wait()));
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_server_learns_who_we_are_and_gets_nobody_else() {
+    let authority = Authority::new();
+    let directory = tempfile::tempdir().expect("a directory");
+    let far = authority.signs("far.test");
+    for (name, text) in [("chain.pem", &far.chain), ("key.pem", &far.key), ("roots.pem", &authority.pem())] {
+        std::fs::write(directory.path().join(name), text).expect("written");
+    }
+    let far_address = nobody().await;
+    let path = directory.path().to_owned();
+    let _far = tokio::task::spawn_blocking(move || Foreign::start(far_address, &path)).await.expect("listens");
+    let through = |certificate: Option<CertificateSource>| {
+        let tls = towards("far.test", authority.trusts(), certificate);
+        proxy_with(vec![
+            of_cluster(encrypted(cluster("far", Http1, &[far_address]), tls)),
+            of_listener(web("in", "far")),
+        ])
+    };
+
+    let (_known, address) = through(Some(authority.signs("ours.test").inline())).await;
+    let answer = get(address, "/").await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.text().contains("TLSv1.3") && answer.text().contains("DNS:ours.test"), "{}", answer.text());
+    let (_unknown, address) = through(None).await;
+    assert_eq!(get(address, "/").await.status, 503);
 }
 
 #[tokio::test]
