@@ -3,15 +3,13 @@
 //! The builder lays the head out as HTTP/1.1 text, so that writing it is the same run copy as for a received one, and it runs the
 //! same checks as the parser: no other way leads to a head.
 
-use bytes::Bytes;
-
 use crate::fields::{Field, FieldList, Fields, Known, Span};
 use crate::host::check_authority;
 use crate::limits::Limits;
 use crate::meaning::{self, Framing, Meaning, Sender, Version};
 use crate::octets::{is_token, is_value, trim_ows};
 use crate::refusal::{HEAD_TOO_LARGE, Refusal, TARGET_TOO_LONG, TOO_MANY_FIELDS};
-use crate::request::{RequestHead, check_method};
+use crate::request::{Method, RequestHead, check_method};
 use crate::response::{ResponseHead, response_framing};
 use crate::target::{TargetForm, known_scheme, parse_target};
 
@@ -69,9 +67,10 @@ impl Lines {
         if buf.len() > limits.head_bytes_max {
             return Err(HEAD_TOO_LARGE);
         }
-        let mut list = FieldList::new();
+        let mut list = FieldList::default();
         for (name, value) in self.fields {
-            list.push(Field::new(&buf, name.shifted(moved), value.shifted(moved)).ok_or(HEAD_TOO_LARGE)?);
+            let (name, value) = (name.shifted(moved), value.shifted(moved));
+            list.push(Field::new(&buf, name, value).ok_or(HEAD_TOO_LARGE)?, name.of(&buf));
         }
         Ok((buf, list))
     }
@@ -201,19 +200,20 @@ impl HeadBuilder {
         let query = Span::new(path.end as usize, path.end as usize + target.query.len());
         let form = target.form;
         let (buf, received) = self.lines.behind(text, limits)?;
-        let mut list = FieldList::new();
-        list.push(Field::new(&buf, host_name, host_value).ok_or(HEAD_TOO_LARGE)?);
+        let mut list = FieldList::default();
+        list.push(Field::new(&buf, host_name, host_value).ok_or(HEAD_TOO_LARGE)?, b"host");
         for field in received.as_slice() {
-            if !crate::line::is_dropped(field.name_span().of(&buf), limits)? {
-                list.push(*field);
+            let name = field.name_span().of(&buf);
+            if !crate::line::is_dropped(name, limits)? {
+                list.push(*field, name);
             }
         }
-        let meaning = meaning::read(&buf, list.as_mut_slice(), self.version, Sender::Client)?;
+        let meaning = meaning::read(&buf, &mut list, self.version, Sender::Client)?;
         let framing = settled_framing(self.framing, &meaning)?;
         Ok(RequestHead {
-            fields: Fields { buf: Bytes::from(buf), list },
+            fields: Fields { buf, list, plain: false },
             line: Some(line),
-            method: Span::new(0, self.method.len()),
+            method: Method::of(self.method.as_bytes(), Span::new(0, self.method.len())),
             path,
             query,
             authority: host_value,
@@ -331,8 +331,7 @@ impl ResponseBuilder {
         text.extend_from_slice(b"\r\n");
         let line = Span::new(0, text.len());
         let (buf, mut list) = self.lines.behind(text, &Limits::default()).map_err(Refusal::by_upstream)?;
-        let meaning =
-            meaning::read(&buf, list.as_mut_slice(), self.version, Sender::Server).map_err(Refusal::by_upstream)?;
+        let meaning = meaning::read(&buf, &mut list, self.version, Sender::Server).map_err(Refusal::by_upstream)?;
         let framing = match response_framing(self.status, &self.request_method, &meaning) {
             Framing::None => Framing::None,
             Framing::Length(_) | Framing::Chunked | Framing::UntilClose => {
@@ -341,7 +340,7 @@ impl ResponseBuilder {
             }
         };
         Ok(ResponseHead {
-            fields: Fields { buf: Bytes::from(buf), list },
+            fields: Fields { buf, list, plain: false },
             line: Some(line),
             status: self.status,
             reason,

@@ -7,8 +7,8 @@
 //! Fields the codec writes itself (framing, Connection and its kin) cannot be edited: that is decided by the framing the writer is
 //! given. Setting `host` sets the authority.
 
-use crate::fields::{Field, Fields, Known, Span};
-use crate::octets::is_token;
+use crate::fields::{Field, Fields, Known, Span, position};
+use crate::octets::{is_token, is_value, trim_ows};
 use crate::request::RequestHead;
 
 /// What a proxy adds to most heads (an id, where the request came from) fits without growing.
@@ -17,12 +17,38 @@ const TEXT_BYTES_USUALLY: usize = 160;
 
 #[derive(Debug, Clone, Default)]
 pub struct HeadEdits {
+    /// Added lines as they are written, and names of removed fields.
     text: Vec<u8>,
     removed: Vec<Span>,
-    added: Vec<(Span, Span)>,
-    pub(crate) method: Option<String>,
-    pub(crate) path_and_query: Option<String>,
-    pub(crate) authority: Option<Vec<u8>>,
+    added: Vec<Added>,
+    /// The text is more than the added lines in their order, or one of these may not be written as it stands.
+    scattered: bool,
+    rewrites: Option<Box<Rewrites>>,
+}
+
+/// An added line.
+#[derive(Debug, Clone, Copy)]
+struct Added {
+    line: Span,
+    name_len: u32,
+}
+
+impl Added {
+    fn name(self, text: &[u8]) -> &[u8] {
+        Span { start: self.line.start, end: self.line.start + self.name_len }.of(text)
+    }
+
+    fn value(self, text: &[u8]) -> &[u8] {
+        Span { start: self.line.start + self.name_len + 2, end: self.line.end - 2 }.of(text)
+    }
+}
+
+/// What is rare.
+#[derive(Debug, Clone, Default)]
+struct Rewrites {
+    method: Option<String>,
+    path_and_query: Option<String>,
+    authority: Option<Vec<u8>>,
 }
 
 impl HeadEdits {
@@ -31,11 +57,21 @@ impl HeadEdits {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.changes_no_field() && self.method.is_none() && self.path_and_query.is_none() && self.authority.is_none()
+        self.removed.is_empty() && self.added.is_empty() && self.rewrites.is_none()
     }
 
-    pub(crate) fn changes_no_field(&self) -> bool {
-        self.removed.is_empty() && self.added.is_empty()
+    /// Forgets everything but its memory.
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.removed.clear();
+        self.added.clear();
+        self.scattered = false;
+        self.rewrites = None;
+    }
+
+    /// How much memory is held.
+    pub fn memory_bytes(&self) -> usize {
+        self.text.capacity() + self.removed.capacity() * size_of::<Span>() + self.added.capacity() * size_of::<Added>()
     }
 
     /// Whether the codec writes this field itself, so that edits of it have no effect. Configuration that asks for one can be refused
@@ -49,17 +85,19 @@ impl HeadEdits {
     pub fn remove(&mut self, lower_name: &str) {
         let name = lower_name.as_bytes();
         let text = &self.text;
-        self.added.retain(|(added, _)| !added.of(text).eq_ignore_ascii_case(name));
+        self.scattered = true;
+        self.added.retain(|added| !added.name(text).eq_ignore_ascii_case(name));
         if !self.removed.iter().any(|r| r.of(text).eq_ignore_ascii_case(name)) {
-            let name = self.keep(name);
-            self.removed.push(name);
+            let start = self.text.len();
+            self.text.extend_from_slice(name);
+            self.removed.push(Span::new(start, self.text.len()));
         }
     }
 
     /// Replaces all values of a field by one, which goes to the end of the head.
     pub fn set(&mut self, name: &str, value: &[u8]) {
         if Known::of(name.as_bytes()) == Known::Host {
-            self.authority = Some(value.to_vec());
+            self.rewrites().authority = Some(value.to_vec());
             return;
         }
         self.remove(name);
@@ -68,48 +106,71 @@ impl HeadEdits {
 
     /// Adds a field line to the end of the head.
     pub fn append(&mut self, name: &str, value: &[u8]) {
-        if self.added.capacity() == 0 {
-            self.added.reserve(ADDED_USUALLY);
-        }
-        let name = self.keep(name.as_bytes());
-        let value = self.keep(value);
-        self.added.push((name, value));
+        self.scattered |= !is_writable(name.as_bytes(), value);
+        self.add(name.as_bytes(), value);
     }
 
-    fn keep(&mut self, text: &[u8]) -> Span {
-        if self.text.capacity() == 0 {
-            self.text.reserve(TEXT_BYTES_USUALLY.max(text.len()));
+    /// The same for a line that is well-formed whatever is configured: a name of the program's own and a value that it wrote
+    /// itself.
+    pub fn append_own(&mut self, name: &'static str, value: &[u8]) {
+        debug_assert!(is_writable(name.as_bytes(), value), "{name} is not written as it stands");
+        self.add(name.as_bytes(), value);
+    }
+
+    fn add(&mut self, name: &[u8], value: &[u8]) {
+        if self.added.capacity() == 0 {
+            self.added.reserve_exact(ADDED_USUALLY);
         }
-        let start = self.text.len();
-        self.text.extend_from_slice(text);
-        Span::new(start, self.text.len())
+        let (start, len) = (self.text.len(), name.len() + value.len() + 4);
+        self.text.reserve(if self.text.capacity() == 0 { TEXT_BYTES_USUALLY.max(len) } else { len });
+        self.text.extend_from_slice(name);
+        self.text.extend_from_slice(b": ");
+        self.text.extend_from_slice(value);
+        self.text.extend_from_slice(b"\r\n");
+        self.added.push(Added { line: Span::new(start, start + len), name_len: position(name.len()) });
+    }
+
+    fn rewrites(&mut self) -> &mut Rewrites {
+        self.rewrites.get_or_insert_default()
     }
 
     pub fn path_and_query(&mut self, path_and_query: impl Into<String>) {
-        self.path_and_query = Some(path_and_query.into());
+        self.rewrites().path_and_query = Some(path_and_query.into());
     }
 
     pub fn authority(&mut self, authority: impl Into<String>) {
-        self.authority = Some(authority.into().into_bytes());
+        self.rewrites().authority = Some(authority.into().into_bytes());
     }
 
     pub fn method(&mut self, method: impl Into<String>) {
-        self.method = Some(method.into());
+        self.rewrites().method = Some(method.into());
+    }
+
+    pub(crate) fn new_method(&self) -> Option<&str> {
+        self.rewrites.as_ref()?.method.as_deref()
+    }
+
+    pub(crate) fn new_path_and_query(&self) -> Option<&str> {
+        self.rewrites.as_ref()?.path_and_query.as_deref()
+    }
+
+    pub(crate) fn new_authority(&self) -> Option<&[u8]> {
+        self.rewrites.as_ref()?.authority.as_deref()
     }
 
     /// The method that will be written.
     pub fn method_of<'a>(&'a self, head: &'a RequestHead) -> &'a str {
-        self.method.as_deref().unwrap_or_else(|| head.method())
+        self.new_method().unwrap_or_else(|| head.method())
     }
 
     /// The path and query that will be written.
     pub fn path_and_query_of<'a>(&'a self, head: &'a RequestHead) -> &'a str {
-        self.path_and_query.as_deref().unwrap_or_else(|| head.path_and_query())
+        self.new_path_and_query().unwrap_or_else(|| head.path_and_query())
     }
 
     /// The authority that will be written.
     pub fn authority_of<'a>(&'a self, head: &'a RequestHead) -> &'a str {
-        match &self.authority {
+        match self.new_authority() {
             Some(edited) => std::str::from_utf8(edited).unwrap_or_default(),
             None => head.authority(),
         }
@@ -122,13 +183,38 @@ impl HeadEdits {
         }
     }
 
+    /// Whether no field of a head is taken away.
+    pub(crate) fn removes_none_of(&self, fields: &Fields) -> bool {
+        !self.removed.iter().any(|removed| fields.list.may_hold(removed.of(&self.text)))
+    }
+
+    /// Whether the start line and all fields of a head stay as they were received.
+    pub(crate) fn keeps_start(&self, fields: &Fields) -> bool {
+        self.rewrites.is_none() && self.removes_none_of(fields)
+    }
+
+    /// About how many bytes are added.
+    pub(crate) fn added_bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    /// All added lines in one piece, where they lie so.
+    pub(crate) fn added_block(&self) -> Option<&[u8]> {
+        (!self.scattered).then_some(&self.text)
+    }
+
     /// Added lines that are ours to write.
     pub(crate) fn additions(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.added
             .iter()
-            .map(|(name, value)| (name.of(&self.text), value.of(&self.text)))
+            .map(|added| (added.name(&self.text), added.value(&self.text)))
             .filter(|(name, _)| !Known::of(name).is_written_by_codec())
     }
+}
+
+/// Whether a line may be written as it stands.
+fn is_writable(name: &[u8], value: &[u8]) -> bool {
+    is_token(name) && is_value(value) && trim_ows(value) == (0, value.len()) && !Known::of(name).is_written_by_codec()
 }
 
 /// What is forwarded of a head: end-to-end fields after edits, in order. Without the authority (Host) and all that concerns one

@@ -6,10 +6,10 @@
 //!
 //! # Why names are recognised while parsing
 //! The dozen names the codec itself must act on are found once, by length and first byte; later questions compare one byte.
+//! Of all other names a list remembers a bit each, by length and ends: most questions are for fields that are not there, and
+//! those are answered by that bit.
 
 use std::fmt;
-
-use bytes::Bytes;
 
 /// A range of the head's buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,10 +19,12 @@ pub struct Span {
 }
 
 impl Span {
+    #[inline]
     pub(crate) fn new(start: usize, end: usize) -> Self {
         Self { start: position(start), end: position(end) }
     }
 
+    #[inline]
     pub(crate) fn of(self, buf: &[u8]) -> &[u8] {
         buf.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
@@ -33,6 +35,7 @@ impl Span {
 }
 
 /// Heads are far below 4 GiB by their limits; a position that is not saturates, and `Span::of` then gives nothing.
+#[inline]
 pub(crate) fn position(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
@@ -58,9 +61,25 @@ pub(crate) enum Known {
 }
 
 impl Known {
+    #[inline]
     pub(crate) fn of(name: &[u8]) -> Self {
-        let Some(&first) = name.first() else { return Self::Other };
-        let (text, known): (&[u8], Self) = match (name.len(), first | 0x20) {
+        let (text, known) = Self::candidate(name);
+        if known != Self::Other && name.eq_ignore_ascii_case(text) { known } else { Self::Other }
+    }
+
+    /// The same for a name that is known to be a token.
+    #[inline]
+    pub(crate) fn of_token(name: &[u8]) -> Self {
+        let (text, known) = Self::candidate(name);
+        if known != Self::Other && is_same_token(name, text) { known } else { Self::Other }
+    }
+
+    /// The one name of this length and first byte.
+    #[inline]
+    fn candidate(name: &[u8]) -> (&'static [u8], Self) {
+        const OTHER: (&[u8], Known) = (b"", Known::Other);
+        let Some(&first) = name.first() else { return OTHER };
+        match (name.len(), first | 0x20) {
             (2, b't') => (b"te", Self::Te),
             (4, b'h') => (b"host", Self::Host),
             (6, b'c') => (b"cookie", Self::Cookie),
@@ -74,9 +93,14 @@ impl Known {
             (17, b't') => (b"transfer-encoding", Self::TransferEncoding),
             (18, b'p') => (b"proxy-authenticate", Self::ProxyAuthenticate),
             (19, b'p') => (b"proxy-authorization", Self::ProxyAuthorization),
-            _ => return Self::Other,
-        };
-        if name.eq_ignore_ascii_case(text) { known } else { Self::Other }
+            _ => OTHER,
+        }
+    }
+
+    /// A bit of its own.
+    #[inline]
+    pub(crate) fn bit(self) -> u32 {
+        1 << self as u32
     }
 
     /// Fields of one hop only (RFC 9110 7.6.1): never forwarded as received. TE is decided by its value.
@@ -101,6 +125,30 @@ impl Known {
     }
 }
 
+/// Whether a token reads `lower` in some case. Among the bytes of tokens only letters differ from each other in this one bit, of
+/// those that names hold.
+#[inline]
+fn is_same_token(name: &[u8], lower: &[u8]) -> bool {
+    let (words, rest) = name.as_chunks::<8>();
+    let (lower_words, lower_rest) = lower.as_chunks::<8>();
+    let differs = |a: &[u8; 8], b: &[u8; 8]| u64::from_ne_bytes(*a) | FOLD != u64::from_ne_bytes(*b);
+    const FOLD: u64 = u64::from_ne_bytes([0x20; 8]);
+    name.len() == lower.len()
+        && !words.iter().zip(lower_words).any(|(a, b)| differs(a, b))
+        && !rest.iter().zip(lower_rest).any(|(a, b)| a | 0x20 != *b)
+}
+
+/// The bit by which a list remembers a name: the same for all names of one length and the same ends.
+#[inline]
+fn mark(name: &[u8]) -> u64 {
+    match name {
+        [first, .., last] => {
+            1 << ((name.len() ^ (usize::from(first & 0x1f) * 5) ^ (usize::from(last & 0x1f) * 11)) & 63)
+        }
+        _ => 1,
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Field {
     name_start: u32,
@@ -114,6 +162,7 @@ pub(crate) struct Field {
 
 impl Field {
     /// None when the name is too long to be recorded: such a field is refused as too large.
+    #[inline]
     pub(crate) fn new(buf: &[u8], name: Span, value: Span) -> Option<Self> {
         let name_len = u16::try_from(name.end.saturating_sub(name.start)).ok()?;
         Some(Self {
@@ -121,15 +170,17 @@ impl Field {
             value_start: value.start,
             value_len: value.end.saturating_sub(value.start),
             name_len,
-            known: Known::of(name.of(buf)),
+            known: Known::of_token(name.of(buf)),
             stripped: false,
         })
     }
 
+    #[inline]
     pub(crate) fn name_span(&self) -> Span {
         Span { start: self.name_start, end: self.name_start.saturating_add(u32::from(self.name_len)) }
     }
 
+    #[inline]
     pub(crate) fn value_span(&self) -> Span {
         Span { start: self.value_start, end: self.value_start.saturating_add(self.value_len) }
     }
@@ -146,6 +197,7 @@ impl Field {
 
     /// The whole line in the buffer, when it reads exactly `name: value CRLF` or `name:value CRLF` there and so may be
     /// copied as it is.
+    #[inline]
     pub(crate) fn copyable_line(&self, buf: &[u8]) -> Option<(usize, usize)> {
         let start = self.name_start as usize;
         let name_end = start + usize::from(self.name_len);
@@ -157,48 +209,85 @@ impl Field {
     }
 }
 
-/// Sixteen fields cover nearly every request seen in a mesh; more move to the heap, once.
-const INLINE: usize = 16;
+/// Sixteen fields cover nearly every request seen in a mesh.
+const FIELDS_USUALLY: usize = 16;
 
-#[derive(Clone)]
+/// The fields of a head and what is known of all of them together.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct FieldList {
-    inline: [Field; INLINE],
-    len: u8,
-    spilled: Vec<Field>,
+    fields: Vec<Field>,
+    marks: u64,
+    /// A bit for each known name that occurs.
+    known: u32,
 }
 
 impl FieldList {
-    pub(crate) fn new() -> Self {
-        Self { inline: [Field::default(); INLINE], len: 0, spilled: Vec::new() }
+    /// In the memory of a list that is over.
+    pub(crate) fn within(mut fields: Vec<Field>) -> Self {
+        fields.clear();
+        Self { fields, marks: 0, known: 0 }
     }
 
-    pub(crate) fn push(&mut self, field: Field) {
-        if !self.spilled.is_empty() {
-            self.spilled.push(field);
-        } else if let Some(slot) = self.inline.get_mut(usize::from(self.len)) {
-            *slot = field;
-            self.len += 1;
-        } else {
-            self.spilled.reserve(2 * INLINE);
-            self.spilled.extend_from_slice(&self.inline);
-            self.spilled.push(field);
+    pub(crate) fn into_memory(self) -> Vec<Field> {
+        self.fields
+    }
+
+    /// `name` is that of the field.
+    #[inline]
+    pub(crate) fn push(&mut self, field: Field, name: &[u8]) {
+        if self.fields.capacity() == 0 {
+            self.fields.reserve_exact(FIELDS_USUALLY);
         }
+        self.marks |= mark(name);
+        self.known |= field.known.bit();
+        self.fields.push(field);
     }
 
+    /// Whether a field of this name may be there. `false` is certain.
+    #[inline]
+    pub(crate) fn may_hold(&self, name: &[u8]) -> bool {
+        self.marks & mark(name) != 0
+    }
+
+    /// Whether one of these known names occurs.
+    #[inline]
+    pub(crate) fn holds_any(&self, known: u32) -> bool {
+        self.known & known != 0
+    }
+
+    #[inline]
     pub(crate) fn as_slice(&self) -> &[Field] {
-        if self.spilled.is_empty() { &self.inline[..usize::from(self.len)] } else { &self.spilled }
+        &self.fields
     }
 
+    #[inline]
     pub(crate) fn as_mut_slice(&mut self) -> &mut [Field] {
-        if self.spilled.is_empty() { &mut self.inline[..usize::from(self.len)] } else { &mut self.spilled }
+        &mut self.fields
+    }
+}
+
+/// The memory of a head that is over, to be used for the next one.
+#[derive(Debug, Default)]
+pub struct HeadMemory {
+    pub(crate) text: Vec<u8>,
+    pub(crate) fields: Vec<Field>,
+}
+
+impl HeadMemory {
+    /// How much is held.
+    pub fn bytes(&self) -> usize {
+        self.text.capacity() + self.fields.capacity() * size_of::<Field>()
     }
 }
 
 /// The fields of one head, in the order and case they were received.
 #[derive(Clone)]
 pub struct Fields {
-    pub(crate) buf: Bytes,
+    pub(crate) buf: Vec<u8>,
     pub(crate) list: FieldList,
+    /// The buffer is nothing but the start line and these fields, each in its line as it may be written, and the empty line; and
+    /// none of them is the codec's own but Host and a Content-Length.
+    pub(crate) plain: bool,
 }
 
 /// Names alone: values may be secrets, and debug output finds its way into logs.
@@ -215,24 +304,25 @@ impl Fields {
     }
 
     /// The first value of a field.
+    #[inline]
     pub fn get(&self, lower_name: &str) -> Option<&[u8]> {
-        let name = lower_name.as_bytes();
-        let known = Known::of(name);
-        let field = self.list.as_slice().iter().find(|f| self.is_named(f, known, name))?;
-        Some(field.value_span().of(&self.buf))
+        self.get_all(lower_name).next()
     }
 
     /// All values of a field, in order.
+    #[inline]
     pub fn get_all<'a, 'n>(&'a self, lower_name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         let name = lower_name.as_bytes();
-        let known = Known::of(name);
-        self.list.as_slice().iter().filter(move |f| self.is_named(f, known, name)).map(|f| f.value_span().of(&self.buf))
+        let fields = if self.list.may_hold(name) { self.list.as_slice() } else { &[] };
+        fields.iter().filter(move |f| self.is_named(f, name)).map(|f| f.value_span().of(&self.buf))
     }
 
-    pub(crate) fn is_named(&self, field: &Field, known: Known, name: &[u8]) -> bool {
-        field.known == known
-            && usize::from(field.name_len) == name.len()
-            && (known != Known::Other || field.name_span().of(&self.buf).eq_ignore_ascii_case(name))
+    fn is_named(&self, field: &Field, name: &[u8]) -> bool {
+        usize::from(field.name_len) == name.len() && field.name_span().of(&self.buf).eq_ignore_ascii_case(name)
+    }
+
+    pub(crate) fn into_memory(self) -> HeadMemory {
+        HeadMemory { text: self.buf, fields: self.list.into_memory() }
     }
 
     pub fn len(&self) -> usize {

@@ -6,7 +6,7 @@
 //! buffer and a list of positions in it. It does no I/O: bytes come in as slices and leave in a `Vec<u8>`.
 //!
 //! # The way of a message
-//! [`parse_request`] or [`take_request`] gives a [`RequestHead`] that passed every rule. Policy asks it questions and collects
+//! [`parse_request`] gives a [`RequestHead`] that passed every rule. Policy asks it questions and collects
 //! [`HeadEdits`]; [`write_request`] applies them once. [`BodyReader`] follows the body while its bytes are relayed raw. Responses go
 //! the same way back. HTTP/2 streams enter through [`HeadBuilder`] and leave through [`EditedFields`].
 //!
@@ -68,13 +68,13 @@ mod write;
 pub use body::{BodyReader, Progress, is_forwardable_trailer};
 pub use builder::{HeadBuilder, ResponseBuilder};
 pub use edits::{EditedFields, HeadEdits};
-pub use fields::{Fields, Span};
+pub use fields::{Fields, HeadMemory, Span};
 pub use limits::{EscapedSlashes, Limits, Underscores};
 pub use meaning::{Framing, Version};
 pub use path::{canonical_path, without_parameters};
 pub use refusal::{Refusal, Torn};
-pub use request::{Parsed, RequestHead, parse_request, take_request};
-pub use response::{ResponseHead, parse_response, take_response};
+pub use request::{Parsed, RequestHead, parse_request, parse_request_in};
+pub use response::{ResponseHead, parse_response, parse_response_in};
 pub use target::TargetForm;
 pub use write::{
     CHUNK_END, CONTINUE, ConnectionField, Unwritable, write_chunk_head, write_last_chunk, write_request, write_response,

@@ -9,7 +9,7 @@
 
 use crate::fields::{Field, FieldList, Span, is_look_alike};
 use crate::limits::{Limits, Underscores};
-use crate::octets::{is_ows, token_len, trim_ows, value_len};
+use crate::octets::{is_ows, name_len, trim_ows, value_len};
 use crate::refusal::{HEAD_TOO_LARGE, Refusal, TOO_MANY_FIELDS};
 
 const BARE_LF: Refusal = Refusal::bad("line ends with a bare LF", "RFC 9112 2.2");
@@ -25,7 +25,11 @@ pub(crate) enum Line {
     Partial,
     Field {
         name: Span,
+        /// An underscore is in the name.
+        underscore: bool,
         value: Span,
+        /// The line reads exactly `name: value` or `name:value`.
+        tight: bool,
         next: usize,
     },
     /// The empty line; the position after it.
@@ -33,6 +37,7 @@ pub(crate) enum Line {
 }
 
 /// Where a line ends at `at`: the position after CRLF, or None when more bytes are needed.
+#[inline]
 pub(crate) fn line_end(buf: &[u8], at: usize, otherwise: Refusal) -> Result<Option<usize>, Refusal> {
     match (buf.get(at), buf.get(at + 1)) {
         (None, _) | (Some(b'\r'), None) => Ok(None),
@@ -44,9 +49,10 @@ pub(crate) fn line_end(buf: &[u8], at: usize, otherwise: Refusal) -> Result<Opti
 }
 
 /// Reads the field line, or the empty line, that begins at `at`.
+#[inline]
 pub(crate) fn field_line(buf: &[u8], at: usize) -> Result<Line, Refusal> {
     let rest = buf.get(at..).unwrap_or_default();
-    let name_len = token_len(rest);
+    let (name_len, underscore) = name_len(rest);
     let Some(&after_name) = rest.get(name_len) else { return Ok(Line::Partial) };
     if after_name != b':' || name_len == 0 {
         return match after_name {
@@ -64,10 +70,13 @@ pub(crate) fn field_line(buf: &[u8], at: usize) -> Result<Line, Refusal> {
     };
     let Some(next) = line_end(buf, value_at + raw_len, BAD_VALUE)? else { return Ok(Line::Partial) };
     let (start, end) = trimmed(raw.get(..raw_len).unwrap_or_default());
-    Ok(Line::Field { name: Span::new(at, at + name_len), value: Span::new(value_at + start, value_at + end), next })
+    let value = Span::new(value_at + start, value_at + end);
+    let tight = end == raw_len && (start == 0 || start == 1 && raw.first() == Some(&b' '));
+    Ok(Line::Field { name: Span::new(at, at + name_len), underscore, value, tight, next })
 }
 
 /// `trim_ows`, with the form nearly all senders use in front: one space before, none behind.
+#[inline]
 fn trimmed(raw: &[u8]) -> (usize, usize) {
     match raw {
         [b' ', first, .., last] if !is_ows(*first) && !is_ows(*last) => (1, raw.len()),
@@ -75,28 +84,41 @@ fn trimmed(raw: &[u8]) -> (usize, usize) {
     }
 }
 
-/// Reads all fields from `at`; gives the position after the empty line, or None when it has not arrived.
+/// Where a section ends.
+pub(crate) struct Section {
+    /// The position after the empty line.
+    pub(crate) end: usize,
+    /// Every line is a field of the list and may be written as it is.
+    pub(crate) tight: bool,
+}
+
+/// Reads all fields from `at`; None when the empty line has not arrived.
 pub(crate) fn field_section(
     buf: &[u8],
     mut at: usize,
     limits: &Limits,
     list: &mut FieldList,
-) -> Result<Option<usize>, Refusal> {
+) -> Result<Option<Section>, Refusal> {
     let mut count = 0;
+    let mut tight = true;
     loop {
         match field_line(buf, at)? {
             Line::Partial => return Ok(None),
-            Line::End(next) => return Ok(Some(next)),
-            Line::Field { name, value, next } => {
+            Line::End(end) => return Ok(Some(Section { end, tight })),
+            Line::Field { name, underscore, value, tight: this, next } => {
                 count += 1;
                 if count > limits.fields_max {
                     return Err(TOO_MANY_FIELDS);
                 }
                 at = next;
-                if is_dropped(name.of(buf), limits)? {
+                let name_text = name.of(buf);
+                if underscore && is_dropped(name_text, limits)? {
+                    tight = false;
                     continue;
                 }
-                list.push(Field::new(buf, name, value).ok_or(HEAD_TOO_LARGE)?);
+                let field = Field::new(buf, name, value).ok_or(HEAD_TOO_LARGE)?;
+                tight &= this;
+                list.push(field, name_text);
             }
         }
     }

@@ -4,7 +4,7 @@
 //! Request smuggling is two recipients answering these questions differently. There is one answer, found before anything else looks
 //! at the head; wherever the RFCs let a recipient choose between repairing and refusing, this refuses.
 
-use crate::fields::{Field, Known};
+use crate::fields::{Field, FieldList, Known};
 use crate::octets::{decimal, is_token, trim_ows};
 use crate::refusal::Refusal;
 
@@ -70,12 +70,13 @@ pub(crate) struct Meaning {
 }
 
 /// Reads and checks the fields; marks those that are not to be forwarded.
-pub(crate) fn read(buf: &[u8], fields: &mut [Field], version: Version, sender: Sender) -> Result<Meaning, Refusal> {
+pub(crate) fn read(buf: &[u8], list: &mut FieldList, version: Version, sender: Sender) -> Result<Meaning, Refusal> {
     let mut meaning = Meaning::default();
+    let fields = list.as_mut_slice();
     let mut options = Options::default();
     let (mut codings, mut expectations) = (0, 0);
     let (mut upgrade, mut upgrades) = (None, 0);
-    for (index, field) in fields.iter_mut().enumerate() {
+    for (index, field) in fields.iter_mut().enumerate().filter(|(_, field)| field.known != Known::Other) {
         let value = field.value_span().of(buf);
         field.stripped = field.known.is_hop_by_hop();
         match field.known {
@@ -112,7 +113,7 @@ pub(crate) fn read(buf: &[u8], fields: &mut [Field], version: Version, sender: S
                 meaning.expects_continue = version != Version::Http10;
                 field.stripped = version == Version::Http10;
             }
-            Known::Te => meaning.accepts_trailers |= list(value).any(|t| t.eq_ignore_ascii_case(b"trailers")),
+            Known::Te => meaning.accepts_trailers |= elements(value).any(|t| t.eq_ignore_ascii_case(b"trailers")),
             Known::Other
             | Known::Cookie
             | Known::Expect
@@ -174,7 +175,7 @@ fn check_coding(value: &[u8]) -> Result<(), Refusal> {
 }
 
 /// The elements of a comma-separated list, without the empty ones (RFC 9110 5.6.1).
-fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&b| b == b',').filter_map(|element| {
         let (start, end) = trim_ows(element);
         element.get(start..end).filter(|e| !e.is_empty())
@@ -191,7 +192,7 @@ struct Options {
 
 impl Options {
     fn read(&mut self, value: &[u8], sender: Sender) -> Result<(), Refusal> {
-        for option in list(value) {
+        for option in elements(value) {
             if option.eq_ignore_ascii_case(b"close") {
                 self.close = true;
             } else if option.eq_ignore_ascii_case(b"keep-alive") {
@@ -222,7 +223,7 @@ fn is_end_to_end_by_rule(name: &[u8]) -> bool {
 fn strip_nominated(buf: &[u8], fields: &mut [Field]) {
     for index in 0..fields.len() {
         let Some(connection) = fields.get(index).filter(|f| f.known == Known::Connection) else { continue };
-        for option in list(connection.value_span().of(buf)) {
+        for option in elements(connection.value_span().of(buf)) {
             for field in fields.iter_mut() {
                 // A server's nomination of its own framing is ignored: framing is ours to write.
                 let framing = matches!(field.known, Known::ContentLength | Known::Host);

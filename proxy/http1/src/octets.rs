@@ -16,8 +16,27 @@ const fn token_table() -> [bool; 256] {
 /// `tchar` of RFC 9110 5.6.2.
 static TOKEN: [bool; 256] = token_table();
 
+const fn without_underscore(mut table: [bool; 256]) -> [bool; 256] {
+    table[b'_' as usize] = false;
+    table
+}
+
+/// The same but for the byte that makes a name suspicious.
+static PLAIN_NAME: [bool; 256] = without_underscore(token_table());
+
+#[inline]
 pub(crate) fn is_token_byte(byte: u8) -> bool {
     TOKEN[usize::from(byte)]
+}
+
+/// How many leading bytes are token bytes, and whether an underscore is among them.
+#[inline]
+pub(crate) fn name_len(bytes: &[u8]) -> (usize, bool) {
+    let plain = bytes.iter().position(|&byte| !PLAIN_NAME[usize::from(byte)]).unwrap_or(bytes.len());
+    match bytes.get(plain) {
+        Some(b'_') => (plain + token_len(bytes.get(plain..).unwrap_or_default()), true),
+        Some(_) | None => (plain, false),
+    }
 }
 
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
@@ -25,6 +44,7 @@ pub(crate) fn is_token(bytes: &[u8]) -> bool {
 }
 
 /// How many leading bytes are token bytes.
+#[inline]
 pub(crate) fn token_len(bytes: &[u8]) -> usize {
     bytes.iter().position(|&b| !is_token_byte(b)).unwrap_or(bytes.len())
 }
@@ -35,6 +55,7 @@ fn is_value_byte(byte: u8) -> bool {
 }
 
 /// How many leading bytes may stand in a field value.
+#[inline]
 pub(crate) fn value_len(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
     const TOPS: u64 = u64::from_ne_bytes([0x80; 8]);
@@ -42,24 +63,29 @@ pub(crate) fn value_len(bytes: &[u8]) -> usize {
     for (index, word) in words.iter().enumerate() {
         let w = u64::from_ne_bytes(*word);
         // Set top bits mark bytes below 0x20 and bytes equal to 0x7f. A borrow may mark an innocent byte beside a guilty one, so a
-        // marked word is looked at byte by byte; an unmarked word is surely clean.
+        // marked byte is looked at; an unmarked word is surely clean.
         let below_space = w.wrapping_sub(ONES * 0x20) & !w & TOPS;
         let x = w ^ (ONES * 0x7f);
         let delete = x.wrapping_sub(ONES) & !x & TOPS;
-        if below_space | delete != 0
-            && let Some(at) = word.iter().position(|&b| !is_value_byte(b))
-        {
-            return index * 8 + at;
+        let mut marked = u64::from_le(below_space | delete);
+        while marked != 0 {
+            let at = (marked.trailing_zeros() / 8) as usize;
+            if !is_value_byte(word[at]) {
+                return index * 8 + at;
+            }
+            marked &= marked - 1;
         }
     }
     let whole = bytes.len() - rest.len();
     whole + rest.iter().position(|&b| !is_value_byte(b)).unwrap_or(rest.len())
 }
 
+#[inline]
 pub(crate) fn is_value(bytes: &[u8]) -> bool {
     value_len(bytes) == bytes.len()
 }
 
+#[inline]
 pub(crate) fn is_ows(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }

@@ -5,19 +5,17 @@
 
 use std::borrow::Cow;
 
-use bytes::{Bytes, BytesMut};
-
 use crate::builder::HeadBuilder;
 use crate::edits::{EditedFields, HeadEdits};
-use crate::fields::{Field, FieldList, Fields, Span};
+use crate::fields::{Field, FieldList, Fields, HeadMemory, Known, Span};
 use crate::host::check_authority;
 use crate::limits::Limits;
-use crate::line::{field_section, line_end, surely_partial, window};
+use crate::line::{Section, field_section, line_end, surely_partial, window};
 use crate::meaning::{self, Framing, Meaning, Sender, Version};
 use crate::octets::token_len;
 use crate::path::without_parameters;
 use crate::refusal::{HEAD_TOO_LARGE, Refusal, TARGET_TOO_LONG};
-use crate::target::{Target, TargetForm, parse_target};
+use crate::target::{Target, TargetForm, parse_target, plain_path_len};
 
 const BAD_METHOD: Refusal = Refusal::bad("invalid method", "RFC 9110 9.1");
 const BAD_LINE: Refusal = Refusal::bad("invalid request line", "RFC 9112 3");
@@ -48,7 +46,7 @@ pub struct RequestHead {
     pub(crate) fields: Fields,
     /// The request line as it is to be forwarded, when the buffer holds it.
     pub(crate) line: Option<Span>,
-    pub(crate) method: Span,
+    pub(crate) method: Method,
     pub(crate) path: Span,
     /// With its question mark, directly behind the path; or empty.
     pub(crate) query: Span,
@@ -60,23 +58,78 @@ pub struct RequestHead {
     pub(crate) meaning: Meaning,
 }
 
-/// Parses a request head and copies it into a buffer of its own: the way for a read buffer shared between connections.
-pub fn parse_request(buf: &[u8], limits: &Limits) -> Result<Parsed<RequestHead>, Refusal> {
-    let Some((mut head, consumed)) = read(buf, limits)? else { return Ok(Parsed::Partial) };
-    if head.fields.buf.is_empty() {
-        head.fields.buf = Bytes::copy_from_slice(buf.get(..consumed).unwrap_or_default());
-    }
-    Ok(Parsed::Complete { head, consumed })
+/// The methods that nearly every request has are known by name; others are read from the buffer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Method {
+    Known(&'static str),
+    Other(Span),
 }
 
-/// Parses a request head and takes its bytes out of `buf` without copying them; None while it is incomplete.
-pub fn take_request(buf: &mut BytesMut, limits: &Limits) -> Result<Option<RequestHead>, Refusal> {
-    let Some((mut head, consumed)) = read(buf, limits)? else { return Ok(None) };
-    let block = buf.split_to(consumed);
-    if head.fields.buf.is_empty() {
-        head.fields.buf = block.freeze();
+impl Method {
+    pub(crate) fn of(method: &[u8], span: Span) -> Self {
+        Self::Known(match method {
+            b"GET" => "GET",
+            b"PUT" => "PUT",
+            b"HEAD" => "HEAD",
+            b"POST" => "POST",
+            b"PATCH" => "PATCH",
+            b"TRACE" => "TRACE",
+            b"DELETE" => "DELETE",
+            b"CONNECT" => "CONNECT",
+            b"OPTIONS" => "OPTIONS",
+            _ => return Self::Other(span),
+        })
     }
-    Ok(Some(head))
+}
+
+/// Parses a request head and copies it into a buffer of its own: the way for a read buffer shared between connections.
+pub fn parse_request(buf: &[u8], limits: &Limits) -> Result<Parsed<RequestHead>, Refusal> {
+    parse_request_in(&mut HeadMemory::default(), buf, limits)
+}
+
+/// The same in the memory of a head that is over ([`RequestHead::into_memory`]). What is not used stays in `memory`.
+pub fn parse_request_in(memory: &mut HeadMemory, buf: &[u8], limits: &Limits) -> Result<Parsed<RequestHead>, Refusal> {
+    let buf = window(buf, limits);
+    let partial = || if buf.len() < limits.head_bytes_max { Ok(Parsed::Partial) } else { Err(HEAD_TOO_LARGE) };
+    let Some(line) = request_line(buf, limits)? else { return partial() };
+    if surely_partial(buf, limits) {
+        return Ok(Parsed::Partial);
+    }
+    let mut list = FieldList::within(std::mem::take(&mut memory.fields));
+    let read = match field_section(buf, line.next, limits, &mut list) {
+        Ok(Some(section)) => read(buf, &line, &section, &mut list, limits).map(|parts| (parts, section.end)),
+        Ok(None) => {
+            memory.fields = list.into_memory();
+            return partial();
+        }
+        Err(refusal) => Err(refusal),
+    };
+    let (parts, consumed) = match read {
+        Ok(read) => read,
+        Err(refusal) => {
+            memory.fields = list.into_memory();
+            return Err(refusal);
+        }
+    };
+    let mut text = std::mem::take(&mut memory.text);
+    text.clear();
+    let Parts { start, path, query, target, meaning, framing, plain } = parts;
+    let (authority, scheme, form) = (start.authority, start.scheme, start.form);
+    let fields = Fields { buf: text, list, plain };
+    let method = Method::of(line.method.of(buf), line.method);
+    let version = line.version;
+    let mut head =
+        RequestHead { fields, line: None, method, path, query, authority, scheme, form, version, framing, meaning };
+    match target {
+        Some(target) => head.lay_out_anew(buf, &line, consumed, &target),
+        None => {
+            head.fields.buf.extend_from_slice(buf.get(..consumed).unwrap_or_default());
+            if line.version == Version::Http11 {
+                head.line = Some(Span::new(line.start, line.next));
+            }
+        }
+    }
+    Ok(Parsed::Complete { head, consumed })
 }
 
 /// The request line, cut up.
@@ -88,47 +141,67 @@ struct Line {
     next: usize,
 }
 
-/// The head without a buffer, unless it had to be laid out anew.
-fn read(buf: &[u8], limits: &Limits) -> Result<Option<(RequestHead, usize)>, Refusal> {
-    let buf = window(buf, limits);
-    let partial = || if buf.len() < limits.head_bytes_max { Ok(None) } else { Err(HEAD_TOO_LARGE) };
-    let Some(line) = request_line(buf, limits)? else { return partial() };
-    if surely_partial(buf, limits) {
-        return Ok(None);
-    }
-    let mut list = FieldList::new();
-    let Some(consumed) = field_section(buf, line.next, limits, &mut list)? else { return partial() };
+/// What the target and Host say together.
+struct Start {
+    authority: Span,
+    scheme: Option<&'static str>,
+    form: TargetForm,
+}
+
+/// What a head is made of besides its fields.
+struct Parts<'a> {
+    start: Start,
+    path: Span,
+    query: Span,
+    /// Set when the head cannot be kept as it was received.
+    target: Option<Target<'a>>,
+    meaning: Meaning,
+    framing: Framing,
+    plain: bool,
+}
+
+/// Everything that is asked of a head once it is there whole.
+fn read<'a>(
+    buf: &'a [u8],
+    line: &Line,
+    section: &Section,
+    list: &mut FieldList,
+    limits: &Limits,
+) -> Result<Parts<'a>, Refusal> {
     let method = line.method.of(buf);
-    check_method(method, limits)?;
-    let meaning = meaning::read(buf, list.as_mut_slice(), line.version, Sender::Client)?;
+    check_known_method(method, limits)?;
+    let meaning = meaning::read(buf, list, line.version, Sender::Client)?;
     let framing = request_framing(&meaning);
     if method == b"TRACE" && framing != Framing::None {
         return Err(TRACE_WITH_BODY);
     }
-    let target = parse_target(method, line.target.of(buf), line.target.start as usize, limits)?;
-    let authority = settle_authority(buf, &mut list, meaning.host, &line, &target)?;
-    let mut head = RequestHead {
-        fields: Fields { buf: Bytes::new(), list },
-        line: None,
-        method: line.method,
-        path: Span::new(target.path_start, target.path_start + target.path.len()),
-        query: Span::default(),
-        authority,
-        scheme: target.scheme,
-        form: target.form,
-        version: line.version,
-        framing,
-        meaning,
-    };
-    head.query = Span::new(head.path.end as usize, head.path.end as usize + target.query.len());
+    let (raw, at) = (line.target.of(buf), line.target.start as usize);
+    if let Some(len) = plain_path_len(raw).filter(|_| method != b"CONNECT" && meaning.host.is_some()) {
+        let (path, query) = (Span::new(at, at + len), Span::new(at + len, at + raw.len()));
+        let (authority, kept) = settle_authority(buf, list, meaning.host, line, None)?;
+        let plain = section.tight && kept && is_plain(buf, list, line.version);
+        let start = Start { authority, scheme: None, form: TargetForm::Origin };
+        return Ok(Parts { start, path, query, target: None, meaning, framing, plain });
+    }
+    let target = parse_target(method, raw, at, limits)?;
+    let (authority, _) = settle_authority(buf, list, meaning.host, line, target.authority)?;
+    let path = Span::new(target.path_start, target.path_start + target.path.len());
+    let query = Span::new(path.end as usize, path.end as usize + target.query.len());
+    let start = Start { authority, scheme: target.scheme, form: target.form };
     let as_received =
         matches!(target.path, Cow::Borrowed(_)) && target.form != TargetForm::Absolute && target.scheme.is_none();
-    if !as_received || head.meaning.host.is_none() {
-        head.lay_out_anew(buf, &line, consumed, &target);
-    } else if line.version == Version::Http11 {
-        head.line = Some(Span::new(line.start, line.next));
-    }
-    Ok(Some((head, consumed)))
+    let target = Some(target).filter(|_| !as_received || meaning.host.is_none());
+    Ok(Parts { start, path, query, target, meaning, framing, plain: false })
+}
+
+/// Whether the lines of a head, which are tight, need nothing of the writer where framing and authority stay the same.
+pub(crate) fn is_plain(buf: &[u8], list: &FieldList, version: Version) -> bool {
+    let none = Known::Other.bit() | Known::Cookie.bit() | Known::Host.bit() | Known::ContentLength.bit();
+    let is_canonical =
+        |field: &Field| field.known != Known::ContentLength || !matches!(field.value_span().of(buf), [b'0', _, ..]);
+    version == Version::Http11
+        && !list.holds_any(!none)
+        && (!list.holds_any(Known::ContentLength.bit()) || list.as_slice().iter().all(is_canonical))
 }
 
 fn request_line(buf: &[u8], limits: &Limits) -> Result<Option<Line>, Refusal> {
@@ -190,12 +263,16 @@ pub(crate) fn version(buf: &[u8], at: usize) -> Result<Option<Version>, Refusal>
 }
 
 pub(crate) fn check_method(method: &[u8], limits: &Limits) -> Result<(), Refusal> {
+    check_known_method(method, limits)?;
+    let is_token = method.len() <= METHOD_BYTES_MAX && !method.is_empty() && token_len(method) == method.len();
+    if is_token { Ok(()) } else { Err(BAD_METHOD) }
+}
+
+/// What limits say about methods that the codec knows.
+fn check_known_method(method: &[u8], limits: &Limits) -> Result<(), Refusal> {
     match method {
         b"CONNECT" if !limits.connect_allowed => Err(CONNECT),
         b"TRACE" if !limits.trace_allowed => Err(TRACE),
-        _ if method.len() > METHOD_BYTES_MAX || method.is_empty() || token_len(method) != method.len() => {
-            Err(BAD_METHOD)
-        }
         _ => Ok(()),
     }
 }
@@ -208,24 +285,25 @@ fn request_framing(meaning: &Meaning) -> Framing {
     }
 }
 
-/// Checks Host and lets the target's authority overrule it (RFC 9112 3.2.2).
+/// Checks Host and lets the target's authority overrule it (RFC 9112 3.2.2). Also whether Host's line says just that.
 fn settle_authority(
     buf: &[u8],
     list: &mut FieldList,
     host: Option<usize>,
     line: &Line,
-    target: &Target<'_>,
-) -> Result<Span, Refusal> {
+    named_by_target: Option<Span>,
+) -> Result<(Span, bool), Refusal> {
     let Some(host) = host.and_then(|index| list.as_mut_slice().get_mut(index)) else {
         // Only HTTP/1.0 may do without Host, and then only if its target says where to go.
-        return target.authority.filter(|_| line.version == Version::Http10).ok_or(NO_HOST);
+        let authority = named_by_target.filter(|_| line.version == Version::Http10).ok_or(NO_HOST)?;
+        return Ok((authority, false));
     };
     let received = host.value_span();
     let len = check_authority(received.of(buf))?;
     let named_by_host = Span::new(received.start as usize, received.start as usize + len);
-    let authority = target.authority.unwrap_or(named_by_host);
+    let authority = named_by_target.unwrap_or(named_by_host);
     host.point_value_at(authority);
-    Ok(authority)
+    Ok((authority, authority == received))
 }
 
 impl RequestHead {
@@ -233,8 +311,9 @@ impl RequestHead {
     fn lay_out_anew(&mut self, buf: &[u8], line: &Line, consumed: usize, target: &Target<'_>) {
         let fields = buf.get(line.next..consumed).unwrap_or_default();
         let authority = self.authority.of(buf);
-        let method = self.method.of(buf);
-        let mut block = Vec::with_capacity(consumed + 32);
+        let method = line.method.of(buf);
+        let mut block = std::mem::take(&mut self.fields.buf);
+        block.reserve(consumed + 32);
         block.extend_from_slice(method);
         block.push(b' ');
         let path_at = block.len();
@@ -255,7 +334,7 @@ impl RequestHead {
         }
         // In authority-form there is no path to lay out: the writer puts the line together.
         self.line = (self.form != TargetForm::Authority).then_some(Span::new(0, fields_at));
-        self.method = Span::new(0, method.len());
+        self.method = Method::of(method, Span::new(0, method.len()));
         self.path = Span::new(path_at, path_at + target.path.len());
         self.query = Span::new(path_at + target.path.len(), path_at + target.path.len() + target.query.len());
         self.authority = Span::new(authority_at, authority_at + authority.len());
@@ -265,11 +344,11 @@ impl RequestHead {
                 let name = Span::new(host_at, host_at + "Host".len());
                 if let Some(field) = Field::new(&block, name, self.authority) {
                     self.meaning.host = Some(self.fields.len());
-                    self.fields.list.push(field);
+                    self.fields.list.push(field, b"Host");
                 }
             }
         }
-        self.fields.buf = Bytes::from(block);
+        self.fields.buf = block;
     }
 
     pub fn builder() -> HeadBuilder {
@@ -281,8 +360,12 @@ impl RequestHead {
         std::str::from_utf8(span.of(&self.fields.buf)).unwrap_or_default()
     }
 
+    #[inline]
     pub fn method(&self) -> &str {
-        self.text(self.method)
+        match self.method {
+            Method::Known(name) => name,
+            Method::Other(span) => self.text(span),
+        }
     }
 
     /// Canonical, without the query; `*` in asterisk-form, empty for CONNECT.
@@ -310,6 +393,7 @@ impl RequestHead {
     }
 
     /// Known from absolute-form, HTTP/2 and encryption.
+    #[inline]
     pub fn scheme(&self) -> Option<&str> {
         self.scheme
     }
@@ -323,19 +407,23 @@ impl RequestHead {
         self.form
     }
 
+    #[inline]
     pub fn version(&self) -> Version {
         self.version
     }
 
     /// All fields as received, with Host replaced by the authority.
+    #[inline]
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.fields.iter()
     }
 
+    #[inline]
     pub fn field(&self, lower_name: &str) -> Option<&[u8]> {
         self.fields.get(lower_name)
     }
 
+    #[inline]
     pub fn field_all<'a, 'n>(&'a self, lower_name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         self.fields.get_all(lower_name)
     }
@@ -345,11 +433,13 @@ impl RequestHead {
         EditedFields::new(&self.fields, edits, self.meaning.accepts_trailers)
     }
 
+    #[inline]
     pub fn framing(&self) -> Framing {
         self.framing
     }
 
     /// Whether the client lets the connection live on after the answer.
+    #[inline]
     pub fn keep_alive(&self) -> bool {
         self.meaning.lives_on(self.version)
     }
@@ -368,7 +458,13 @@ impl RequestHead {
         self.meaning.expects_continue && !matches!(self.framing, Framing::None | Framing::Length(0))
     }
 
+    /// The memory, for the next head.
+    pub fn into_memory(self) -> HeadMemory {
+        self.fields.into_memory()
+    }
+
     /// Whether the client takes trailers (`TE: trailers`).
+    #[inline]
     pub fn accepts_trailers(&self) -> bool {
         self.meaning.accepts_trailers
     }

@@ -3,17 +3,15 @@
 //! Upstreams are believed no more than clients: a response whose end is ambiguous would poison the next answer on the same
 //! connection, so it is refused, and the caller answers 502.
 
-use bytes::{Bytes, BytesMut};
-
 use crate::builder::ResponseBuilder;
 use crate::edits::{EditedFields, HeadEdits};
-use crate::fields::{FieldList, Fields, Span};
+use crate::fields::{FieldList, Fields, HeadMemory, Span};
 use crate::limits::Limits;
 use crate::line::{field_section, line_end, surely_partial, window};
 use crate::meaning::{self, Framing, Meaning, Sender, Version};
 use crate::octets::value_len;
 use crate::refusal::{HEAD_TOO_LARGE, Refusal};
-use crate::request::{Parsed, VERSION_LEN, version};
+use crate::request::{Parsed, VERSION_LEN, is_plain, version};
 
 const BAD_LINE: Refusal = Refusal::bad("invalid status line", "RFC 9112 4");
 const BAD_REASON: Refusal = Refusal::bad("control character in the reason phrase", "RFC 9112 4");
@@ -32,47 +30,56 @@ pub struct ResponseHead {
 
 /// Parses a response head and copies it into a buffer of its own. The request's method decides whether there can be a body.
 pub fn parse_response(buf: &[u8], request_method: &str, limits: &Limits) -> Result<Parsed<ResponseHead>, Refusal> {
-    let Some((mut head, consumed)) = read(buf, request_method, limits).map_err(Refusal::by_upstream)? else {
-        return Ok(Parsed::Partial);
-    };
-    head.fields.buf = Bytes::copy_from_slice(buf.get(..consumed).unwrap_or_default());
-    Ok(Parsed::Complete { head, consumed })
+    parse_response_in(&mut HeadMemory::default(), buf, request_method, limits)
 }
 
-/// Parses a response head and takes its bytes out of `buf` without copying them; None while it is incomplete.
-pub fn take_response(
-    buf: &mut BytesMut,
+/// The same in the memory of a head that is over ([`ResponseHead::into_memory`]). What is not used stays in `memory`.
+pub fn parse_response_in(
+    memory: &mut HeadMemory,
+    buf: &[u8],
     request_method: &str,
     limits: &Limits,
-) -> Result<Option<ResponseHead>, Refusal> {
-    let Some((mut head, consumed)) = read(buf, request_method, limits).map_err(Refusal::by_upstream)? else {
-        return Ok(None);
+) -> Result<Parsed<ResponseHead>, Refusal> {
+    let buf = window(buf, limits);
+    let mut list = FieldList::within(std::mem::take(&mut memory.fields));
+    let read = read(buf, &mut list, limits).map_err(Refusal::by_upstream);
+    let Ok(Some(Read { line, end, tight, meaning })) = read else {
+        memory.fields = list.into_memory();
+        return read.map(|_| Parsed::Partial);
     };
-    head.fields.buf = buf.split_to(consumed).freeze();
-    Ok(Some(head))
+    let mut text = std::mem::take(&mut memory.text);
+    text.clear();
+    text.extend_from_slice(buf.get(..end).unwrap_or_default());
+    let plain = tight && line.copyable && is_plain(&text, &list, line.version);
+    let head = ResponseHead {
+        line: line.copyable.then_some(Span::new(0, line.next)),
+        status: line.status,
+        reason: line.reason,
+        version: line.version,
+        framing: response_framing(line.status, request_method, &meaning),
+        fields: Fields { buf: text, list, plain },
+        meaning,
+    };
+    Ok(Parsed::Complete { head, consumed: end })
 }
 
-fn read(buf: &[u8], request_method: &str, limits: &Limits) -> Result<Option<(ResponseHead, usize)>, Refusal> {
-    let buf = window(buf, limits);
+/// A head that is there whole.
+struct Read {
+    line: Line,
+    end: usize,
+    tight: bool,
+    meaning: Meaning,
+}
+
+fn read(buf: &[u8], list: &mut FieldList, limits: &Limits) -> Result<Option<Read>, Refusal> {
     let partial = || if buf.len() < limits.head_bytes_max { Ok(None) } else { Err(HEAD_TOO_LARGE) };
     let Some(line) = status_line(buf)? else { return partial() };
     if surely_partial(buf, limits) {
         return Ok(None);
     }
-    let mut list = FieldList::new();
-    let Some(consumed) = field_section(buf, line.next, limits, &mut list)? else { return partial() };
-    let meaning = meaning::read(buf, list.as_mut_slice(), line.version, Sender::Server)?;
-    let framing = response_framing(line.status, request_method, &meaning);
-    let head = ResponseHead {
-        fields: Fields { buf: Bytes::new(), list },
-        line: line.copyable.then_some(Span::new(0, line.next)),
-        status: line.status,
-        reason: line.reason,
-        version: line.version,
-        framing,
-        meaning,
-    };
-    Ok(Some((head, consumed)))
+    let Some(section) = field_section(buf, line.next, limits, list)? else { return partial() };
+    let meaning = meaning::read(buf, list, line.version, Sender::Server)?;
+    Ok(Some(Read { line, end: section.end, tight: section.tight, meaning }))
 }
 
 struct Line {
@@ -133,6 +140,7 @@ impl ResponseHead {
         ResponseBuilder::new(status)
     }
 
+    #[inline]
     pub fn status(&self) -> u16 {
         self.status
     }
@@ -142,19 +150,23 @@ impl ResponseHead {
         self.reason.of(&self.fields.buf)
     }
 
+    #[inline]
     pub fn version(&self) -> Version {
         self.version
     }
 
     /// All fields as received.
+    #[inline]
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.fields.iter()
     }
 
+    #[inline]
     pub fn field(&self, lower_name: &str) -> Option<&[u8]> {
         self.fields.get(lower_name)
     }
 
+    #[inline]
     pub fn field_all<'a, 'n>(&'a self, lower_name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         self.fields.get_all(lower_name)
     }
@@ -164,11 +176,13 @@ impl ResponseHead {
         EditedFields::new(&self.fields, edits, false)
     }
 
+    #[inline]
     pub fn framing(&self) -> Framing {
         self.framing
     }
 
     /// Whether the upstream's connection can carry another exchange once this body was read to its end.
+    #[inline]
     pub fn keep_alive(&self) -> bool {
         self.framing != Framing::UntilClose && self.meaning.lives_on(self.version) && !self.announces_what_cannot_be()
     }
@@ -184,7 +198,13 @@ impl ResponseHead {
         self.meaning.upgrade.as_deref()
     }
 
+    /// The memory, for the next head.
+    pub fn into_memory(self) -> HeadMemory {
+        self.fields.into_memory()
+    }
+
     /// An interim response, after which the real one is still to come. 101 is final for HTTP.
+    #[inline]
     pub fn is_interim(&self) -> bool {
         self.status < 200 && self.status != 101
     }

@@ -40,6 +40,54 @@ pub(crate) struct Target<'a> {
     pub(crate) query: &'a str,
 }
 
+/// What a byte of a target in origin-form calls for.
+const SLOW: u8 = 0;
+/// Nothing, in the path and in the query.
+const PLAIN: u8 = 1;
+/// Nothing, in the query.
+const PLAIN_IN_QUERY: u8 = 2;
+/// A look at the byte before it.
+const AFTER_SLASH: u8 = 3;
+const QUESTION: u8 = 4;
+
+const fn class_table() -> [u8; 256] {
+    let mut table = [SLOW; 256];
+    let mut byte = 0x21;
+    while byte <= 0x7e {
+        table[byte] = match byte as u8 {
+            b'/' | b'.' => AFTER_SLASH,
+            b'?' => QUESTION,
+            b'%' | b'\\' | b'`' => PLAIN_IN_QUERY,
+            b'#' | b'<' | b'>' | b'"' => SLOW,
+            _ => PLAIN,
+        };
+        byte += 1;
+    }
+    table
+}
+
+static CLASSES: [u8; 256] = class_table();
+
+/// The length of the path of a target in origin-form that is canonical at first sight and has a well-formed query: nearly every
+/// one. None says nothing: [`parse_target`] decides.
+pub(crate) fn plain_path_len(raw: &[u8]) -> Option<usize> {
+    let (b'/', rest) = raw.split_first()? else { return None };
+    let mut previous = b'/';
+    for (index, &byte) in rest.iter().enumerate() {
+        match CLASSES[usize::from(byte)] {
+            PLAIN => {}
+            AFTER_SLASH if previous != b'/' => {}
+            QUESTION => {
+                let is_sound = rest.get(index..)?.iter().all(|&byte| CLASSES[usize::from(byte)] != SLOW);
+                return is_sound.then_some(index + 1);
+            }
+            _ => return None,
+        }
+        previous = byte;
+    }
+    Some(raw.len())
+}
+
 /// Parses `raw`, which stands at `at` in the buffer.
 pub(crate) fn parse_target<'a>(
     method: &[u8],
@@ -139,4 +187,30 @@ fn checked_query(text: &str) -> Result<(&str, &str), Refusal> {
 pub(crate) fn is_path_and_query(text: &str) -> bool {
     let (path, query) = split_query(text);
     path.starts_with('/') && path.bytes().all(is_path_byte) && query.bytes().all(is_query_byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_plain_at_first_sight_is_what_the_slow_way_leaves_as_it_is() {
+        let limits = Limits::default();
+        let mut plain = 0;
+        for first in 0..=255_u8 {
+            for second in (0..=255_u8).chain([b'/'; 1]) {
+                for raw in [[b'/', first, second, b'a'], [b'/', b'?', first, second], [b'/', b'a', first, second]] {
+                    let slow = parse_target(b"GET", &raw, 0, &limits);
+                    let kept = slow.ok().filter(|target| matches!(target.path, Cow::Borrowed(_)));
+                    if let Some(len) = plain_path_len(&raw) {
+                        plain += 1;
+                        let target = kept.expect("accepted and canonical");
+                        assert_eq!((target.path.len(), target.path_start), (len, 0), "{raw:?}");
+                        assert_eq!(target.query.as_bytes(), &raw[len..], "{raw:?}");
+                    }
+                }
+            }
+        }
+        assert!(plain > 10_000, "{plain}");
+    }
 }

@@ -8,7 +8,7 @@
 //! Lines that are forwarded as received lie next to each other in the buffer, so they are copied as one run, often the whole head.
 
 use crate::edits::{HeadEdits, is_method};
-use crate::fields::{Field, Fields, Known};
+use crate::fields::{Field, Fields, Known, Span};
 use crate::host::check_authority;
 use crate::meaning::Framing;
 use crate::octets::{is_token, is_value, trim_ows};
@@ -74,8 +74,11 @@ fn request(
     framing: Framing,
     upgrade: Option<&str>,
 ) -> Result<(), Unwritable> {
+    if head.fields.plain && framing == head.framing && upgrade.is_none() && edits.keeps_start(&head.fields) {
+        return plain(out, &head.fields, head.line, edits);
+    }
     let plan = Plan {
-        authority: edits.authority.as_deref(),
+        authority: edits.new_authority(),
         framing: match framing {
             Framing::None => Announced::Nothing,
             Framing::Length(length) => Announced::Length(length),
@@ -99,8 +102,8 @@ fn request(
         return Err(Unwritable::Authority);
     }
     out.reserve(head.fields.buf.len() + 64);
-    let rewritten = edits.method.is_some()
-        || edits.path_and_query.is_some()
+    let rewritten = edits.new_method().is_some()
+        || edits.new_path_and_query().is_some()
         || (plan.authority.is_some() && head.form == TargetForm::Authority);
     let run = match head.line {
         Some(line) if !rewritten => (line.start as usize, line.end as usize),
@@ -117,7 +120,7 @@ fn request_line(out: &mut Vec<u8>, head: &RequestHead, edits: &HeadEdits) -> Res
     if !is_method(method) {
         return Err(Unwritable::Method);
     }
-    let target = match (&edits.path_and_query, head.form) {
+    let target = match (edits.new_path_and_query(), head.form) {
         (_, TargetForm::Authority) => edits.authority_of(head),
         (Some(rewritten), _) => {
             if !is_path_and_query(rewritten) {
@@ -160,6 +163,10 @@ fn response(
     connection: ConnectionField,
     to_http10: bool,
 ) -> Result<(), Unwritable> {
+    let unsaid = connection == ConnectionField::None && !to_http10 && !is_bodiless(head.status);
+    if head.fields.plain && framing == head.framing && unsaid && edits.removes_none_of(&head.fields) {
+        return plain(out, &head.fields, head.line, edits);
+    }
     let plan = Plan {
         authority: None,
         framing: match framing {
@@ -194,6 +201,19 @@ fn response(
         }
     };
     fields(out, &head.fields, edits, &plan, run)
+}
+
+/// Writes a head whose received lines all stay as they are: one run, nearly always.
+fn plain(out: &mut Vec<u8>, fields: &Fields, line: Option<Span>, edits: &HeadEdits) -> Result<(), Unwritable> {
+    const EMPTY_LINE: &[u8] = b"\r\n";
+    let start = line.map_or(0, |line| line.start as usize);
+    let received = fields.buf.get(start..).unwrap_or_default();
+    let lines = received.strip_suffix(EMPTY_LINE).unwrap_or_default();
+    out.reserve(received.len() + edits.added_bytes());
+    out.extend_from_slice(lines);
+    additions(out, edits)?;
+    out.extend_from_slice(EMPTY_LINE);
+    Ok(())
 }
 
 /// What the codec writes on its own account.
@@ -253,7 +273,7 @@ fn fields(
         upgrade: plan.upgrade,
         te: plan.te.then_some(b"trailers"),
     };
-    let buf = fields.buf.as_ref();
+    let buf = fields.buf.as_slice();
     for field in fields.list.as_slice() {
         let value = field.value_span().of(buf);
         let fate = match due.fate(field, value, plan) {
@@ -330,6 +350,10 @@ impl<'a> Due<'a> {
 }
 
 fn additions(out: &mut Vec<u8>, edits: &HeadEdits) -> Result<(), Unwritable> {
+    if let Some(block) = edits.added_block() {
+        out.extend_from_slice(block);
+        return Ok(());
+    }
     for (name, value) in edits.additions() {
         if !is_token(name) {
             return Err(Unwritable::Name);

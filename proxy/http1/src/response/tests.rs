@@ -151,12 +151,3 @@ fn a_response_is_partial_at_every_cut() {
         assert!(matches!(parsed, Ok(Parsed::Partial)), "at {cut}: {parsed:?}");
     }
 }
-
-#[test]
-fn taking_a_head_leaves_the_body() {
-    let mut buf = BytesMut::from(&b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"[..]);
-
-    let head = take_response(&mut buf, "GET", &Limits::default()).unwrap().expect("complete");
-
-    assert_eq!((head.status(), &buf[..]), (200, &b"ok"[..]));
-}
