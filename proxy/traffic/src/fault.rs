@@ -127,6 +127,14 @@ impl CompiledFault {
         self.per_attempt
     }
 
+    /// Whether it could concern a request at all. [`Self::decide`] asks the same; this needs neither the time nor dice.
+    pub fn concerns(&self, request: &impl RequestView, cluster: &str) -> bool {
+        let is_listed = |node: &[u8]| self.downstream_nodes.iter().any(|listed| listed.as_bytes() == node);
+        self.upstream_cluster.as_deref().is_none_or(|only| only == cluster)
+            && (self.downstream_nodes.is_empty() || request.header(NODE_HEADER).next().is_some_and(is_listed))
+            && self.headers.iter().all(|header| header.matches(request))
+    }
+
     /// What happens to a request that goes to `cluster`, while `active` others are under this fault.
     pub fn decide(
         &self,
@@ -147,13 +155,6 @@ impl CompiledFault {
             abort,
             bandwidth: if abort.is_some() { None } else { self.bandwidth(request, dice.bandwidth) },
         }
-    }
-
-    fn concerns(&self, request: &impl RequestView, cluster: &str) -> bool {
-        let is_listed = |node: &[u8]| self.downstream_nodes.iter().any(|listed| listed.as_bytes() == node);
-        self.upstream_cluster.as_deref().is_none_or(|only| only == cluster)
-            && (self.downstream_nodes.is_empty() || request.header(NODE_HEADER).next().is_some_and(is_listed))
-            && self.headers.iter().all(|header| header.matches(request))
     }
 
     fn delay(&self, request: &impl RequestView, draw: u64) -> Option<Duration> {

@@ -35,6 +35,7 @@ pub struct Chain {
 pub struct CompiledFilter {
     /// By which overrides name it.
     pub name: Arc<str>,
+    key: u64,
     /// Does nothing unless an override switches it on.
     pub disabled: bool,
     /// What it does where nothing overrides it.
@@ -96,6 +97,7 @@ impl Chain {
             let at = |e: CompileError| e.under(&format!("http_filters[{i}].typed_config"));
             Ok(CompiledFilter {
                 name: Arc::clone(&filter.name),
+                key: key(&filter.name),
                 disabled: filter.disabled,
                 config: CompiledFilterConfig::compile(&filter.config, &scope.part(&filter.name)).map_err(at)?,
             })
@@ -154,8 +156,14 @@ impl CompiledFilterConfig {
 #[derive(Clone, Debug)]
 pub(crate) struct CompiledOverride {
     name: Arc<str>,
+    key: u64,
     disabled: bool,
     config: Option<CompiledFilterConfig>,
+}
+
+/// What tells names apart at first sight (FNV-1a): a request compares each filter with each word.
+fn key(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |key, byte| (key ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// The words of a level and of those above it. Empty almost everywhere.
@@ -170,7 +178,7 @@ pub(crate) fn compile_level(own: &FilterOverrides, above: &Level, scope: &Scope<
         let at = |e: CompileError| e.under(&format!("typed_per_filter_config[{name}]"));
         let config = word.config.as_ref();
         let config = config.map(|c| CompiledFilterConfig::compile(c, &scope.part(name)).map_err(at)).transpose()?;
-        Ok(CompiledOverride { name: Arc::clone(name), disabled: word.disabled, config })
+        Ok(CompiledOverride { name: Arc::clone(name), key: key(name), disabled: word.disabled, config })
     };
     let mut level = own.iter().map(compile).collect::<Result<Vec<_>, CompileError>>()?;
     level.extend(above.iter().filter(|word| !own.contains_key(&word.name)).cloned());
@@ -193,7 +201,8 @@ impl<'r> Overrides<'r> {
     where
         'r: 'a,
     {
-        let named = |words: &'r [CompiledOverride]| words.iter().find(|word| word.name == filter.name);
+        let is_named = |word: &&CompiledOverride| word.key == filter.key && word.name == filter.name;
+        let named = |words: &'r [CompiledOverride]| words.iter().find(is_named);
         let Some(word) = named(self.member).or_else(|| named(self.route)) else {
             return (!filter.disabled).then_some(&filter.config);
         };

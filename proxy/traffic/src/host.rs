@@ -88,9 +88,9 @@ fn of_length(all: &mut Vec<Wildcards>, length: usize) -> &mut TextMap<usize> {
 
 /// `reviews:9080` to `reviews`, `[::1]:80` to `[::1]`; a bare IPv6 literal keeps its colons.
 pub(crate) fn without_port(authority: &str) -> &str {
-    match authority.rfind(':') {
-        Some(colon) if authority.rfind(']').is_none_or(|bracket| bracket < colon) => &authority[..colon],
-        _ => authority,
+    match authority.bytes().rposition(|byte| byte == b':' || byte == b']') {
+        Some(last) if authority.as_bytes()[last] == b':' => &authority[..last],
+        Some(_) | None => authority,
     }
 }
 

@@ -120,12 +120,14 @@ impl CompiledHeader {
         }
     }
 
-    fn decide_all<'v>(&self, values: impl Iterator<Item = &'v [u8]>) -> bool {
-        let mut values = values.peekable();
+    #[inline]
+    fn decide_all<'v>(&self, mut values: impl Iterator<Item = &'v [u8]>) -> bool {
+        let Some(first) = values.next() else { return self.decide(None) };
         match &self.condition {
-            _ if values.peek().is_none() => self.decide(None),
             Condition::Present(want) => *want != self.invert,
-            Condition::Value(_) | Condition::Range { .. } => values.any(|value| self.fits(value)) != self.invert,
+            Condition::Value(_) | Condition::Range { .. } => {
+                (self.fits(first) || values.any(|value| self.fits(value))) != self.invert
+            }
         }
     }
 

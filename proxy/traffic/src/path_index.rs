@@ -78,14 +78,22 @@ impl Iterator for Candidates<'_> {
     type Item = u32;
 
     fn next(&mut self) -> Option<u32> {
-        let lists = self.lists.iter().copied();
-        let chains = self.chains.iter().copied().flatten();
-        let next = lists.chain(chains).filter_map(|list| first_from(list, self.from)).min()?;
+        let mut next = None;
+        let mut offer = |list: &[u32]| match first_from(list, self.from) {
+            Some(first) if next.is_none_or(|least| first < least) => next = Some(first),
+            Some(_) | None => {}
+        };
+        self.lists.iter().for_each(|list| offer(list));
+        for chain in self.chains {
+            chain.for_each(&mut offer);
+        }
+        let next = next?;
         self.from = next + 1;
         Some(next)
     }
 }
 
+#[inline]
 fn first_from(list: &[u32], from: u32) -> Option<u32> {
     match list.first() {
         Some(first) if *first >= from => Some(*first),

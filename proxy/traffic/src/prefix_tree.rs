@@ -94,7 +94,15 @@ impl PrefixTree {
     }
 
     /// The prefixes that `path` starts with, longest first.
+    #[inline]
     pub(crate) fn find(&self, path: &[u8]) -> Chain<'_> {
+        match &self.nodes[..] {
+            [root] if root.routes.is_empty() => Chain { tree: self, at: NONE },
+            _ => self.descend(path),
+        }
+    }
+
+    fn descend(&self, path: &[u8]) -> Chain<'_> {
         let mut at = 0_usize;
         let mut rest = path;
         while let Some(first) = rest.first() {
@@ -124,6 +132,7 @@ pub(crate) struct Chain<'t> {
 impl<'t> Iterator for Chain<'t> {
     type Item = &'t [u32];
 
+    #[inline]
     fn next(&mut self) -> Option<&'t [u32]> {
         if self.at == NONE {
             return None;

@@ -14,6 +14,9 @@ use crate::matcher::equal;
 /// How many bytes are lower-cased at a time.
 const WINDOW_BYTES: usize = 64;
 
+/// Tables of so few entries are looked through: comparing lengths is cheaper than a hash.
+const LOOKED_THROUGH_MAX: usize = 4;
+
 /// No further entry with this hash.
 const END: u32 = u32::MAX;
 
@@ -39,7 +42,11 @@ impl<T> TextMap<T> {
         Self { ignore_case, heads: HashMap::default(), entries: Vec::new(), longest: 0 }
     }
 
+    #[inline]
     pub(crate) fn find(&self, text: &[u8]) -> Option<&T> {
+        if self.entries.is_empty() {
+            return None;
+        }
         self.position(text).map(|i| &self.entries[i].value)
     }
 
@@ -59,6 +66,9 @@ impl<T> TextMap<T> {
     fn position(&self, text: &[u8]) -> Option<usize> {
         if self.entries.is_empty() || text.len() > self.longest {
             return None;
+        }
+        if self.entries.len() <= LOOKED_THROUGH_MAX {
+            return self.entries.iter().position(|entry| equal(&entry.key, text, self.ignore_case));
         }
         let mut at = *self.heads.get(&self.hash(text))?;
         while at != END {
@@ -116,5 +126,18 @@ mod tests {
         map.or_insert_with(b"A", Vec::new).push(2);
 
         assert_eq!(map.find(b"a"), Some(&vec![1, 2]));
+    }
+
+    #[test]
+    fn many_entries_are_found_as_few_are() {
+        let mut map = TextMap::new(true);
+        for count in 1..=3 * LOOKED_THROUGH_MAX {
+            map.or_insert_with(format!("Key{count}").as_bytes(), || count);
+
+            for known in 1..=count {
+                assert_eq!(map.find(format!("kEY{known}").as_bytes()), Some(&known), "of {count}");
+            }
+            assert_eq!(map.find(format!("key{}", count + 1).as_bytes()), None);
+        }
     }
 }

@@ -31,7 +31,7 @@ use crate::request::{RequestView, Source};
 pub struct CompiledActions {
     stage: u32,
     actions: Box<[Action]>,
-    hits: u32,
+    pub(super) hits: u32,
     lease: Option<Arc<Lease>>,
 }
 
@@ -104,8 +104,14 @@ impl CompiledActions {
         })
     }
 
+    /// The keys and values of the description, where it is the same for all requests.
+    pub(super) fn constants(&self) -> Option<impl Iterator<Item = (&str, &str)> + Clone> {
+        let all = !self.actions.is_empty() && self.actions.iter().all(|action| action.constant().is_some());
+        all.then(|| self.actions.iter().filter_map(Action::constant))
+    }
+
     /// The description of a request, if there is one.
-    fn describe<'a>(&'a self, request: &'a impl RequestView, facts: &Facts<'a>) -> Option<Descriptor<'a>> {
+    pub(super) fn describe<'a>(&'a self, request: &'a impl RequestView, facts: &Facts<'a>) -> Option<Descriptor<'a>> {
         let mut entries = Vec::with_capacity(self.actions.len());
         for action in &self.actions {
             match action.entry(request, facts) {
@@ -127,6 +133,16 @@ pub(crate) fn describe<'a>(
     request: &'a impl RequestView,
     facts: &Facts<'a>,
 ) -> Vec<Descriptor<'a>> {
+    lists(own, sources, host_limits, stage).filter_map(|list| list.describe(request, facts)).collect()
+}
+
+/// The ways to describe a request that count for a filter.
+pub(super) fn lists<'a>(
+    own: &'a [CompiledActions],
+    sources: Sources<'a>,
+    host_limits: VirtualHostLimits,
+    stage: u32,
+) -> impl Iterator<Item = &'a CompiledActions> {
     let no_lists: &[CompiledActions] = &[];
     let with_host = sources.include_host
         || match host_limits {
@@ -139,8 +155,7 @@ pub(crate) fn describe<'a>(
         (true, true) => (sources.route, sources.host),
         (true, false) => (sources.route, no_lists),
     };
-    let lists = first.iter().chain(second).filter(|list| list.stage == stage);
-    lists.filter_map(|list| list.describe(request, facts)).collect()
+    first.iter().chain(second).filter(move |list| list.stage == stage)
 }
 
 enum Found<'a> {
@@ -194,6 +209,21 @@ impl Action {
                 }
             }
         })
+    }
+
+    /// What it says about every request.
+    fn constant(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Constant { key, value } => Some((key, value)),
+            Self::SourceCluster
+            | Self::DestinationCluster
+            | Self::Field { .. }
+            | Self::QueryParameter { .. }
+            | Self::RemoteAddress
+            | Self::MaskedRemoteAddress { .. }
+            | Self::HeaderMatch { .. }
+            | Self::QueryMatch { .. } => None,
+        }
     }
 
     fn entry<'a>(&'a self, request: &'a impl RequestView, facts: &Facts<'a>) -> Found<'a> {

@@ -22,7 +22,7 @@ use std::time::Duration;
 use tidegate_xds::resource::filter::{LocalDescriptor, LocalRateLimit, VirtualHostLimits};
 
 use super::bucket::{Bucket, Rate};
-use super::descriptor::{CompiledActions, Descriptor, Facts, Sources, describe};
+use super::descriptor::{CompiledActions, Descriptor, Facts, Sources, lists};
 use super::keyed::Keyed;
 use crate::error::CompileError;
 use crate::filters::Scope;
@@ -192,51 +192,77 @@ impl CompiledLocalRateLimit {
         if !self.enabled.takes(dice.enabled) {
             return LocalVerdict::NOT_ASKED;
         }
-        let descriptions = match self.descriptors.is_empty() {
-            true => Vec::new(),
-            false => describe(&self.own, sources, self.host_limits, self.stage, request, facts),
+        let mut counts = self.counting(buckets, request, sources, facts);
+        let Some(Admission { passed, strictest }) = admit(counts.as_mut_slice(), now_nanos, self.ratelimit_headers)
+        else {
+            return LocalVerdict::NOT_ASKED;
         };
-        let mut counts = self.counting(buckets, &descriptions);
-        let Some(strictest) = admit(&mut counts, now_nanos) else { return LocalVerdict::NOT_ASKED };
-        let is_over = !strictest.passed;
-        let outcome = match is_over {
-            false => Outcome::Within,
-            true if self.enforced.takes(dice.enforced) => Outcome::Refused,
-            true => Outcome::OverNotEnforced,
+        let outcome = match passed {
+            true => Outcome::Within,
+            false if self.enforced.takes(dice.enforced) => Outcome::Refused,
+            false => Outcome::OverNotEnforced,
         };
-        let quota = Quota {
-            limit: strictest.limit,
-            remaining: strictest.remaining,
-            reset_seconds: seconds_up(strictest.until_one),
-        };
-        let until_passing = strictest.until_passing.filter(|_| self.retry_after && outcome == Outcome::Refused);
+        let until_passing = strictest.and_then(|seen| seen.until_passing);
+        let until_passing = until_passing.filter(|_| self.retry_after && outcome == Outcome::Refused);
         LocalVerdict {
             outcome,
-            quota: self.ratelimit_headers.then_some(quota),
+            quota: strictest.filter(|_| self.ratelimit_headers).map(|seen| seen.quota()),
             // At once would be refused again.
             retry_after_seconds: until_passing.map(|wait| seconds_up(Some(wait)).max(1)),
         }
     }
 
     /// The buckets that count this request.
-    fn counting<'a>(&'a self, buckets: &'a LocalBuckets, descriptions: &'a [Descriptor<'a>]) -> Vec<Counting<'a>> {
-        let mut counts: Vec<_> = descriptions
-            .iter()
-            .filter_map(|description| {
-                let position = self.position(description)?;
-                let bucket = match buckets.descriptors.get(position)? {
-                    DescriptorBuckets::One(bucket) => Which::One(bucket),
-                    DescriptorBuckets::PerValue(keyed) => Which::PerValue(keyed, description),
-                };
-                Some(Counting { rate: &self.descriptors[position].rate, tokens: description.hits, bucket })
-            })
-            .collect();
+    fn counting<'a>(
+        &'a self,
+        buckets: &'a LocalBuckets,
+        request: &'a impl RequestView,
+        sources: Sources<'a>,
+        facts: &Facts<'a>,
+    ) -> Counts<'a> {
+        let mut counts = Counts::default();
+        if !self.descriptors.is_empty() {
+            for list in lists(&self.own, sources, self.host_limits, self.stage) {
+                if let Some(counting) = self.of_constants(list, buckets) {
+                    counts.push(counting);
+                } else if let Some(description) = list.describe(request, facts)
+                    && let Some(counting) = self.of_description(description, buckets)
+                {
+                    counts.push(counting);
+                }
+            }
+        }
         if (counts.is_empty() || self.always_consume_default)
             && let (Some(rate), Some(bucket)) = (&self.default, &buckets.default)
         {
             counts.push(Counting { rate, tokens: 1, bucket: Which::One(bucket) });
         }
         counts
+    }
+
+    /// The bucket of a description that is the same for all requests, if that is one bucket: found without describing.
+    fn of_constants<'a>(&'a self, list: &CompiledActions, buckets: &'a LocalBuckets) -> Option<Counting<'a>> {
+        let constants = list.constants()?;
+        let mut positions = self.descriptors.iter().zip(&buckets.descriptors);
+        let found = positions.find(|(configured, _)| {
+            constants.clone().eq(configured.entries.iter().map(|(key, value)| (&**key, &**value)))
+        });
+        match found? {
+            (configured, DescriptorBuckets::One(bucket)) => {
+                Some(Counting { rate: &configured.rate, tokens: list.hits, bucket: Which::One(bucket) })
+            }
+            (_, DescriptorBuckets::PerValue(_)) => None,
+        }
+    }
+
+    fn of_description<'a>(&'a self, description: Descriptor<'a>, buckets: &'a LocalBuckets) -> Option<Counting<'a>> {
+        let position = self.position(&description)?;
+        let tokens = description.hits;
+        let bucket = match buckets.descriptors.get(position)? {
+            DescriptorBuckets::One(bucket) => Which::One(bucket),
+            DescriptorBuckets::PerValue(keyed) => Which::PerValue(keyed, description),
+        };
+        Some(Counting { rate: &self.descriptors[position].rate, tokens, bucket })
     }
 
     /// The configured descriptor for a description: the one that names its values, or else the first for any.
@@ -274,17 +300,21 @@ struct Counting<'a> {
 
 enum Which<'a> {
     One(&'a Bucket),
-    PerValue(&'a Keyed, &'a Descriptor<'a>),
+    PerValue(&'a Keyed, Descriptor<'a>),
 }
 
 impl Counting<'_> {
     fn with<R>(&self, ask: impl FnOnce(&Bucket) -> R) -> R {
-        match self.bucket {
+        match &self.bucket {
             Which::One(bucket) => ask(bucket),
             Which::PerValue(keyed, description) => {
                 keyed.with(description.entries.iter().map(|entry| entry.value.as_bytes()), ask)
             }
         }
+    }
+
+    fn try_take(&self, now_nanos: u64) -> bool {
+        self.with(|bucket| bucket.try_take(self.rate, self.tokens, now_nanos))
     }
 
     fn look(&self, now_nanos: u64) -> Looked {
@@ -301,6 +331,40 @@ impl Counting<'_> {
     }
 }
 
+/// The buckets that count one request: seldom more than one, so seldom a list.
+#[derive(Default)]
+enum Counts<'a> {
+    #[default]
+    None,
+    One(Counting<'a>),
+    Many(Vec<Counting<'a>>),
+}
+
+impl<'a> Counts<'a> {
+    fn push(&mut self, counting: Counting<'a>) {
+        *self = match std::mem::take(self) {
+            Self::None => Self::One(counting),
+            Self::One(first) => Self::Many(vec![first, counting]),
+            Self::Many(mut all) => {
+                all.push(counting);
+                Self::Many(all)
+            }
+        };
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [Counting<'a>] {
+        match self {
+            Self::None => &mut [],
+            Self::One(one) => std::slice::from_mut(one),
+            Self::Many(all) => all,
+        }
+    }
+}
+
 /// What a bucket looks like to a request.
 #[derive(Clone, Copy)]
 struct Looked {
@@ -311,21 +375,37 @@ struct Looked {
     until_passing: Option<Duration>,
 }
 
-/// Takes the tokens of all, or of none. Returns what matters most to the caller; `None` when nothing counts it.
-fn admit(counts: &mut [Counting<'_>], now_nanos: u64) -> Option<Looked> {
-    // What never passes waits longest.
-    let worst = counts.iter().map(|c| c.look(now_nanos)).filter(|seen| !seen.passed);
-    if let Some(worst) = worst.max_by_key(|seen| seen.until_passing.unwrap_or(Duration::MAX)) {
-        return Some(worst);
+impl Looked {
+    fn quota(self) -> Quota {
+        Quota { limit: self.limit, remaining: self.remaining, reset_seconds: seconds_up(self.until_one) }
     }
-    // The emptiest first: it is the one that another worker may have emptied meanwhile.
-    counts.sort_by_key(|c| c.with(|bucket| bucket.remaining(c.rate, now_nanos)));
-    for count in counts.iter() {
-        if !count.with(|bucket| bucket.try_take(count.rate, count.tokens, now_nanos)) {
-            return Some(Looked { passed: false, ..count.look(now_nanos) });
+}
+
+/// What all buckets say together.
+struct Admission {
+    passed: bool,
+    /// What matters most to the caller; of a request that passes only where somebody wants to know.
+    strictest: Option<Looked>,
+}
+
+/// Takes the tokens of all, or of none. `None` when nothing counts the request.
+fn admit(counts: &mut [Counting<'_>], now_nanos: u64, is_told: bool) -> Option<Admission> {
+    let refused = |strictest| Some(Admission { passed: false, strictest: Some(strictest) });
+    // One bucket alone is asked and paid at once.
+    if counts.len() > 1 {
+        // What never passes waits longest.
+        let worst = counts.iter().map(|c| c.look(now_nanos)).filter(|seen| !seen.passed);
+        if let Some(worst) = worst.max_by_key(|seen| seen.until_passing.unwrap_or(Duration::MAX)) {
+            return refused(worst);
         }
+        // The emptiest first: it is the one that another worker may have emptied meanwhile.
+        counts.sort_by_key(|c| c.with(|bucket| bucket.remaining(c.rate, now_nanos)));
     }
-    counts.iter().map(|c| Looked { passed: true, ..c.look(now_nanos) }).min_by_key(|seen| seen.remaining)
+    if let Some(count) = counts.iter().find(|count| !count.try_take(now_nanos)) {
+        return refused(count.look(now_nanos));
+    }
+    let least = || counts.iter().map(|c| c.look(now_nanos)).min_by_key(|seen| seen.remaining);
+    (!counts.is_empty()).then(|| Admission { passed: true, strictest: if is_told { least() } else { None } })
 }
 
 /// What never comes (a capacity of zero) is said as 136 years, which any reader can parse.
@@ -346,6 +426,11 @@ impl Quota {
 
 impl LocalVerdict {
     const NOT_ASKED: Self = Self { outcome: Outcome::NotAsked, quota: None, retry_after_seconds: None };
+
+    /// Whether there is anything to [`Self::write`].
+    pub fn says_something(&self) -> bool {
+        self.outcome == Outcome::Refused || self.quota.is_some() || self.retry_after_seconds.is_some()
+    }
 
     /// Writes the fields into the answer's head, be it the upstream's or the refusal.
     pub fn write(&self, editor: &mut impl HeadEditor) {

@@ -83,11 +83,11 @@ impl CompiledSharedRateLimit {
     }
 
     fn concerns(&self, request: &impl RequestView) -> bool {
-        let is_internal = request.header("x-envoy-internal").next() == Some(b"true");
+        let is_internal = || request.header("x-envoy-internal").next() == Some(b"true");
         match self.service.request_type {
             RequestType::Both => true,
-            RequestType::Internal => is_internal,
-            RequestType::External => !is_internal,
+            RequestType::Internal => is_internal(),
+            RequestType::External => !is_internal(),
         }
     }
 }

@@ -225,6 +225,13 @@ fn named(name: &str) -> Option<RetryOn> {
 pub(super) struct Wishes {
     pub(super) conditions: Conditions,
     pub(super) retries: Option<u32>,
+    /// Where anything is listed.
+    pub(super) listed: Option<Box<Listed>>,
+}
+
+/// What a caller lists beyond conditions that have a name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Listed {
     pub(super) status_codes: Vec<u16>,
     pub(super) header_names: Vec<Arc<str>>,
 }
@@ -240,11 +247,15 @@ impl Wishes {
         let list =
             |name| text(name).unwrap_or_default().split(',').map(str::trim_ascii).filter(|part| !part.is_empty());
         let conditions = ["x-envoy-retry-on", "x-envoy-retry-grpc-on"].into_iter().filter_map(first);
+        let listed = Listed {
+            status_codes: list("x-envoy-retriable-status-codes").filter_map(|code| code.parse().ok()).collect(),
+            header_names: list("x-envoy-retriable-header-names").map(|n| n.to_ascii_lowercase().into()).collect(),
+        };
+        let is_empty = listed.status_codes.is_empty() && listed.header_names.is_empty();
         Self {
             conditions: conditions.fold(Conditions::default(), Conditions::with_named),
             retries: text("x-envoy-max-retries").and_then(|number| number.trim_ascii().parse().ok()),
-            status_codes: list("x-envoy-retriable-status-codes").filter_map(|code| code.parse().ok()).collect(),
-            header_names: list("x-envoy-retriable-header-names").map(|n| n.to_ascii_lowercase().into()).collect(),
+            listed: (!is_empty).then(|| Box::new(listed)),
         }
     }
 }

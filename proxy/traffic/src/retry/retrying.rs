@@ -16,7 +16,7 @@
 use std::time::Duration;
 
 use super::back_off::{BackOff, at_least};
-use super::policy::{CompiledRetry, Conditions, Wishes};
+use super::policy::{CompiledRetry, Conditions, Listed, Wishes};
 use super::{Attempts, Failure, Phase, Reason, Verdict, is_idempotent};
 use crate::request::{RequestView, ResponseView};
 
@@ -43,7 +43,8 @@ pub struct Retrying<'p> {
     policy: Option<&'p CompiledRetry>,
     /// The policy's and the caller's; empty when the policy does not concern the request.
     conditions: Conditions,
-    wishes: Wishes,
+    /// What the caller lists; nearly nobody does.
+    listed: Option<Box<Listed>>,
     idempotent: bool,
     attempts: Attempts,
     remaining: u32,
@@ -88,9 +89,9 @@ pub struct Moment {
 impl<'p> Retrying<'p> {
     /// For a request on its route. `request` is the head as it was received.
     pub fn new(policy: Option<&'p CompiledRetry>, request: &impl RequestView) -> Self {
-        let wishes = Wishes::of(request);
+        let Wishes { conditions: wished, retries, listed } = Wishes::of(request);
         let granted = policy.map_or(RETRIES_DEFAULT, |policy| policy.num_retries);
-        let mut conditions = policy.map(|policy| policy.conditions).unwrap_or_default().union(wishes.conditions);
+        let mut conditions = policy.map(|policy| policy.conditions).unwrap_or_default().union(wished);
         // The gate closes on what the caller asks for, too.
         if policy.is_some_and(|policy| !policy.concerns(request)) {
             conditions = Conditions::default();
@@ -100,9 +101,9 @@ impl<'p> Retrying<'p> {
             conditions,
             idempotent: is_idempotent(request.method()),
             attempts: Attempts::default(),
-            remaining: wishes.retries.map_or(granted, |asked| asked.min(granted.max(RETRIES_ASKED_MAX))),
+            remaining: retries.map_or(granted, |asked| asked.min(granted.max(RETRIES_ASKED_MAX))),
             paused: 0,
-            wishes,
+            listed,
         }
     }
 
@@ -110,6 +111,20 @@ impl<'p> Retrying<'p> {
     /// any of it is passed on.
     pub fn reads_answers(&self) -> bool {
         !self.conditions.is_empty()
+    }
+
+    /// Whether the policy wants another attempt after this answer. [`Self::after_answer`] says the same and more; this asks
+    /// neither the time nor chance.
+    pub fn is_wanted_after(&self, status: u16, answer: &impl ResponseView) -> bool {
+        let is_listed = || {
+            let listed = self.policy.map(|policy| &*policy.status_codes).unwrap_or_default();
+            listed.contains(&status) || self.listed.as_ref().is_some_and(|own| own.status_codes.contains(&status))
+        };
+        let has_header = || {
+            self.policy.is_some_and(|policy| policy.has_retriable_header(answer))
+                || self.listed.iter().flat_map(|own| &own.header_names).any(|name| answer.header(name).next().is_some())
+        };
+        self.conditions.hold_for(status, answer, is_listed, has_header)
     }
 
     /// Whether another attempt could follow at all, so that the request's body is worth keeping.
@@ -149,15 +164,7 @@ impl<'p> Retrying<'p> {
         moment: Moment,
         has_room: impl FnOnce() -> bool,
     ) -> Next {
-        let is_listed = || {
-            let listed = self.policy.map(|policy| &*policy.status_codes).unwrap_or_default();
-            listed.contains(&status) || self.wishes.status_codes.contains(&status)
-        };
-        let has_header = || {
-            self.policy.is_some_and(|policy| policy.has_retriable_header(answer))
-                || self.wishes.header_names.iter().any(|name| answer.header(name).next().is_some())
-        };
-        if !self.conditions.hold_for(status, answer, is_listed, has_header) {
+        if !self.is_wanted_after(status, answer) {
             return Next::GiveUp(Reason::NotRetriable);
         }
         let rate_limited = self.policy.and_then(|policy| policy.rate_limited.as_ref());
