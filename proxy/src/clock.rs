@@ -7,6 +7,10 @@
 //! *earliest* scheduled moment has come, finds that the deadline has moved on, and puts it further back. Deadlines that
 //! pass are rounded up by at most 1/16 of their distance, never down.
 //!
+//! # Why the time stands still while a task runs
+//! A poll takes microseconds, and in it half a dozen deadlines are set. [`Wheel::at_one_moment`] reads the clock once for all
+//! of them, so a deadline counts from when its task began to run.
+//!
 //! # Why alarms are recycled
 //! A dropped alarm stays where it is in the wheel and is given to the next exchange, which usually finds it scheduled
 //! early enough to need no work at all. The wheel holds as many alarms as there were exchanges at once, not one for each
@@ -96,10 +100,20 @@ impl Entry {
     }
 }
 
+/// A moment, and the same in the wheel's milliseconds.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    at: Instant,
+    /// Rounded up, so that no alarm rings early.
+    ms: u64,
+}
+
 /// The timers of one worker.
 #[derive(Debug)]
 pub(crate) struct Wheel {
     epoch: Instant,
+    /// Of the poll that runs.
+    moment: Cell<Option<Moment>>,
     turns: RefCell<BTreeMap<u64, Vec<Rc<Entry>>>>,
     idle: RefCell<Vec<Rc<Entry>>>,
     /// When the driver will wake by itself; a schedule before this must wake it.
@@ -111,11 +125,34 @@ impl Wheel {
     pub(crate) fn new() -> Rc<Self> {
         Rc::new(Self {
             epoch: now(),
+            moment: Cell::new(None),
             turns: RefCell::default(),
             idle: RefCell::default(),
             driver_ms: Cell::new(UNSET),
             earlier: Notify::new(),
         })
+    }
+
+    /// Runs a poll during which this wheel's time stands still.
+    pub(crate) fn at_one_moment<T>(&self, poll: impl FnOnce() -> T) -> T {
+        self.moment.set(Some(self.moment_of(now())));
+        let polled = poll();
+        self.moment.set(None);
+        polled
+    }
+
+    /// What time it is for the task that runs.
+    pub(crate) fn now(&self) -> Instant {
+        self.moment.get().map_or_else(now, |moment| moment.at)
+    }
+
+    fn moment(&self) -> Moment {
+        self.moment.get().unwrap_or_else(|| self.moment_of(now()))
+    }
+
+    fn moment_of(&self, at: Instant) -> Moment {
+        let since = at.saturating_duration_since(self.epoch);
+        Moment { at, ms: whole_ms(since) + u64::from(!since.subsec_nanos().is_multiple_of(NANOS_PER_MS)) }
     }
 
     /// An alarm without deadlines.
@@ -196,14 +233,20 @@ impl Wheel {
         }
     }
 
-    fn ms(&self, at: Instant) -> u64 {
-        // Rounded up, so that no alarm rings early.
-        u64::try_from(at.saturating_duration_since(self.epoch).as_micros().div_ceil(1000)).unwrap_or(UNSET - 1)
-    }
-
     fn floor_ms(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.epoch).as_millis()).unwrap_or(UNSET - 1)
+        whole_ms(at.saturating_duration_since(self.epoch))
     }
+}
+
+const NANOS_PER_MS: u32 = 1_000_000;
+
+/// Whole milliseconds, without the wide arithmetic of [`Duration::as_millis`].
+fn whole_ms(duration: Duration) -> u64 {
+    duration
+        .as_secs()
+        .saturating_mul(1000)
+        .saturating_add(u64::from(duration.subsec_nanos() / NANOS_PER_MS))
+        .min(UNSET - 1)
 }
 
 /// Deadlines of one exchange or connection.
@@ -217,28 +260,25 @@ impl Alarm {
     /// Sets a deadline `after` from now; `None` clears it.
     pub(crate) fn set(&self, slot: Slot, after: Option<Duration>) {
         match after {
-            Some(after) => self.set_at(slot, now(), after),
+            Some(after) => self.set_unless_earlier(slot, after, UNSET),
             None => self.clear(slot),
-        }
-    }
-
-    /// The same for callers that know what time it is.
-    pub(crate) fn set_at(&self, slot: Slot, now: Instant, after: Duration) {
-        let now_ms = self.wheel.ms(now);
-        let deadline = now_ms.saturating_add(u64::try_from(after.as_millis()).unwrap_or(UNSET)).min(UNSET - 1);
-        self.entry.deadlines_ms[slot as usize].set(deadline);
-        if deadline < self.entry.scheduled_ms.get() {
-            self.wheel.schedule(&self.entry, deadline, now_ms);
         }
     }
 
     /// Sets a deadline unless there is an earlier one.
     pub(crate) fn tighten(&self, slot: Slot, after: Duration) {
-        let now = now();
-        let before = self.entry.deadlines_ms[slot as usize].get();
-        self.set_at(slot, now, after);
-        if self.entry.deadlines_ms[slot as usize].get() > before {
-            self.entry.deadlines_ms[slot as usize].set(before);
+        self.set_unless_earlier(slot, after, self.entry.deadlines_ms[slot as usize].get());
+    }
+
+    fn set_unless_earlier(&self, slot: Slot, after: Duration, earlier_ms: u64) {
+        let now_ms = self.wheel.moment().ms;
+        let deadline = now_ms.saturating_add(whole_ms(after)).min(UNSET - 1);
+        if deadline >= earlier_ms {
+            return;
+        }
+        self.entry.deadlines_ms[slot as usize].set(deadline);
+        if deadline < self.entry.scheduled_ms.get() {
+            self.wheel.schedule(&self.entry, deadline, now_ms);
         }
     }
 
@@ -259,16 +299,15 @@ impl Alarm {
             return Poll::Ready(Ring::Poked);
         }
         if self.entry.ringing.replace(false) {
-            let now = now();
-            let now_ms = self.wheel.floor_ms(now);
+            let now_ms = self.wheel.floor_ms(now());
             for slot in [Slot::Total, Slot::Attempt, Slot::Upload, Slot::Download] {
                 if self.entry.deadlines_ms[slot as usize].get() <= now_ms {
                     self.clear(slot);
-                    self.reschedule(now);
+                    self.reschedule();
                     return Poll::Ready(Ring::Due(slot));
                 }
             }
-            self.reschedule(now);
+            self.reschedule();
         }
         let mut waker = self.entry.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
@@ -277,10 +316,10 @@ impl Alarm {
         Poll::Pending
     }
 
-    fn reschedule(&self, now: Instant) {
+    fn reschedule(&self) {
         let earliest = self.entry.earliest();
         if earliest < self.entry.scheduled_ms.get() {
-            self.wheel.schedule(&self.entry, earliest, self.wheel.ms(now));
+            self.wheel.schedule(&self.entry, earliest, self.wheel.moment_of(now()).ms);
         }
     }
 
@@ -404,6 +443,22 @@ mod tests {
         .await;
 
         assert!(waited >= 10 * SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_stands_still_while_a_task_runs_and_no_longer() {
+        let wheel = Wheel::new();
+        let before = now();
+        tokio::time::advance(SECOND).await;
+
+        let (first, second) = wheel.at_one_moment(|| {
+            let first = wheel.now();
+            (first, wheel.now())
+        });
+        tokio::time::advance(SECOND).await;
+
+        assert_eq!((first, second), (before + SECOND, before + SECOND));
+        assert_eq!(wheel.now(), before + 2 * SECOND);
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,9 +6,11 @@
 //! registry, touched once per request.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Deref;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -17,7 +19,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
 use futures_util::FutureExt as _;
-use rand::rngs::StdRng;
+use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tracing::{debug, error};
@@ -112,7 +114,7 @@ pub(crate) struct Worker {
     /// Copies to mirrors in flight.
     pub(crate) mirrors: Cell<u32>,
     snapshots: RefCell<Snapshots>,
-    random: RefCell<StdRng>,
+    random: RefCell<SmallRng>,
     /// The same moment on both clocks, so that a request needs to read only one.
     began: (tokio::time::Instant, SystemTime),
 }
@@ -233,7 +235,8 @@ impl Worker {
         let worker = Rc::clone(self);
         let connection = async move {
             let _open = Open(Rc::clone(&worker));
-            let served = AssertUnwindSafe(connection::run(&worker, arrival)).catch_unwind().await;
+            let mut serving = pin!(AssertUnwindSafe(connection::run(&worker, arrival)).catch_unwind());
+            let served = poll_fn(|cx| worker.wheel.at_one_moment(|| serving.as_mut().poll(cx))).await;
             if served.is_err() {
                 worker.cells().panics.increment();
                 error!(worker = worker.index, "a connection's task panicked; the connection is closed");
@@ -258,13 +261,13 @@ impl Drop for Open {
 
 /// Random numbers decide shares and endpoints, never secrets; a clock-free fixed seed is the fallback when the system has
 /// none to give.
-fn seeded() -> StdRng {
+fn seeded() -> SmallRng {
     let mut seed = [0; 32];
     match rand::TryRng::try_fill_bytes(&mut rand::rngs::SysRng, &mut seed) {
         Ok(()) => {}
         Err(error) => debug!(%error, "no system randomness, using a fixed seed"),
     }
-    StdRng::from_seed(seed)
+    SmallRng::from_seed(seed)
 }
 
 #[cfg(test)]

@@ -37,6 +37,9 @@ pub(crate) fn decide(
     request: &Request<'_>,
     cluster: &str,
 ) -> Option<(FaultPlan, ActiveFault)> {
+    if !fault.concerns(request, cluster) {
+        return None;
+    }
     let random = || call.worker.random();
     let dice = Dice { delay: random(), abort: random(), bandwidth: random() };
     let state = &call.listener.state;

@@ -173,6 +173,9 @@ pub(crate) async fn run<'a, C: Caller, R: Reply>(
 ) -> Result<(), Stop<'a>> {
     let Subject { request, route, cluster, .. } = passed.subject;
     let sources = route.map_or_else(Sources::default, CompiledRoute::rate_limits);
+    let facts = rate_limit::facts(call, cluster);
+    // Tokens are shared by all workers, so they count on one clock.
+    let mut now = clock::nanos_since_start(passed.begun);
     for filter in call.chain.filters.iter() {
         match overrides.effective(filter) {
             None => {}
@@ -189,12 +192,16 @@ pub(crate) async fn run<'a, C: Caller, R: Reply>(
                 if let Some((plan, active)) = fault::decide(call, fault, request, cluster) {
                     passed.active = Some(active);
                     passed.bandwidth = plan.bandwidth;
-                    suffer(call, &plan, passed, caller, reply).await?;
+                    // Rare, and larger than everything else here: boxed, so that other requests do not carry it.
+                    Box::pin(suffer(call, &plan, passed, caller, reply)).await?;
+                    now = clock::nanos_since_start(passed.begun);
                 }
             }
             Some(CompiledFilterConfig::LocalRateLimit(limit)) => {
-                let verdict = rate_limit::local(call, limit, request, sources, cluster, passed.begun);
-                passed.verdicts.push(verdict);
+                let verdict = rate_limit::local(call, limit, request, sources, &facts, now);
+                if verdict.says_something() {
+                    passed.verdicts.push(verdict);
+                }
                 match verdict.outcome {
                     Outcome::NotAsked | Outcome::Within => {}
                     Outcome::OverNotEnforced => passed.over = Some((limit, verdict.outcome)),
@@ -211,7 +218,8 @@ pub(crate) async fn run<'a, C: Caller, R: Reply>(
                     CompiledFilterConfig::SharedRateLimitPerRoute(word) => Some(&**word),
                     _ => None,
                 };
-                let said = rate_limit::shared(call, limit, word, request, sources, cluster).await;
+                let said = rate_limit::shared(call, limit, word, request, sources, &facts).await;
+                let Some(said) = said else { continue };
                 passed.verdicts.extend(said.verdict);
                 passed.asked.extend(said.answer);
                 passed.refused_by = said.refused_by;

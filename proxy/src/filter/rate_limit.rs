@@ -9,7 +9,6 @@ use tidegate_traffic::rate_limit::{
 };
 use tidegate_traffic::request::is_grpc;
 use tidegate_xds::resource::filter::{Lease, Refusal};
-use tokio::time::Instant;
 
 use super::asking::{self, Answer};
 use super::lease::cell::Word;
@@ -23,25 +22,22 @@ const GRPC_UNAVAILABLE: u32 = 14;
 /// `RESOURCE_EXHAUSTED`
 const GRPC_RESOURCE_EXHAUSTED: u32 = 8;
 
-/// Asks a limit of this process.
+/// Asks a limit of this process. `now`: nanoseconds on the clock of all workers.
 pub(crate) fn local(
     call: &Call<'_>,
     limit: &CompiledLocalRateLimit,
     request: &Request<'_>,
     sources: Sources<'_>,
-    cluster: &str,
-    at: Instant,
+    facts: &Facts<'_>,
+    now: u64,
 ) -> LocalVerdict {
     let random = || call.worker.random();
     let dice = LocalDice { enabled: random(), enforced: random() };
-    let facts = facts(call, cluster);
-    // Tokens are shared by all workers, so they count on one clock.
-    let now = clock::nanos_since_start(at);
     let verdict = if limit.per_connection {
         let mut own = call.buckets.borrow_mut();
-        limit.decide(own.of(limit), request, sources, &facts, dice, now)
+        limit.decide(own.of(limit), request, sources, facts, dice, now)
     } else {
-        limit.decide(limit.buckets(), request, sources, &facts, dice, now)
+        limit.decide(limit.buckets(), request, sources, facts, dice, now)
     };
     let cells = call.listener.state.cells.of(call.worker.index);
     match verdict.outcome {
@@ -82,41 +78,42 @@ pub(crate) struct Said {
     pub(crate) refused_by: Option<Arc<Lease>>,
 }
 
-/// Asks the limits that are shared with other proxies: by lease where there is one, and else the service.
+/// Asks the limits that are shared with other proxies: by lease where there is one, and else the service. `None`: they have
+/// nothing to say.
 pub(crate) async fn shared(
     call: &Call<'_>,
     limit: &CompiledSharedRateLimit,
     route: Option<&CompiledPerRoute>,
     request: &Request<'_>,
     sources: Sources<'_>,
-    cluster: &str,
-) -> Said {
-    let facts = facts(call, cluster);
-    let asked: Vec<Descriptor<'_>> = limit.descriptors(route, sources, request, &facts, call.worker.random());
+    facts: &Facts<'_>,
+) -> Option<Said> {
+    let asked: Vec<Descriptor<'_>> = limit.descriptors(route, sources, request, facts, call.worker.random());
     if asked.is_empty() {
-        return Said::default();
+        return None;
     }
     let is_enforced = limit.is_enforced(call.worker.random());
     let said = leased(call, limit, &asked, request, is_enforced);
-    let unleased: Vec<&Descriptor<'_>> = asked.iter().filter(|descriptor| descriptor.lease.is_none()).collect();
-    if said.rejection.is_some() || unleased.is_empty() {
-        return said;
+    if said.rejection.is_some() || asked.iter().all(|descriptor| descriptor.lease.is_some()) {
+        return Some(said);
     }
-    by_service(call, limit, limit.domain(route), &unleased, request, is_enforced).await
+    // Large; whoever asks over the network can afford a box.
+    Some(Box::pin(by_service(call, limit, route, &asked, request, is_enforced)).await)
 }
 
-/// Asks a service. No answer is no refusal unless the filter says so.
+/// Asks a service about what no lease keeps. No answer is no refusal unless the filter says so.
 async fn by_service(
     call: &Call<'_>,
     limit: &CompiledSharedRateLimit,
-    domain: &str,
-    asked: &[&Descriptor<'_>],
+    route: Option<&CompiledPerRoute>,
+    asked: &[Descriptor<'_>],
     request: &Request<'_>,
     is_enforced: bool,
 ) -> Said {
     let service = &limit.service;
+    let asked: Vec<&Descriptor<'_>> = asked.iter().filter(|descriptor| descriptor.lease.is_none()).collect();
     let cells = call.listener.state.cells.of(call.worker.index);
-    let answer = match asking::ask(call, limit, domain, asked).await {
+    let answer = match asking::ask(call, limit, limit.domain(route), &asked).await {
         Ok(answer) => answer,
         Err(reason) => {
             tracing::debug!(cluster = %service.cluster, reason, "the rate limit service cannot be asked");
@@ -225,6 +222,7 @@ fn rejection(limit: &CompiledSharedRateLimit, request: &Request<'_>) -> Rejectio
     }
 }
 
-fn facts<'a>(call: &Call<'_>, cluster: &'a str) -> Facts<'a> {
+/// What descriptions may say besides the head.
+pub(crate) fn facts<'a>(call: &Call<'_>, cluster: &'a str) -> Facts<'a> {
     Facts { remote: Some(call.trusted_address()), source_cluster: "", destination_cluster: cluster }
 }

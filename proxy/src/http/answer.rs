@@ -17,6 +17,7 @@ use crate::filter::Passed;
 use crate::router::Made;
 use crate::wire::body::{Broken, Form, More, Patience, Pump, Source};
 
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// A body that is there already.
@@ -56,8 +57,23 @@ impl Source for Fixed {
     fn open_tunnel(&mut self) {}
 }
 
+/// An answer on its way. Boxed: those that are made here are few, and a request that is forwarded need not carry the size of
+/// one.
+pub(crate) type Answering<'a> = Pin<Box<dyn Future<Output = Ending> + 'a>>;
+
 /// Answers for the upstream.
-pub(crate) async fn reject<C: Caller, R: Reply>(
+pub(crate) fn reject<'a, C: Caller, R: Reply>(
+    call: &'a Call<'_>,
+    caller: &'a mut C,
+    reply: &'a mut R,
+    rejection: Rejection,
+    behind: Behind<'a>,
+    passed: &'a Passed<'_>,
+) -> Answering<'a> {
+    Box::pin(rejecting(call, caller, reply, rejection, behind, passed))
+}
+
+async fn rejecting<C: Caller, R: Reply>(
     call: &Call<'_>,
     caller: &mut C,
     reply: &mut R,
@@ -76,9 +92,7 @@ pub(crate) async fn reject<C: Caller, R: Reply>(
     let Some((head, body)) = rejected else { return Ending::Abort };
     let context = call.context("");
     let mut edits = match behind.changed_by {
-        Some((route, chosen)) => {
-            response_edits(call.request, &head, &call.chain.manager, Some(route), chosen, &context)
-        }
+        Some((route, chosen)) => response_edits(call.seen, &head, &call.chain.manager, Some(route), chosen, &context),
         None => HeadEdits::new(),
     };
     passed.dress(&head, &context, &mut edits);
@@ -137,7 +151,7 @@ pub(crate) async fn local<C: Caller, R: Reply>(
     };
     call.count(status);
     let context = call.context("");
-    let mut edits = response_edits(call.request, &head, &call.chain.manager, Some(route), None, &context);
+    let mut edits = response_edits(call.seen, &head, &call.chain.manager, Some(route), None, &context);
     passed.dress(&head, &context, &mut edits);
     send(call, caller, reply, &head, &edits, body, false).await
 }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tidegate_http1::RequestHead;
 use tidegate_report::ResponseFlag;
@@ -11,6 +11,7 @@ use tidegate_traffic::IdleLimit;
 use tidegate_traffic::rate_limit::ConnectionBuckets;
 use tokio::time::Instant;
 
+use super::head::Request;
 use crate::clock::Alarm;
 use crate::config::snapshot::{ActiveListener, HttpChain};
 use crate::telemetry::access_log::Outcome;
@@ -30,6 +31,10 @@ pub(crate) struct Call<'c> {
     pub(crate) local: Option<SocketAddr>,
     pub(crate) alarm: &'c Alarm,
     pub(crate) started: Instant,
+    /// The same on the wall clock.
+    pub(crate) started_at: SystemTime,
+    /// The request as rules see it.
+    pub(crate) seen: Request<'c>,
     /// The head has fields for proxies (`x-envoy-…`).
     pub(crate) speaks_to_proxies: bool,
     /// The connection's own tokens.

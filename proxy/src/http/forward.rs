@@ -1,9 +1,8 @@
 //! One attempt to have a request answered by an endpoint.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_http1::{Framing, HeadEdits, ResponseHead};
+use tidegate_http1::{Framing, HeadEdits, ResponseHead, Unwritable};
 use tidegate_report::ResponseFlag;
 use tidegate_traffic::fault::FaultPlan;
 
@@ -15,11 +14,13 @@ use crate::clock::Slot;
 use crate::config::registry::EndpointState;
 use crate::filter::Passed;
 use crate::pool;
-use crate::router::Plan;
 use crate::router::attempts::{Failed, Record};
+use crate::router::{self, Plan};
+use crate::upstream::http2::Http2Answer;
 use crate::upstream::{Answer, Fault, http1};
 use crate::wire::body::{Patience, Pump, Sink, Source};
 use crate::wire::http1::Written;
+use crate::wire::http2::Http2Sink;
 
 /// Which attempt, on which endpoint.
 pub(crate) struct Attempt<'a, 'c> {
@@ -67,15 +68,14 @@ pub(crate) async fn attempt<C: Caller, R: Reply>(
     if let Some((fault, active)) = attempt.passed.attempt_fault(call) {
         record.bandwidth = fault.bandwidth.or(record.bandwidth);
         _fault = Some(active);
-        suffer(call, caller, reply, &fault, attempt.plan)
+        Box::pin(suffer(call, caller, reply, &fault, attempt.plan))
             .await
             .map_err(|trouble| failed(trouble, endpoint.id, false, false, caller))?;
     }
-    let edits = edits(call, attempt, endpoint);
     let tried = if attempt.plan.http2 {
-        over_http2(call, caller, reply, attempt, record, endpoint, &edits).await
+        over_http2(call, caller, reply, attempt, record, endpoint).await
     } else {
-        over_http1(call, caller, reply, attempt, record, endpoint, &edits).await
+        over_http1(call, caller, reply, attempt, record, endpoint).await
     };
     tried.inspect_err(|failed| endpoint.failed(&failed.trouble, failed.reused, failed.sent))
 }
@@ -106,7 +106,7 @@ fn set_limits(call: &Call<'_>, caller: &impl Caller, attempt: &Attempt<'_, '_>) 
         return;
     }
     let limits = attempt.plan.deadlines;
-    let now = crate::clock::now();
+    let now = call.worker.wheel.now();
     let total =
         limits.total.filter(|_| caller.is_received()).map(|limit| limit.saturating_sub(now - attempt.passed.begun));
     let stream = limits.stream.map(|limit| limit.saturating_sub(now - call.started));
@@ -124,12 +124,16 @@ async fn within<T>(call: &Call<'_>, work: impl Future<Output = Result<T, Fault>>
     }
 }
 
+/// What the proxy and its configuration change about the request. Its memory goes back with [`Buffers::give_back_edits`].
+///
+/// [`Buffers::give_back_edits`]: crate::wire::buffer::Buffers::give_back_edits
 fn edits(call: &Call<'_>, attempt: &Attempt<'_, '_>, endpoint: &EndpointState) -> HeadEdits {
     let plan = attempt.plan;
     let described = plan.cluster.endpoints.endpoint(attempt.index);
     let mut context = call.context(&plan.cluster.config.name);
     context.upstream_host = Some(endpoint.address);
     let forwarding = Forwarding {
+        request: call.seen,
         manager: &call.chain.manager,
         route: plan.route,
         forward: plan.forward,
@@ -141,9 +145,9 @@ fn edits(call: &Call<'_>, attempt: &Attempt<'_, '_>, endpoint: &EndpointState) -
         attempt: attempt.count,
         speaks_to_proxies: call.speaks_to_proxies,
     };
-    let context = forwarding.context;
-    let mut edits = request_edits(call.request, &forwarding);
-    attempt.passed.dress_request(call.request, &context, &mut edits);
+    let mut edits = call.worker.buffers.edits();
+    request_edits(&forwarding, &mut edits);
+    attempt.passed.dress_request(call.request, &forwarding.context, &mut edits);
     edits
 }
 
@@ -158,35 +162,55 @@ async fn over_http1<C: Caller, R: Reply>(
     attempt: &Attempt<'_, '_>,
     record: &mut Record<'_>,
     endpoint: &Watched<'_>,
-    edits: &HeadEdits,
 ) -> Result<Ending, Failed> {
     let (worker, plan) = (call.worker, attempt.plan);
     let only_once = !tidegate_traffic::retry::is_idempotent(call.request.method());
-    let idle = attempt.may_reuse.then(|| worker.pools.take_http1(endpoint, &plan.terms, only_once)).flatten();
+    let idle = attempt.may_reuse.then(|| worker.pools.take_http1(endpoint, plan.cluster.tls.as_ref(), only_once)).flatten();
     let (mut connection, reused) = match idle {
         Some(connection) => (connection, true),
         None => {
-            let opened = within(call, pool::waiting::http1(worker, endpoint, &plan.terms, attempt.may_reuse)).await;
-            count_connect(call, plan, &opened);
+            // Boxed, so that requests that find an idle connection do not carry the size of opening one.
+            let opened = Box::pin(open_http1(call, attempt, endpoint)).await;
             opened.map_err(|trouble| failed(trouble, endpoint.id, false, false, caller))?
         }
     };
-    connection
-        .begin(call.request, edits, plan.upgrade)
-        .map_err(|unwritable| failed(unwritable.into(), endpoint.id, reused, false, caller))?;
+    let sending = send_head(call, attempt, endpoint, &mut connection);
+    sending.map_err(|unwritable| failed(unwritable.into(), endpoint.id, reused, false, caller))?;
     let framing = call.request.framing();
     let written = Written::choose(caller.shows_framing(), framing, framing);
     let limits = tidegate_http1::Limits::default();
     let (sink, answer) = connection.split(&limits, call.request.method(), written);
-    let done = converse(call, caller, reply, attempt, record, endpoint, reused, sink, answer).await;
+    let mut exchange = exchange(call, plan, caller, reply, sink, answer);
+    let done = converse(call, attempt, record, endpoint, reused, &mut exchange).await;
     if done.reusable {
-        give_back(call, attempt, endpoint, connection);
+        worker.pools.give_back(endpoint, connection, &router::terms(call, plan.cluster), &worker.shared.limits);
     }
     done.outcome
 }
 
-fn give_back(call: &Call<'_>, attempt: &Attempt<'_, '_>, endpoint: &Arc<EndpointState>, connection: http1::Connection) {
-    call.worker.pools.give_back(endpoint, connection, &attempt.plan.terms, &call.worker.shared.limits);
+/// A connection where none lay idle, and whether it has carried an exchange before.
+async fn open_http1(
+    call: &Call<'_>,
+    attempt: &Attempt<'_, '_>,
+    endpoint: &Watched<'_>,
+) -> Result<(Box<http1::Connection>, bool), Trouble> {
+    let terms = router::terms(call, attempt.plan.cluster);
+    let opened = within(call, pool::waiting::http1(call.worker, endpoint, &terms, attempt.may_reuse)).await;
+    count_connect(call, attempt.plan, &opened);
+    opened
+}
+
+/// Writes the head into a connection's output.
+fn send_head(
+    call: &Call<'_>,
+    attempt: &Attempt<'_, '_>,
+    endpoint: &EndpointState,
+    connection: &mut http1::Connection,
+) -> Result<(), Unwritable> {
+    let edits = edits(call, attempt, endpoint);
+    let written = connection.begin(call.request, &edits, attempt.plan.upgrade);
+    call.worker.buffers.give_back_edits(edits);
+    written
 }
 
 fn count_connect<T>(call: &Call<'_>, plan: &Plan<'_>, opened: &Result<(T, bool), Trouble>) {
@@ -207,37 +231,59 @@ async fn over_http2<C: Caller, R: Reply>(
     attempt: &Attempt<'_, '_>,
     record: &mut Record<'_>,
     endpoint: &Watched<'_>,
-    edits: &HeadEdits,
 ) -> Result<Ending, Failed> {
-    let (worker, plan) = (call.worker, attempt.plan);
-    let opened = within(call, worker.pools.http2(endpoint, &plan.terms, &worker.shared.limits)).await;
-    count_connect(call, plan, &opened);
-    let (connection, reused) = opened.map_err(|trouble| failed(trouble, endpoint.id, false, false, caller))?;
-    let (sink, answer) = within(call, connection.begin(call.request, edits, &plan.terms))
-        .await
-        .map_err(|trouble| failed(trouble, endpoint.id, reused, false, caller))?;
-    converse(call, caller, reply, attempt, record, endpoint, reused, sink, answer).await.outcome
+    // Boxed, so that an exchange does not carry the size of opening a connection and a stream.
+    let begun = Box::pin(begin_http2(call, attempt, endpoint)).await;
+    let (sink, answer, reused) =
+        begun.map_err(|(trouble, reused)| failed(trouble, endpoint.id, reused, false, caller))?;
+    let mut exchange = exchange(call, attempt.plan, caller, reply, sink, answer);
+    converse(call, attempt, record, endpoint, reused, &mut exchange).await.outcome
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parties of an exchange; they live in different places")]
-async fn converse<C: Caller, R: Reply>(
+/// A stream with the head sent, and whether its connection had carried others; that also where it fails.
+async fn begin_http2(
     call: &Call<'_>,
-    caller: &mut C,
-    reply: &mut R,
     attempt: &Attempt<'_, '_>,
-    record: &mut Record<'_>,
     endpoint: &Watched<'_>,
-    reused: bool,
-    sink: impl Sink,
-    answer: impl Answer,
-) -> Done {
-    let plan = attempt.plan;
+) -> Result<(Http2Sink, Http2Answer, bool), (Trouble, bool)> {
+    let (worker, plan) = (call.worker, attempt.plan);
+    let terms = router::terms(call, plan.cluster);
+    let (connection, reused) = match worker.pools.open_http2(endpoint, &terms) {
+        Some(connection) => (connection, true),
+        None => {
+            let opening = Box::pin(worker.pools.http2(endpoint, &terms, &worker.shared.limits));
+            let opened = within(call, opening).await;
+            count_connect(call, plan, &opened);
+            opened.map_err(|trouble| (trouble, false))?
+        }
+    };
+    let edits = edits(call, attempt, endpoint);
+    let begun = within(call, Box::pin(connection.begin(call.request, &edits, &terms))).await;
+    worker.buffers.give_back_edits(edits);
+    let (sink, answer) = begun.map_err(|trouble| (trouble, reused))?;
+    Ok((sink, answer, reused))
+}
+
+/// The parties of an attempt, brought together.
+fn exchange<'x, C: Caller, R: Reply, S: Sink, A: Answer>(
+    call: &'x Call<'_>,
+    plan: &Plan<'_>,
+    caller: &'x mut C,
+    reply: &'x mut R,
+    sink: S,
+    answer: A,
+) -> Exchange<'x, C, R, S, A> {
     let limits = &call.worker.shared.limits;
     let idle = shorter(plan.idle, plan.deadlines.per_try_idle);
     // Until the answer begins the caller owes its body; a gRPC stream may be silent for as long as it likes.
     let sending = if plan.deadlines.grpc { idle } else { shorter(idle, Some(limits.body_progress)) };
     let patience = Patience { source: sending, sink: Some(limits.write_progress) };
-    let mut exchange = Exchange {
+    // Without a body the limits run already.
+    let received = caller.is_received();
+    if let Some(limit) = plan.deadlines.per_try.filter(|_| received) {
+        call.alarm.tighten(Slot::Attempt, limit);
+    }
+    Exchange {
         caller,
         reply,
         sink,
@@ -245,16 +291,21 @@ async fn converse<C: Caller, R: Reply>(
         alarm: call.alarm,
         upload: Pump::new(Slot::Upload, patience),
         unwanted: false,
-        total: plan.deadlines.total,
-        per_try: plan.deadlines.per_try,
-    };
-    // Without a body the limits run already.
-    if exchange.caller.is_received() {
-        exchange.total = None;
-        if let Some(limit) = exchange.per_try.take() {
-            call.alarm.tighten(Slot::Attempt, limit);
-        }
+        total: plan.deadlines.total.filter(|_| !received),
+        per_try: plan.deadlines.per_try.filter(|_| !received),
     }
+}
+
+async fn converse<C: Caller, R: Reply, S: Sink, A: Answer>(
+    call: &Call<'_>,
+    attempt: &Attempt<'_, '_>,
+    record: &mut Record<'_>,
+    endpoint: &Watched<'_>,
+    reused: bool,
+    exchange: &mut Exchange<'_, C, R, S, A>,
+) -> Done {
+    let plan = attempt.plan;
+    let idle = shorter(plan.idle, plan.deadlines.per_try_idle);
     let head = match exchange.head(idle).await {
         Ok(head) => head,
         Err(trouble) => {
@@ -267,10 +318,9 @@ async fn converse<C: Caller, R: Reply>(
             return failed(trouble, endpoint.id, reused, sent, exchange.caller).into();
         }
     };
-    let head = match check_switch(head, plan.upgrade) {
-        Ok(head) => head,
-        Err(fault) => return failed(Trouble::Upstream(fault), endpoint.id, reused, true, exchange.caller).into(),
-    };
+    if let Err(fault) = check_switch(&head, plan.upgrade) {
+        return failed(Trouble::Upstream(fault), endpoint.id, reused, true, exchange.caller).into();
+    }
     endpoint.answered(head.status(), grpc_status(call, &head));
     if record.wants_another(&head, exchange.caller.is_replayable()) {
         let read = discard(exchange.answer.body()).await;
@@ -278,7 +328,9 @@ async fn converse<C: Caller, R: Reply>(
         let failed = failed(Trouble::Answered(head.status()), endpoint.id, reused, true, exchange.caller);
         return Done { outcome: Err(failed), reusable };
     }
-    finish(call, attempt, record, endpoint, &mut exchange, &head, idle).await
+    let done = finish(call, attempt, record, endpoint, exchange, &head, idle).await;
+    call.worker.buffers.give_back_head(head.into_memory());
+    done
 }
 
 /// The status of a gRPC answer that is over with its head.
@@ -293,13 +345,13 @@ fn can_go_on(head: &ResponseHead) -> bool {
 }
 
 /// A 101 is an answer only to who asked for it.
-fn check_switch(head: ResponseHead, asked: Option<&str>) -> Result<ResponseHead, Fault> {
+fn check_switch(head: &ResponseHead, asked: Option<&str>) -> Result<(), Fault> {
     match (head.status(), asked) {
         (101, None) => Err(Fault::Unexpected("the endpoint switched protocols unasked")),
         (101, Some(kind)) if head.upgrade() != Some(kind) => {
             Err(Fault::Unexpected("the endpoint switched to another protocol than was asked for"))
         }
-        _ => Ok(head),
+        _ => Ok(()),
     }
 }
 
@@ -315,18 +367,11 @@ async fn finish<C: Caller, R: Reply, S: Sink, A: Answer>(
 ) -> Done {
     let plan = attempt.plan;
     let status = head.status();
-    let mut context = call.context(&plan.cluster.config.name);
-    context.upstream_host = Some(endpoint.address);
-    context.response_code = Some(status);
-    let manager = &call.chain.manager;
-    let mut edits = response_edits(call.request, head, manager, Some(plan.route), Some(&plan.chosen), &context);
-    attempt.passed.dress_served(head, &context, plan, &mut edits);
     call.alarm.clear(Slot::Attempt);
     exchange.caller.commit();
-    let uploaded = exchange.upload.is_done();
     let upgrade = status == 101;
-    let start = Start { raw: <A::Body as Source>::RAW, close: !uploaded || upgrade, upgrade };
-    if exchange.reply.begin(head, &edits, start).is_err() {
+    let start = Start { raw: <A::Body as Source>::RAW, close: !exchange.upload.is_done() || upgrade, upgrade };
+    if begin(call, attempt, endpoint, exchange.reply, head, start).is_err() {
         call.flag(ResponseFlag::UpstreamProtocolError);
         exchange.reply.abort();
         return Done { outcome: Ok(Ending::Abort), reusable: false };
@@ -335,7 +380,7 @@ async fn finish<C: Caller, R: Reply, S: Sink, A: Answer>(
     plan.cluster.state.cells.of(call.worker.index).requests.count(status);
     if upgrade {
         call.alarm.clear(Slot::Total);
-        let ended = exchange.tunnel(idle).await;
+        let ended = Box::pin(exchange.tunnel(idle)).await;
         let ending = if ended.is_ok() { Ending::Close } else { Ending::Abort };
         return Done { outcome: Ok(ending), reusable: false };
     }
@@ -356,6 +401,25 @@ async fn finish<C: Caller, R: Reply, S: Sink, A: Answer>(
             Done { outcome: Ok(Ending::Abort), reusable: false }
         }
     }
+}
+
+/// Writes the head of an answer with what the proxy and its configuration change about it.
+fn begin(
+    call: &Call<'_>,
+    attempt: &Attempt<'_, '_>,
+    endpoint: &EndpointState,
+    reply: &mut impl Reply,
+    head: &ResponseHead,
+    start: Start,
+) -> Result<(), Trouble> {
+    let plan = attempt.plan;
+    let mut context = call.context(&plan.cluster.config.name);
+    context.upstream_host = Some(endpoint.address);
+    context.response_code = Some(head.status());
+    let manager = &call.chain.manager;
+    let mut edits = response_edits(call.seen, head, manager, Some(plan.route), Some(&plan.chosen), &context);
+    attempt.passed.dress_served(head, &context, plan, &mut edits);
+    reply.begin(head, &edits, start)
 }
 
 /// Why an answer that had begun was torn.

@@ -23,8 +23,14 @@ pub(crate) struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    pub(crate) fn new(head: &'a RequestHead) -> Self {
-        Self { head, path: head.path(), deaf: false }
+    /// As a listener sees it. `speaks_to_proxies`: what [`speaks_to_proxies`] says of the head.
+    pub(crate) fn at(head: &'a RequestHead, manager: &HttpConnectionManager, speaks_to_proxies: bool) -> Self {
+        Self { head, path: head.path(), deaf: manager.use_remote_address || !speaks_to_proxies }
+    }
+
+    /// With every field that was received.
+    pub(crate) fn hearing_all(self) -> Self {
+        Self { deaf: false, ..self }
     }
 }
 
@@ -162,13 +168,14 @@ fn is_for_proxies(name: &str) -> bool {
 
 /// What the forwarded head depends on besides the request.
 pub(crate) struct Forwarding<'a> {
+    pub(crate) request: Request<'a>,
     pub(crate) manager: &'a HttpConnectionManager,
     pub(crate) route: &'a CompiledRoute,
     pub(crate) forward: &'a CompiledForward,
     pub(crate) chosen: &'a Chosen<'a>,
     pub(crate) context: Context<'a>,
     pub(crate) peer_ip: &'a str,
-    pub(crate) request_id: Option<u128>,
+    pub(crate) request_id: Option<RequestId>,
     pub(crate) endpoint_hostname: Option<&'a str>,
     pub(crate) attempt: u32,
     /// The head has fields for proxies.
@@ -177,16 +184,16 @@ pub(crate) struct Forwarding<'a> {
 
 /// Changes to a request on its way to the endpoint. The proxy's own fields come first, so that configuration has the last
 /// word on them.
-pub(crate) fn request_edits(head: &RequestHead, forwarding: &Forwarding<'_>) -> HeadEdits {
-    let mut edits = HeadEdits::new();
+pub(crate) fn request_edits(forwarding: &Forwarding<'_>, edits: &mut HeadEdits) {
+    let head = forwarding.request.head;
     if let Some(id) = forwarding.request_id {
-        edits.append("x-request-id", &uuid(id));
+        edits.append_own("x-request-id", &id.text());
     }
     if head.field("x-forwarded-proto").is_none() {
-        edits.append("x-forwarded-proto", head.scheme().unwrap_or("http").as_bytes());
+        edits.append_own("x-forwarded-proto", head.scheme().unwrap_or("http").as_bytes());
     }
     if forwarding.manager.use_remote_address {
-        forwarded_for(head, forwarding.peer_ip, &mut edits);
+        forwarded_for(head, forwarding.peer_ip, edits);
     }
     if head.field(CLIENT_CERTIFICATE).is_some() {
         edits.remove(CLIENT_CERTIFICATE);
@@ -206,9 +213,9 @@ pub(crate) fn request_edits(head: &RequestHead, forwarding: &Forwarding<'_>) -> 
     if forwarding.route.include_attempt_count {
         edits.set("x-envoy-attempt-count", forwarding.attempt.to_string().as_bytes());
     }
-    let request = Request::new(head);
+    let request = forwarding.request.hearing_all();
     let chosen = Some(forwarding.chosen);
-    let mut editor = RequestEditor { head, edits: &mut edits };
+    let mut editor = RequestEditor { head, edits };
     apply_request(forwarding.route, chosen, &request, &forwarding.context, &mut editor);
     if let Some(path) = rewritten_path_and_query(forwarding.forward, &request) {
         edits.path_and_query(path);
@@ -220,12 +227,11 @@ pub(crate) fn request_edits(head: &RequestHead, forwarding: &Forwarding<'_>) -> 
         }
         edits.authority(authority);
     }
-    edits
 }
 
 /// Changes to an answer on its way to the caller.
 pub(crate) fn response_edits(
-    request: &RequestHead,
+    request: Request<'_>,
     response: &ResponseHead,
     manager: &HttpConnectionManager,
     route: Option<&CompiledRoute>,
@@ -244,7 +250,7 @@ pub(crate) fn response_edits(
     }
     if let Some(route) = route {
         let mut editor = ResponseEditor { head: response, edits: &mut edits };
-        apply_response(route, chosen, &Request::new(request), &Response(response), context, &mut editor);
+        apply_response(route, chosen, &request.hearing_all(), &Response(response), context, &mut editor);
     }
     edits
 }
@@ -262,7 +268,7 @@ pub(crate) fn protocol(head: &RequestHead) -> &'static str {
 fn forwarded_for(head: &RequestHead, peer_ip: &str, edits: &mut HeadEdits) {
     const NAME: &str = "x-forwarded-for";
     if head.field(NAME).is_none() {
-        return edits.append(NAME, peer_ip.as_bytes());
+        return edits.append_own(NAME, peer_ip.as_bytes());
     }
     let mut value = Vec::with_capacity(48);
     for earlier in head.field_all(NAME) {
@@ -273,23 +279,36 @@ fn forwarded_for(head: &RequestHead, peer_ip: &str, edits: &mut HeadEdits) {
     edits.set(NAME, &value);
 }
 
-/// A request's id as it is sent.
-pub(crate) fn request_id(random: u128) -> String {
-    String::from_utf8_lossy(&uuid(random)).into_owned()
-}
+/// A request's id: 128 random bits, sent as a UUID (RFC 9562, version 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RequestId(pub(crate) [u64; 2]);
 
-/// A random UUID (RFC 9562, version 4) as text.
-fn uuid(random: u128) -> [u8; 36] {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    // Where each of the sixteen bytes begins in the text.
-    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
-    let id = (random & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
-    let mut text = [b'-'; 36];
-    for (place, byte) in PLACES.into_iter().zip(id.to_be_bytes()) {
-        text[place] = HEX[usize::from(byte >> 4)];
-        text[place + 1] = HEX[usize::from(byte & 0xf)];
+/// Two digits for every byte.
+const HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut table = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = [digits[byte >> 4], digits[byte & 0xf]];
+        byte += 1;
     }
-    text
+    table
+};
+
+impl RequestId {
+    /// As it is sent.
+    pub(crate) fn text(self) -> [u8; 36] {
+        // Where each of the sixteen bytes begins in the text.
+        const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+        let [high, low] = self.0;
+        let high = (high & !0xf000 | 0x4000).to_be_bytes();
+        let low = (low & !(0x3 << 62) | 0x2 << 62).to_be_bytes();
+        let mut text = [b'-'; 36];
+        for (place, byte) in PLACES.into_iter().zip(high.into_iter().chain(low)) {
+            [text[place], text[place + 1]] = HEX[usize::from(byte)];
+        }
+        text
+    }
 }
 
 /// Mutations made a head that cannot be sent.
@@ -305,9 +324,9 @@ mod tests {
 
     #[test]
     fn a_request_id_is_a_version_4_uuid() {
-        let text = String::from_utf8(uuid(u128::MAX).to_vec()).expect("ascii");
+        let text = String::from_utf8(RequestId([u64::MAX; 2]).text().to_vec()).expect("ascii");
 
         assert_eq!(text, "ffffffff-ffff-4fff-bfff-ffffffffffff");
-        assert_eq!(uuid(0), *b"00000000-0000-4000-8000-000000000000");
+        assert_eq!(RequestId([0; 2]).text(), *b"00000000-0000-4000-8000-000000000000");
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use memchr::memchr;
 use tidegate_http1::{
-    ConnectionField, Framing, HeadEdits, Limits, Parsed, Refusal, RequestHead, ResponseHead, Version, parse_request,
+    ConnectionField, Framing, HeadEdits, Limits, Parsed, Refusal, RequestHead, ResponseHead, Version, parse_request_in,
     write_response,
 };
 use tidegate_traffic::rate_limit::ConnectionBuckets;
@@ -19,10 +19,10 @@ use tidegate_traffic::rate_limit::ConnectionBuckets;
 use super::answer::rejected;
 use super::call::{Call, Ending};
 use super::exchange::{Caller, Reply, Start, Trouble};
-use super::head::speaks_to_proxies;
+use super::head::{Request, speaks_to_proxies};
 use super::rejection::{Behind, Rejection};
 use super::serve::serve;
-use crate::clock::{self, Ring, Slot};
+use crate::clock::{Ring, Slot};
 use crate::listener::connection::{Connection, World};
 use crate::telemetry::Silence;
 use crate::telemetry::access_log::Outcome;
@@ -73,8 +73,10 @@ pub(crate) async fn run(worker: &Rc<Worker>, world: &mut World, connection: &mut
             Incoming::Over => return,
         };
         world.refresh(worker);
-        let mut body = Body::new(request.framing());
-        let (ending, reset) = exchange(worker, world, &request, connection, &mut body, &mut output, &buckets).await;
+        // Boxed, so that a connection between two requests does not carry the size of an exchange.
+        let exchanged = Box::pin(exchange(worker, world, &request, connection, &mut output, &buckets));
+        let (ending, reset) = exchanged.await;
+        worker.buffers.give_back_head(request.into_memory());
         match ending {
             Ending::Reusable => idle = world.chain.manager.idle_timeout,
             Ending::Close => return Box::pin(linger(connection)).await,
@@ -88,20 +90,22 @@ pub(crate) async fn run(worker: &Rc<Worker>, world: &mut World, connection: &mut
     }
 }
 
-/// One request. Boxed, so that a connection between two requests does not carry the size of an exchange.
+/// One request.
 async fn exchange(
     worker: &Rc<Worker>,
     world: &World,
     request: &RequestHead,
     connection: &mut Connection,
-    body: &mut Body,
     output: &mut Output,
     buckets: &RefCell<ConnectionBuckets>,
 ) -> (Ending, bool) {
+    let mut body = Body::new(request.framing());
     let (reading, writing) = connection.socket.split();
-    let mut caller = Http1Caller { source: Http1Source { reading, input: &mut connection.input, body } };
+    let mut caller = Http1Caller { source: Http1Source { reading, input: &mut connection.input, body: &mut body } };
     let close = !request.keep_alive() || world.leaving || worker.shared.drain.is_closing();
     let mut reply = Http1Reply::new(writing, output, request.version(), close);
+    let speaks_to_proxies = speaks_to_proxies(request);
+    let started = worker.wheel.now();
     let call = Call {
         worker,
         view: &world.view,
@@ -112,12 +116,14 @@ async fn exchange(
         peer_ip: &connection.peer_ip,
         local: connection.local,
         alarm: &connection.alarm,
-        started: clock::now(),
-        speaks_to_proxies: speaks_to_proxies(request),
+        started,
+        started_at: worker.wall(started),
+        seen: Request::at(request, &world.chain.manager, speaks_to_proxies),
+        speaks_to_proxies,
         buckets,
         outcome: Outcome::default(),
     };
-    let ending = Box::pin(serve(&call, &mut caller, &mut reply)).await;
+    let ending = serve(&call, &mut caller, &mut reply).await;
     (ending, reply.reset)
 }
 
@@ -139,7 +145,7 @@ async fn read_head(
         loop {
             if unparsed {
                 unparsed = false;
-                match parse_request(input.bytes(), limits) {
+                match input.parse(|memory, bytes| parse_request_in(memory, bytes, limits)) {
                     Ok(Parsed::Complete { head, consumed }) => {
                         input.consume(consumed);
                         return Poll::Ready(Incoming::Request(head));

@@ -25,7 +25,7 @@ use tracing::{debug, error};
 use super::answer::rejected;
 use super::call::{Call, Ending};
 use super::exchange::{Caller, Reply, Start, Trouble};
-use super::head::speaks_to_proxies;
+use super::head::{Request as Seen, speaks_to_proxies};
 use super::rejection::{Behind, Rejection};
 use super::serve::serve;
 use crate::clock::{self, Alarm, Ring, Slot};
@@ -227,6 +227,7 @@ async fn stream(
             }
             let mut caller = Http2Caller { source: Http2Source::new((!ended).then_some(body)) };
             let alarm = worker.wheel.alarm();
+            let speaks_to_proxies = speaks_to_proxies(&head);
             let call = Call {
                 worker: &worker,
                 view: &world.view,
@@ -238,7 +239,9 @@ async fn stream(
                 local,
                 alarm: &alarm,
                 started,
-                speaks_to_proxies: speaks_to_proxies(&head),
+                started_at: worker.wall(started),
+                seen: Seen::at(&head, &world.chain.manager, speaks_to_proxies),
+                speaks_to_proxies,
                 buckets: &budget.buckets,
                 outcome: Outcome::default(),
             };

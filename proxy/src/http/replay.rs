@@ -42,7 +42,8 @@ pub(crate) struct Replay<'c, C> {
     shown: usize,
     /// The body's end was seen; its trailers are in `trailers`.
     ended: bool,
-    trailers: Option<HeaderMap>,
+    /// Boxed: nearly no request has any.
+    trailers: Option<Box<HeaderMap>>,
     /// The current attempt has not taken the trailers.
     trailers_due: bool,
     feeds: Vec<Feed>,
@@ -110,10 +111,10 @@ impl<'c, C: Caller> Replay<'c, C> {
             return;
         }
         self.ended = true;
-        self.trailers = self.caller.body().trailers();
+        self.trailers = self.caller.body().trailers().map(Box::new);
         self.trailers_due = self.trailers.is_some();
         for feed in &self.feeds {
-            feed.finish(self.trailers.clone());
+            feed.finish(self.trailers.as_deref().cloned());
         }
     }
 }
@@ -229,7 +230,7 @@ impl<C: Caller> Source for Replay<'_, C> {
         if !self.ended {
             return self.caller.body().trailers();
         }
-        if std::mem::take(&mut self.trailers_due) { self.trailers.clone() } else { None }
+        if std::mem::take(&mut self.trailers_due) { self.trailers.as_deref().cloned() } else { None }
     }
 
     fn open_tunnel(&mut self) {

@@ -36,7 +36,7 @@ async fn follow<C: Caller, R: Reply>(
     let mut passed = Passed::new(call, decision.subject(&view));
     if let Err(stop) = filter::run(call, &overrides, &mut passed, caller, reply).await {
         return match stop {
-            Stop::Preflight(preflight) => answer::preflight(call, caller, reply, preflight).await,
+            Stop::Preflight(preflight) => Box::pin(answer::preflight(call, caller, reply, preflight)).await,
             Stop::Reject(rejection) => answer::reject(call, caller, reply, rejection, behind, &passed).await,
             Stop::Reset => answer::reset(call, reply),
             Stop::Trouble(trouble) => match Rejection::of(&trouble) {
@@ -47,7 +47,7 @@ async fn follow<C: Caller, R: Reply>(
     }
     let plan = match decision {
         Decision::Forward(plan) => plan,
-        Decision::Answer(made) => return answer::local(call, caller, reply, &passed, made).await,
+        Decision::Answer(made) => return Box::pin(answer::local(call, caller, reply, &passed, made)).await,
         Decision::Reject(rejection, _) => {
             return answer::reject(call, caller, reply, *rejection, behind, &passed).await;
         }

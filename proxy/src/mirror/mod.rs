@@ -121,6 +121,7 @@ pub(crate) fn copy<C: Caller>(call: &Call<'_>, plan: &Plan<'_>, caller: &mut Rep
 fn edits(call: &Call<'_>, plan: &Plan<'_>, mirror: &CompiledMirror) -> HeadEdits {
     let context = call.context(&mirror.cluster);
     let forwarding = Forwarding {
+        request: call.view(),
         manager: &call.chain.manager,
         route: plan.route,
         forward: plan.forward,
@@ -132,7 +133,8 @@ fn edits(call: &Call<'_>, plan: &Plan<'_>, mirror: &CompiledMirror) -> HeadEdits
         attempt: 1,
         speaks_to_proxies: call.speaks_to_proxies,
     };
-    let mut edits = request_edits(call.request, &forwarding);
+    let mut edits = HeadEdits::new();
+    request_edits(&forwarding, &mut edits);
     let mut editor = RequestEditor { head: call.request, edits: &mut edits };
     mirror.apply(plan.route, &call.view(), &context, &mut editor);
     if let Some(authority) = mirror.authority(edits.authority_of(call.request)) {
@@ -181,7 +183,7 @@ async fn over_http1(
     alarm: &Alarm,
 ) -> Result<(), Lost> {
     // There is no second attempt, so a connection that died while it lay idle must be seen before.
-    let mut connection = match worker.pools.take_http1(endpoint, &copy.terms, true) {
+    let mut connection = match worker.pools.take_http1(endpoint, copy.terms.tls.as_ref(), true) {
         Some(connection) => connection,
         None => pool::waiting::http1(worker, endpoint, &copy.terms, true).await.map_err(|_| Lost::Failed)?.0,
     };

@@ -54,7 +54,7 @@ struct Shelf {
 
 #[derive(Debug)]
 struct Idle {
-    connection: http1::Connection,
+    connection: Box<http1::Connection>,
     until: Instant,
 }
 
@@ -77,11 +77,9 @@ pub(crate) struct Terms {
     pub(crate) tls: Option<Arc<ClientTls>>,
 }
 
-impl Terms {
-    /// Under which connections are encrypted; 0: they are not.
-    fn tls_id(&self) -> u64 {
-        self.tls.as_ref().map_or(0, |tls| tls.id)
-    }
+/// Under which connections are encrypted; 0: they are not.
+fn tls_id(tls: Option<&Arc<ClientTls>>) -> u64 {
+    tls.map_or(0, |tls| tls.id)
 }
 
 impl Pools {
@@ -99,14 +97,14 @@ impl Pools {
     pub(crate) fn take_http1(
         &self,
         endpoint: &EndpointState,
-        terms: &Terms,
+        tls: Option<&Arc<ClientTls>>,
         only_once: bool,
-    ) -> Option<http1::Connection> {
+    ) -> Option<Box<http1::Connection>> {
         let mut shelves = self.http1.borrow_mut();
         let shelf = shelves.get_mut(&endpoint.id)?;
         while let Some(idle) = shelf.idle.pop() {
             // One under an earlier certificate is let go: whoever asks now means the new one.
-            if idle.connection.tls == terms.tls_id() && !idle.connection.is_stirring(only_once) {
+            if idle.connection.tls == tls_id(tls) && !idle.connection.is_stirring(only_once) {
                 return Some(idle.connection);
             }
         }
@@ -119,17 +117,17 @@ impl Pools {
         endpoint: &EndpointState,
         place: Connected,
         terms: &Terms,
-    ) -> Result<http1::Connection, Fault> {
+    ) -> Result<Box<http1::Connection>, Fault> {
         let tls = terms.tls.as_deref();
         let socket = connect(endpoint.address, terms.connect_timeout, tls, Inside::Http1).await?;
-        Ok(http1::Connection::new(socket, terms.tls_id(), &self.buffers, place))
+        Ok(Box::new(http1::Connection::new(socket, tls_id(terms.tls.as_ref()), &self.buffers, place)))
     }
 
     /// Keeps a connection for the next request, unless it or its endpoint is through, or somebody waits for its place.
     pub(crate) fn give_back(
         &self,
         endpoint: &Arc<EndpointState>,
-        connection: http1::Connection,
+        connection: Box<http1::Connection>,
         terms: &Terms,
         limits: &Limits,
     ) {
@@ -166,6 +164,11 @@ impl Pools {
             shelf.idle.drain(..some);
             left -= some;
         }
+    }
+
+    /// A connection with room for a stream that is open already.
+    pub(crate) fn open_http2(&self, endpoint: &EndpointState, terms: &Terms) -> Option<Rc<http2::Connection>> {
+        self.http2.borrow().get(&endpoint.id)?.with_room(terms)
     }
 
     /// A connection with room for a stream, opened if need be. `fresh`: one that has carried nothing.

@@ -35,7 +35,11 @@ async fn listen() -> (TcpListener, Arc<EndpointState>) {
     (listener, endpoint)
 }
 
-async fn open(pools: &Pools, listener: &TcpListener, endpoint: &Arc<EndpointState>) -> (http1::Connection, TcpStream) {
+async fn open(
+    pools: &Pools,
+    listener: &TcpListener,
+    endpoint: &Arc<EndpointState>,
+) -> (Box<http1::Connection>, TcpStream) {
     let place = Connected::enter(endpoint, &THRESHOLDS).expect("a place");
     let (connection, accepted) = tokio::join!(pools.open_http1(endpoint, place, &TERMS), listener.accept());
     (connection.expect("opens"), accepted.expect("accepts").0)
@@ -57,9 +61,9 @@ async fn the_last_connection_in_is_the_first_one_out() {
     pools.give_back(&endpoint, first, &TERMS, &limits);
     pools.give_back(&endpoint, second, &TERMS, &limits);
 
-    assert_eq!(pools.take_http1(&endpoint, &TERMS, false).map(|taken| taken.requests), Some(2));
-    assert_eq!(pools.take_http1(&endpoint, &TERMS, false).map(|taken| taken.requests), Some(1));
-    assert!(pools.take_http1(&endpoint, &TERMS, false).is_none());
+    assert_eq!(pools.take_http1(&endpoint, None, false).map(|taken| taken.requests), Some(2));
+    assert_eq!(pools.take_http1(&endpoint, None, false).map(|taken| taken.requests), Some(1));
+    assert!(pools.take_http1(&endpoint, None, false).is_none());
 }
 
 #[tokio::test]
@@ -71,7 +75,7 @@ async fn a_connection_that_its_peer_closed_is_not_given_out() {
 
     drop(far);
     // The kernel knows as soon as the peer's end has arrived; on loopback that is at once.
-    assert!(pools.take_http1(&endpoint, &TERMS, true).is_none());
+    assert!(pools.take_http1(&endpoint, None, true).is_none());
 }
 
 #[tokio::test]
@@ -84,7 +88,7 @@ async fn a_connection_with_stray_bytes_is_not_given_out() {
     far.writable().await.expect("writable");
     assert_eq!(far.try_write(b"HTTP/1.1 200 OK\r\n\r\n").expect("writes"), 19);
 
-    assert!(pools.take_http1(&endpoint, &TERMS, true).is_none());
+    assert!(pools.take_http1(&endpoint, None, true).is_none());
 }
 
 #[tokio::test]
@@ -98,7 +102,7 @@ async fn a_connection_that_has_carried_its_share_is_let_go() {
 
     pools.give_back(&endpoint, connection, &once, &Limits::default());
 
-    assert!(pools.take_http1(&endpoint, &TERMS, false).is_none());
+    assert!(pools.take_http1(&endpoint, None, false).is_none());
 }
 
 #[tokio::test]

@@ -24,7 +24,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What a waiting request got.
 enum Turn {
-    /// Boxed: a place is what most get, and it is small.
     Idle(Box<http1::Connection>),
     Place(Connected),
 }
@@ -35,12 +34,12 @@ pub(crate) async fn http1(
     endpoint: &Arc<EndpointState>,
     terms: &Terms,
     may_reuse: bool,
-) -> Result<(http1::Connection, bool), Fault> {
+) -> Result<(Box<http1::Connection>, bool), Fault> {
     let place = match Connected::enter(endpoint, &terms.thresholds) {
         Ok(place) => place,
         // Rare, and larger than everything else here: boxed, so that other requests do not carry it.
         Err(limit) => match Box::pin(turn(worker, endpoint, terms, may_reuse, limit)).await? {
-            Turn::Idle(connection) => return Ok((*connection, true)),
+            Turn::Idle(connection) => return Ok((connection, true)),
             Turn::Place(place) => place,
         },
     };
@@ -77,9 +76,8 @@ async fn turn(
 }
 
 fn look(worker: &Worker, endpoint: &Arc<EndpointState>, terms: &Terms, may_reuse: bool) -> Option<Turn> {
-    let idle = may_reuse.then(|| worker.pools.take_http1(endpoint, terms, false)).flatten();
-    idle.map(|connection| Turn::Idle(Box::new(connection)))
-        .or_else(|| Connected::enter(endpoint, &terms.thresholds).ok().map(Turn::Place))
+    let idle = may_reuse.then(|| worker.pools.take_http1(endpoint, terms.tls.as_ref(), false)).flatten();
+    idle.map(Turn::Idle).or_else(|| Connected::enter(endpoint, &terms.thresholds).ok().map(Turn::Place))
 }
 
 /// Lets idle connections of the cluster go, as many as there are requests that wait.

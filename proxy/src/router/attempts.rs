@@ -93,6 +93,10 @@ impl<'c> Record<'c> {
         if !self.retrying.reads_answers() {
             return false;
         }
+        // Nearly every answer is good, and this asks neither the time nor chance.
+        if !self.retrying.is_wanted_after(head.status(), &Response(head)) {
+            return false;
+        }
         let decided = self.after_answer(head.status(), &Response(head), replayable);
         match decided {
             Decided::Again { .. } => self.decided = Some(decided),

@@ -6,23 +6,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_http1::{RequestHead, Version};
+use tidegate_http1::{RequestHead, Version, without_parameters};
 use tidegate_traffic::{
-    Chosen, CompiledAction, CompiledForward, CompiledRoute, Context, Deadlines, Hashed, Overrides, RequestView as _,
-    deadlines, redirect,
+    Chosen, CompiledAction, CompiledForward, CompiledRoute, Context, Deadlines, Hashed, Overrides, deadlines, redirect,
 };
 use tidegate_xds::resource::cluster::UpstreamProtocol;
 
 use crate::config::snapshot::ActiveCluster;
 use crate::filter::Subject;
 use crate::http::call::Call;
-use crate::http::head::{Request, protocol};
+use crate::http::head::{Request, RequestId, protocol};
 use crate::http::rejection::{Behind, Rejection};
 use crate::pool::Terms;
 
 /// What is to be done with a request.
 pub(crate) enum Decision<'c> {
-    Forward(Box<Plan<'c>>),
+    /// Not boxed: nearly every request is forwarded, and a box would be an allocation for each.
+    Forward(Plan<'c>),
     /// Answered here, as configured.
     Answer(Made<'c>),
     /// With the route, where one was found.
@@ -99,8 +99,7 @@ pub(crate) struct Plan<'c> {
     /// The upgrade that is asked for and allowed.
     pub(crate) upgrade: Option<&'c str>,
     pub(crate) http2: bool,
-    pub(crate) request_id: Option<u128>,
-    pub(crate) terms: Terms,
+    pub(crate) request_id: Option<RequestId>,
     /// The hash of the route's policy, and the cookies that it made.
     pub(crate) hashed: Hashed,
 }
@@ -111,7 +110,7 @@ pub(crate) fn decide<'c>(call: &Call<'c>) -> Decision<'c> {
     if request.method() == "CONNECT" {
         return Decision::Reject(Rejection::CONNECT, None);
     }
-    let matching = request.path_for_matching();
+    let matching = without_parameters(call.seen.path);
     let view = Request { path: &matching, ..call.view() };
     let Some(route) = call.chain.routes.table.find(&view, call.worker.random()) else {
         return Decision::Reject(Rejection::NO_ROUTE, None);
@@ -119,7 +118,7 @@ pub(crate) fn decide<'c>(call: &Call<'c>) -> Decision<'c> {
     let forward = match &route.action {
         CompiledAction::Forward(forward) => &**forward,
         CompiledAction::Redirect(target) => {
-            let location = redirect::location(target, &Request::new(request));
+            let location = redirect::location(target, &call.seen.hearing_all());
             return Decision::Answer(Made {
                 route,
                 status: target.status,
@@ -142,7 +141,7 @@ pub(crate) fn decide<'c>(call: &Call<'c>) -> Decision<'c> {
         return Decision::Reject(not_found, Some(route));
     };
     let Some(cluster) = call.view_cluster(&chosen.cluster) else { return Decision::Reject(not_found, Some(route)) };
-    Decision::Forward(Box::new(plan(call, route, forward, chosen, cluster, hashed)))
+    Decision::Forward(plan(call, route, forward, chosen, cluster, hashed))
 }
 
 fn plan<'c>(
@@ -160,7 +159,7 @@ fn plan<'c>(
     // A switch of protocols is one connection's business: it works where both sides speak HTTP/1.1.
     let upgrade = request.upgrade().filter(|kind| !http2 && is_allowed(manager, forward, kind));
     let request_id = (manager.generate_request_id && request.field("x-request-id").is_none())
-        .then(|| u128::from(call.worker.random()) << 64 | u128::from(call.worker.random()));
+        .then(|| RequestId([call.worker.random(), call.worker.random()]));
     Plan {
         route,
         forward,
@@ -171,7 +170,6 @@ fn plan<'c>(
         upgrade,
         http2,
         request_id,
-        terms: terms(call, cluster),
         hashed,
     }
 }
@@ -220,7 +218,7 @@ impl<'c> Call<'c> {
 
     /// The request as rules see it.
     pub(crate) fn view(&self) -> Request<'c> {
-        Request { deaf: self.chain.manager.use_remote_address || !self.speaks_to_proxies, ..Request::new(self.request) }
+        self.seen
     }
 
     /// What formats may read.
@@ -233,16 +231,16 @@ impl<'c> Call<'c> {
             upstream_cluster: cluster,
             response_code: None,
             hostname: "",
-            start_time: Some(self.worker.wall(self.started)),
+            start_time: Some(self.started_at),
         }
     }
 
     /// Whether the caller speaks gRPC, so that refusals must too.
     pub(crate) fn is_grpc(&self) -> bool {
-        tidegate_traffic::request::is_grpc(&Request::new(self.request))
+        tidegate_traffic::request::is_grpc(&self.seen)
     }
 
     pub(crate) fn is_head(&self) -> bool {
-        Request::new(self.request).method() == "HEAD"
+        self.request.method() == "HEAD"
     }
 }

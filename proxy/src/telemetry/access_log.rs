@@ -27,7 +27,6 @@ use tidegate_traffic::route::written;
 
 use crate::clock;
 use crate::http::call::Call;
-use crate::http::head;
 use crate::router::{Decision, Plan};
 
 /// Lines that wait for the disk: a second of a busy sidecar, some megabytes.
@@ -214,7 +213,10 @@ fn describe<'l>(call: &Call<'l>, decision: &'l Decision<'_>) -> Line<'l> {
         flags: call.outcome.flags().collect(),
         policies,
         attempts: attempts.get(),
-        request_id: plan.and_then(|plan| plan.request_id).map(head::request_id).or_else(given),
+        request_id: plan
+            .and_then(|plan| plan.request_id)
+            .map(|id| String::from_utf8_lossy(&id.text()).into_owned())
+            .or_else(given),
     }
 }
 

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use memchr::memchr;
 use tidegate_http1::{
-    Framing, HeadEdits, Limits, Parsed, RequestHead, ResponseHead, Unwritable, parse_response, write_request,
+    Framing, HeadEdits, Limits, Parsed, RequestHead, ResponseHead, Unwritable, parse_response_in, write_request,
 };
 
 use super::{Answer, Fault};
@@ -89,7 +89,8 @@ impl<'a> Answer for Http1Answer<'a> {
         let mut complete_line = !source.input.is_empty();
         loop {
             if complete_line {
-                match parse_response(source.input.bytes(), self.method, self.limits).map_err(Fault::Protocol)? {
+                let parse = |memory: &mut _, bytes: &[u8]| parse_response_in(memory, bytes, self.method, self.limits);
+                match source.input.parse(parse).map_err(Fault::Protocol)? {
                     Parsed::Complete { head, consumed } => {
                         source.input.consume(consumed);
                         if !head.is_interim() {

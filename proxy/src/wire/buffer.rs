@@ -11,6 +11,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::{fmt, io};
 
+use tidegate_http1::{HeadEdits, HeadMemory};
+
 use super::socket::Reading;
 
 /// Size of a block: one read.
@@ -25,11 +27,20 @@ const OUTPUTS_MAX: usize = 64;
 /// An output buffer that grew beyond this is freed instead of kept.
 const OUTPUT_KEPT_BYTES_MAX: usize = 2 * BLOCK_BYTES;
 
+/// Heads, and changes to heads, whose memory a worker keeps for the next; each is no larger than [`HEAD_KEPT_BYTES_MAX`].
+/// Two heads are in hand for each request that is on its way.
+const HEADS_MAX: usize = 64;
+
+/// Memory that grew beyond this is freed instead of kept.
+const HEAD_KEPT_BYTES_MAX: usize = 8 * 1024;
+
 /// What a worker has to lend.
 #[derive(Default)]
 pub(crate) struct Buffers {
     blocks: RefCell<Vec<Box<[u8]>>>,
     outputs: RefCell<Vec<Vec<u8>>>,
+    heads: RefCell<Vec<HeadMemory>>,
+    edits: RefCell<Vec<HeadEdits>>,
 }
 
 impl fmt::Debug for Buffers {
@@ -47,6 +58,37 @@ impl Buffers {
         let mut blocks = self.blocks.borrow_mut();
         if block.len() == BLOCK_BYTES && blocks.len() < BLOCKS_MAX {
             blocks.push(block);
+        }
+    }
+
+    /// Parses a head in the memory of one that is over.
+    pub(crate) fn parse<T>(&self, parse: impl FnOnce(&mut HeadMemory) -> T) -> T {
+        let mut memory = self.heads.borrow_mut().pop().unwrap_or_default();
+        let parsed = parse(&mut memory);
+        // Nothing is left where it became a head.
+        if memory.bytes() > 0 {
+            self.give_back_head(memory);
+        }
+        parsed
+    }
+
+    pub(crate) fn give_back_head(&self, memory: HeadMemory) {
+        let mut heads = self.heads.borrow_mut();
+        if heads.len() < HEADS_MAX && memory.bytes() <= HEAD_KEPT_BYTES_MAX {
+            heads.push(memory);
+        }
+    }
+
+    /// No changes yet, in the memory of others that were made.
+    pub(crate) fn edits(&self) -> HeadEdits {
+        self.edits.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give_back_edits(&self, mut made: HeadEdits) {
+        let mut edits = self.edits.borrow_mut();
+        if edits.len() < HEADS_MAX && made.memory_bytes() <= HEAD_KEPT_BYTES_MAX {
+            made.clear();
+            edits.push(made);
         }
     }
 
@@ -75,6 +117,11 @@ pub(crate) struct Input {
 impl Input {
     pub(crate) fn new(buffers: &Rc<Buffers>) -> Self {
         Self { buffers: Rc::clone(buffers), block: None, start: 0, end: 0 }
+    }
+
+    /// Parses what is in hand, in the memory of a head that is over.
+    pub(crate) fn parse<T>(&self, parse: impl FnOnce(&mut HeadMemory, &[u8]) -> T) -> T {
+        self.buffers.parse(|memory| parse(memory, self.bytes()))
     }
 
     /// What is in hand.
@@ -108,6 +155,9 @@ impl Input {
 
     /// Reads once, behind what is in hand. `Ok(0)` is the end of input.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, from: &mut Reading<'_>) -> Poll<io::Result<usize>> {
+        if self.block.is_none() {
+            return self.poll_first(cx, from);
+        }
         self.make_room();
         let Some(block) = self.block.as_mut() else { return Poll::Ready(Ok(0)) };
         let read = from.poll_read(cx, &mut block[self.end..]);
@@ -119,6 +169,17 @@ impl Input {
             self.consume(0);
         } else if read.is_pending() {
             self.settle();
+        }
+        read
+    }
+
+    /// With nothing in hand, the common case: a block is kept only if something has arrived.
+    fn poll_first(&mut self, cx: &mut Context<'_>, from: &mut Reading<'_>) -> Poll<io::Result<usize>> {
+        let mut block = self.buffers.block();
+        let read = from.poll_read(cx, &mut block);
+        match &read {
+            Poll::Ready(Ok(count)) if *count > 0 => (self.block, self.start, self.end) = (Some(block), 0, *count),
+            Poll::Ready(_) | Poll::Pending => self.buffers.give_back(block),
         }
         read
     }

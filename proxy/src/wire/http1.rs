@@ -145,6 +145,9 @@ impl Source for Http1Source<'_> {
     }
 
     fn trailers(&mut self) -> Option<HeaderMap> {
+        if self.body.reader.trailers().is_empty() {
+            return None;
+        }
         let mut map = HeaderMap::new();
         for (name, value) in self.body.reader.trailers() {
             if is_forwardable_trailer(name)
