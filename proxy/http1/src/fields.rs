@@ -175,6 +175,13 @@ impl Field {
         })
     }
 
+    /// Of a name and a value whose positions are known to fit.
+    #[inline]
+    pub(crate) fn placed(name: &[u8], name_start: u32, value_start: u32, value_len: u32) -> Option<Self> {
+        let name_len = u16::try_from(name.len()).ok()?;
+        Some(Self { name_start, value_start, value_len, name_len, known: Known::of_token(name), stripped: false })
+    }
+
     #[inline]
     pub(crate) fn name_span(&self) -> Span {
         Span { start: self.name_start, end: self.name_start.saturating_add(u32::from(self.name_len)) }

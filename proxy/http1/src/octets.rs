@@ -29,10 +29,16 @@ pub(crate) fn is_token_byte(byte: u8) -> bool {
     TOKEN[usize::from(byte)]
 }
 
+/// How many leading bytes are token bytes but no underscores.
+#[inline]
+pub(crate) fn plain_name_len(bytes: &[u8]) -> usize {
+    bytes.iter().position(|&byte| !PLAIN_NAME[usize::from(byte)]).unwrap_or(bytes.len())
+}
+
 /// How many leading bytes are token bytes, and whether an underscore is among them.
 #[inline]
 pub(crate) fn name_len(bytes: &[u8]) -> (usize, bool) {
-    let plain = bytes.iter().position(|&byte| !PLAIN_NAME[usize::from(byte)]).unwrap_or(bytes.len());
+    let plain = plain_name_len(bytes);
     match bytes.get(plain) {
         Some(b'_') => (plain + token_len(bytes.get(plain..).unwrap_or_default()), true),
         Some(_) | None => (plain, false),
