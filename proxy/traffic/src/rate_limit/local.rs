@@ -16,6 +16,8 @@
 //! `x-ratelimit-limit`, `-remaining` and `-reset`. The last says in how many seconds there is a token again, rounded
 //! up: Envoy rounds down, and who obeys it comes too early. `retry-after` says when *this* request could pass.
 
+mod connection;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +31,8 @@ use crate::filters::Scope;
 use crate::header_mutation::{Additions, HeadEditor};
 use crate::matcher::Share;
 use crate::request::{RequestView, is_grpc};
+
+pub use self::connection::ConnectionBuckets;
 
 /// The body of a refusal, as Envoy writes it.
 pub const REFUSED_BODY: &str = "local_rate_limited";
@@ -443,59 +447,6 @@ impl LocalVerdict {
         if let Some(seconds) = self.retry_after_seconds {
             editor.set("retry-after", seconds.to_string().as_bytes());
         }
-    }
-}
-
-/// The buckets of one downstream connection, for limits that are [`CompiledLocalRateLimit::per_connection`].
-#[derive(Debug, Default)]
-pub struct ConnectionBuckets {
-    /// Each beside the shared ones of its limit, which are never counted in but name it: they live on in the next
-    /// snapshot.
-    known: Vec<(Arc<LocalBuckets>, LocalBuckets)>,
-}
-
-/// How many limits one connection keeps buckets for. Requests of one connection meet few routes; past this the oldest
-/// limit starts anew.
-const LIMITS_PER_CONNECTION_MAX: usize = 16;
-
-impl ConnectionBuckets {
-    /// The buckets of a limit, full when it is met for the first time.
-    pub fn of(&mut self, limit: &CompiledLocalRateLimit) -> &LocalBuckets {
-        let position = self.known.iter().position(|(shared, _)| shared.is_same(&limit.buckets));
-        let position = position.unwrap_or_else(|| {
-            if self.known.len() == LIMITS_PER_CONNECTION_MAX {
-                self.known.remove(0);
-            }
-            self.known.push((Arc::clone(&limit.buckets), LocalBuckets::full(limit)));
-            self.known.len() - 1
-        });
-        &self.known[position].1
-    }
-}
-
-impl LocalBuckets {
-    fn full(limit: &CompiledLocalRateLimit) -> Self {
-        let descriptors = limit.descriptors.iter().map(|descriptor| match is_per_value(&descriptor.entries) {
-            true => DescriptorBuckets::PerValue(Arc::new(Keyed::new(limit.keys_max))),
-            false => DescriptorBuckets::One(Arc::default()),
-        });
-        Self { default: limit.default.map(|_| Arc::default()), descriptors: descriptors.collect() }
-    }
-
-    /// Whether the limit they belong to is the same one, perhaps compiled again.
-    fn is_same(&self, other: &Self) -> bool {
-        let defaults = match (&self.default, &other.default) {
-            (Some(one), Some(another)) => Arc::ptr_eq(one, another),
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
-        };
-        defaults
-            && self.descriptors.len() == other.descriptors.len()
-            && self.descriptors.iter().zip(&other.descriptors).all(|pair| match pair {
-                (DescriptorBuckets::One(one), DescriptorBuckets::One(another)) => Arc::ptr_eq(one, another),
-                (DescriptorBuckets::PerValue(one), DescriptorBuckets::PerValue(another)) => Arc::ptr_eq(one, another),
-                (DescriptorBuckets::One(_) | DescriptorBuckets::PerValue(_), _) => false,
-            })
     }
 }
 

@@ -6,6 +6,7 @@ use tidegate_xds::resource::filter::{RateLimitAction, RateLimitActions, TokenBuc
 use tidegate_xds::resource::matcher::Fraction;
 
 use super::super::Limiters;
+use super::connection::LIMITS_PER_CONNECTION_MAX;
 use super::*;
 use crate::testing::{Head, Request};
 
