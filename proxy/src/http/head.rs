@@ -283,32 +283,36 @@ fn forwarded_for(head: &RequestHead, peer_ip: &str, edits: &mut HeadEdits) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RequestId(pub(crate) [u64; 2]);
 
-/// Two digits for every byte.
-const HEX: [[u8; 2]; 256] = {
-    let digits = b"0123456789abcdef";
-    let mut table = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = [digits[byte >> 4], digits[byte & 0xf]];
-        byte += 1;
-    }
-    table
-};
-
 impl RequestId {
     /// As it is sent.
     pub(crate) fn text(self) -> [u8; 36] {
-        // Where each of the sixteen bytes begins in the text.
-        const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
         let [high, low] = self.0;
-        let high = (high & !0xf000 | 0x4000).to_be_bytes();
-        let low = (low & !(0x3 << 62) | 0x2 << 62).to_be_bytes();
+        let high = high & !0xf000 | 0x4000;
+        let low = low & !(0x3 << 62) | 0x2 << 62;
+        let [first, second] = [digits(high >> 32), digits(high)];
+        let [third, fourth] = [digits(low >> 32), digits(low)];
         let mut text = [b'-'; 36];
-        for (place, byte) in PLACES.into_iter().zip(high.into_iter().chain(low)) {
-            [text[place], text[place + 1]] = HEX[usize::from(byte)];
-        }
+        text[..8].copy_from_slice(&first);
+        text[9..13].copy_from_slice(&second[..4]);
+        text[14..18].copy_from_slice(&second[4..]);
+        text[19..23].copy_from_slice(&third[..4]);
+        text[24..28].copy_from_slice(&third[4..]);
+        text[28..].copy_from_slice(&fourth);
         text
     }
+}
+
+/// The lower half of a word in hexadecimal, all digits at once.
+fn digits(word: u64) -> [u8; 8] {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    // A digit's value to each byte.
+    let spread = word & 0xffff_ffff;
+    let spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff;
+    let spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
+    let spread = (spread | spread << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    // One in each byte whose digit is a letter.
+    let letters = (spread + ONES * 6) >> 4 & ONES;
+    (spread + ONES * u64::from(b'0') + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
 /// Mutations made a head that cannot be sent.
@@ -328,5 +332,7 @@ mod tests {
 
         assert_eq!(text, "ffffffff-ffff-4fff-bfff-ffffffffffff");
         assert_eq!(RequestId([0; 2]).text(), *b"00000000-0000-4000-8000-000000000000");
+        let id = RequestId([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]);
+        assert_eq!(id.text(), *b"01234567-89ab-4def-bedc-ba9876543210");
     }
 }

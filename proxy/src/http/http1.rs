@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use memchr::memchr;
 use tidegate_http1::{
-    ConnectionField, Framing, HeadEdits, Limits, Parsed, Refusal, RequestHead, ResponseHead, Version, parse_request_in,
+    ConnectionField, Framing, HeadEdits, Limits, Parsed, RequestHead, ResponseHead, Version, parse_request_in,
     write_response,
 };
 use tidegate_traffic::rate_limit::ConnectionBuckets;
@@ -38,55 +38,78 @@ const LINGER: Duration = Duration::from_secs(1);
 /// No deadline. Finite, so that the connection stays in the wheel and can be poked.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// What reading a head came to.
-#[expect(clippy::large_enum_variant, reason = "taken apart at once; a box would be an allocation for each request")]
-enum Incoming {
-    Request(RequestHead),
-    Refused(Refusal),
-    /// The head did not arrive in time.
-    Late,
-    /// The caller closed, or was idle for too long.
+/// How long a connection keeps the memory of its last exchange for the next one. Busy callers come back sooner; who does not
+/// is idle, and idle connections are many.
+const WARM: Duration = Duration::from_secs(1);
+
+/// Why a connection has no request in hand.
+#[derive(Debug)]
+enum Left {
+    /// Nobody has asked for anything for as long as was to be waited.
+    Quiet,
+    /// What came is no request, or did not come in time.
+    Refused(Rejection),
+    /// The caller closed, or the connection was not wanted any more.
     Over,
+    /// Nothing may follow the last answer.
+    Close,
+    /// The last answer was cut short, or the caller is gone.
+    Abort { reset: bool },
 }
 
 /// Serves a connection until it ends.
 pub(crate) async fn run(worker: &Rc<Worker>, world: &mut World, connection: &mut Connection) {
-    let limits = Limits::default();
     let mut output = Output::new(&worker.buffers);
     let buckets = RefCell::default();
     // The caller of a new connection owes its first head, whatever idle limit holds between requests.
     let mut idle = Some(worker.shared.limits.head);
     loop {
-        let request = match read_head(worker, world, connection, &limits, idle).await {
-            Incoming::Request(mut request) => {
-                if world.tls.is_some() {
-                    request.arrived_encrypted();
-                }
-                request
-            }
-            Incoming::Refused(refusal) => {
-                return Box::pin(refuse(worker, world, connection, &mut output, Rejection::refused(refusal))).await;
-            }
-            Incoming::Late => {
-                return Box::pin(refuse(worker, world, connection, &mut output, Rejection::HEAD_TIMEOUT)).await;
-            }
-            Incoming::Over => return,
+        let left = match read_head(worker, world, connection, idle).await {
+            // Boxed, so that an idle connection does not carry the size of an exchange.
+            Ok(request) => Box::pin(busy(worker, world, connection, &mut output, &buckets, request)).await,
+            Err(Left::Quiet) => return worker.cells().cut(Silence::Idle),
+            Err(left) => left,
         };
-        world.refresh(worker);
-        // Boxed, so that a connection between two requests does not carry the size of an exchange.
-        let exchanged = Box::pin(exchange(worker, world, &request, connection, &mut output, &buckets));
-        let (ending, reset) = exchanged.await;
-        worker.buffers.give_back_head(request.into_memory());
-        match ending {
-            Ending::Reusable => idle = world.chain.manager.idle_timeout,
-            Ending::Close => return Box::pin(linger(connection)).await,
-            Ending::Abort => {
+        match left {
+            Left::Quiet => idle = world.chain.manager.idle_timeout.map(|idle| idle.saturating_sub(WARM)),
+            Left::Refused(rejection) => {
+                return Box::pin(refuse(worker, world, connection, &mut output, rejection)).await;
+            }
+            Left::Over => return,
+            Left::Close => return Box::pin(linger(connection)).await,
+            Left::Abort { reset } => {
                 if reset {
                     connection.socket.reset_on_close();
                 }
                 return;
             }
         }
+    }
+}
+
+/// Serves one request after the other for as long as they come in quick succession.
+async fn busy(
+    worker: &Rc<Worker>,
+    world: &mut World,
+    connection: &mut Connection,
+    output: &mut Output,
+    buckets: &RefCell<ConnectionBuckets>,
+    mut request: RequestHead,
+) -> Left {
+    loop {
+        world.refresh(worker);
+        let (ending, reset) = exchange(worker, world, &request, connection, output, buckets).await;
+        worker.buffers.give_back_head(request.into_memory());
+        match ending {
+            Ending::Reusable => {}
+            Ending::Close => return Left::Close,
+            Ending::Abort => return Left::Abort { reset },
+        }
+        let warm = world.chain.manager.idle_timeout.map_or(WARM, |idle| idle.min(WARM));
+        request = match read_head(worker, world, connection, Some(warm)).await {
+            Ok(request) => request,
+            Err(left) => return left,
+        };
     }
 }
 
@@ -127,36 +150,40 @@ async fn exchange(
     (ending, reply.reset)
 }
 
-/// The next head. The deadline of a head begins with its first byte; before that the connection is idle.
+/// The next head. Its deadline begins with its first byte; that is waited for as long as `idle` says.
 async fn read_head(
     worker: &Worker,
     world: &World,
     connection: &mut Connection,
-    limits: &Limits,
     idle: Option<Duration>,
-) -> Incoming {
+) -> Result<RequestHead, Left> {
+    let limits = Limits::default();
     let head_limit = world.chain.manager.request_headers_timeout.unwrap_or(worker.shared.limits.head);
     let Connection { socket, input, alarm, .. } = connection;
     let (mut reading, _) = socket.split();
     let mut begun = !input.is_empty();
     let mut unparsed = begun;
+    let mut unwanted = false;
     alarm.set(Slot::Total, Some(if begun { head_limit } else { idle.unwrap_or(FAR) }));
     let incoming = poll_fn(|cx| {
         loop {
             if unparsed {
                 unparsed = false;
-                match input.parse(|memory, bytes| parse_request_in(memory, bytes, limits)) {
-                    Ok(Parsed::Complete { head, consumed }) => {
+                match input.parse(|memory, bytes| parse_request_in(memory, bytes, &limits)) {
+                    Ok(Parsed::Complete { mut head, consumed }) => {
                         input.consume(consumed);
-                        return Poll::Ready(Incoming::Request(head));
+                        if world.tls.is_some() {
+                            head.arrived_encrypted();
+                        }
+                        return Poll::Ready(Ok(head));
                     }
                     Ok(Parsed::Partial) => {}
-                    Err(refusal) => return Poll::Ready(Incoming::Refused(refusal)),
+                    Err(refusal) => return Poll::Ready(Err(Left::Refused(Rejection::refused(refusal)))),
                 }
             }
             let held = input.bytes().len();
             match input.poll_fill(cx, &mut reading) {
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Incoming::Over),
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Left::Over)),
                 Poll::Ready(Ok(_)) => {
                     if !begun {
                         begun = true;
@@ -170,12 +197,14 @@ async fn read_head(
                 Poll::Pending => {}
             }
             match alarm.poll(cx) {
-                Poll::Ready(Ring::Due(_)) if begun => return Poll::Ready(Incoming::Late),
-                Poll::Ready(Ring::Due(_)) => {
+                Poll::Ready(Ring::Due(_)) if begun => return Poll::Ready(Err(Left::Refused(Rejection::HEAD_TIMEOUT))),
+                Poll::Ready(Ring::Due(_)) if unwanted => {
                     worker.cells().cut(Silence::Idle);
-                    return Poll::Ready(Incoming::Over);
+                    return Poll::Ready(Err(Left::Over));
                 }
+                Poll::Ready(Ring::Due(_)) => return Poll::Ready(Err(Left::Quiet)),
                 Poll::Ready(Ring::Poked) if !begun && is_unwanted(worker, world) => {
+                    unwanted = true;
                     alarm.tighten(Slot::Total, worker.shared.limits.closing_idle);
                 }
                 Poll::Ready(Ring::Poked) => {}

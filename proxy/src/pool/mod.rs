@@ -210,7 +210,7 @@ impl Pools {
         };
         let tls = terms.tls.as_deref();
         let socket = connect(endpoint.address, terms.connect_timeout, tls, Inside::Http2).await?;
-        let socket = (socket, terms.tls_id());
+        let socket = (socket, tls_id(terms.tls.as_ref()));
         let connection = http2::Connection::open(socket, terms.connect_timeout, limits.http2_ping, place).await?;
         shared.connections.borrow_mut().push(Rc::clone(&connection));
         Ok((connection, false))
@@ -251,7 +251,7 @@ impl Shared {
     fn with_room(&self, terms: &Terms) -> Option<Rc<http2::Connection>> {
         let mut connections = self.connections.borrow_mut();
         // One that has carried its share is let go by the pool and ends with its last stream.
-        let tls = terms.tls_id();
+        let tls = tls_id(terms.tls.as_ref());
         connections.retain(|connection| {
             !connection.is_closed() && connection.requests.get() < terms.requests_max && connection.tls == tls
         });
