@@ -40,7 +40,7 @@ pub(crate) struct Keeper {
 #[derive(Debug)]
 struct Care {
     cluster: Arc<ActiveCluster>,
-    /// When outlier detection reviews it next.
+    /// When outlier detection reviews it next; not while it rests.
     review_at: Option<Instant>,
     /// When its endpoints are laid out next.
     layout_at: Option<Instant>,
@@ -82,6 +82,9 @@ impl Keeper {
             before.as_ref().and_then(|care| care.review_at).map_or(first, |known| known.min(first))
         });
         if let Some(outlier) = &cluster.outlier {
+            if before.as_ref().is_none_or(|care| care.review_at.is_none()) {
+                outlier.begin_interval(&hosts(cluster));
+            }
             warn_if_toothless(cluster, outlier, before.as_ref());
         }
         let (mut checkers, warm_at, checks) = match before {
@@ -142,6 +145,9 @@ impl Keeper {
         for care in self.clusters.values_mut() {
             if care.cluster.state.ejections.take_changed() {
                 care.lay_out_by(now);
+                if let Some(outlier) = &care.cluster.outlier {
+                    care.review_at.get_or_insert_with(|| now + outlier.interval());
+                }
             }
         }
     }
@@ -212,8 +218,12 @@ impl Care {
                 Change::Judged(index, reason, verdict) => concluded(cluster, *index, *reason, *verdict),
             }
         }
-        self.review_at = Some(now + outlier.interval());
-        if cluster.state.ejections.take_changed() {
+        let changed = cluster.state.ejections.take_changed();
+        // An idle proxy does not wake up every second to see that nothing is out. Asked last: what a worker ejects after this
+        // is still to be noticed.
+        let rests = !changed && outlier.rests(&hosts(cluster));
+        self.review_at = (!rests).then(|| now + outlier.interval());
+        if changed {
             self.lay_out_by(now);
         }
     }

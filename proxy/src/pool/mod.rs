@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt as _};
 use tidegate_xds::resource::cluster::Thresholds;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::balance::circuit_breaker::{Breaker, Connected, HandOver};
@@ -43,6 +44,8 @@ pub(crate) struct Pools {
     buffers: Rc<Buffers>,
     http1: RefCell<HashMap<u64, Shelf>>,
     http2: RefCell<HashMap<u64, Rc<Shared>>>,
+    /// There is something to sweep.
+    filled: Notify,
 }
 
 #[derive(Debug)]
@@ -89,6 +92,7 @@ impl Pools {
             buffers: Rc::clone(buffers),
             http1: RefCell::new(HashMap::new()),
             http2: RefCell::new(HashMap::new()),
+            filled: Notify::new(),
         }
     }
 
@@ -143,6 +147,9 @@ impl Pools {
             HandOver::Close => return,
         };
         let mut shelves = self.http1.borrow_mut();
+        if shelves.is_empty() {
+            self.filled.notify_one();
+        }
         let shelf =
             shelves.entry(endpoint.id).or_insert_with(|| Shelf { endpoint: Arc::clone(endpoint), idle: Vec::new() });
         if shelf.idle.len() < limits.pooled_per_endpoint_max {
@@ -180,6 +187,9 @@ impl Pools {
     ) -> Result<(Rc<http2::Connection>, bool), Fault> {
         let shared = {
             let mut all = self.http2.borrow_mut();
+            if all.is_empty() {
+                self.filled.notify_one();
+            }
             let shared = all.entry(endpoint.id).or_insert_with(|| {
                 Rc::new(Shared {
                     endpoint: Arc::clone(endpoint),
@@ -241,6 +251,10 @@ impl Pools {
     /// Runs as long as the worker. `idle`: for HTTP/2 connections, which are shared and so have no terms of their own.
     pub(crate) async fn sweep_for_ever(&self, idle: Duration) {
         loop {
+            // A worker without connections does not wake up to look at none.
+            while self.http1.borrow().is_empty() && self.http2.borrow().is_empty() {
+                self.filled.notified().await;
+            }
             tokio::time::sleep(SWEEP).await;
             self.sweep(clock::now(), idle);
         }

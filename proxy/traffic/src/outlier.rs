@@ -266,6 +266,24 @@ impl ClusterOutlier {
         base.saturating_mul(past.multiplier).min(longest) + jitter
     }
 
+    /// Whether reviews have nothing to do until the next ejection: nobody is out or on probation, every ejection is forgiven,
+    /// and no rates are judged.
+    pub fn rests(&self, hosts: &[Host<'_>]) -> bool {
+        let is_calm = |host: &Host<'_>| {
+            let past = host.outlier.past();
+            host.outlier.is_open() && past.ejection.is_none() && past.multiplier == 0
+        };
+        self.config.success_rate.is_none() && self.config.failure_percentage.is_none() && hosts.iter().all(is_calm)
+    }
+
+    /// Before the first review after a rest: what was counted meanwhile belongs to no interval.
+    pub fn begin_interval(&self, hosts: &[Host<'_>]) {
+        for host in hosts {
+            host.outlier.external.take();
+            host.outlier.local.take();
+        }
+    }
+
     /// Reviews all endpoints; to be called once an [interval](Self::interval).
     pub fn tick(&self, hosts: &[Host<'_>], now: Duration, random: &mut impl FnMut() -> u64) -> Vec<Change> {
         let mut changes = Vec::new();

@@ -475,3 +475,21 @@ proptest! {
         prop_assert_eq!(cluster.out(), Vec::<usize>::new());
     }
 }
+
+#[test]
+fn reviews_rest_while_nothing_is_out_or_remembered_and_no_rates_are_judged() {
+    let mut cluster = Cluster::new(five_in_a_row(), 3);
+    assert!(cluster.detection.rests(&cluster.hosts()));
+
+    assert!(matches!(cluster.eject(0), Verdict::Ejected(_)));
+    assert!(!cluster.detection.rests(&cluster.hosts()), "one is out");
+    assert_eq!(cluster.tick_after(BASE), [Change::Returned(0)]);
+    assert!(!cluster.detection.rests(&cluster.hosts()), "one is on probation");
+    cluster.record(0, PASSED);
+    assert!(!cluster.detection.rests(&cluster.hosts()), "the next ejection would be longer");
+    assert_eq!(cluster.tick_after(INTERVAL), []);
+    assert!(cluster.detection.rests(&cluster.hosts()));
+
+    let cluster = Cluster::new(by_rate(3, 10), 3);
+    assert!(!cluster.detection.rests(&cluster.hosts()), "rates are of an interval");
+}
