@@ -4,10 +4,9 @@
 //! `h2` alone is permissive; every limit that hyper would set is set here, and two that no library has: idle connections
 //! end, and a caller that opens streams only to reset them is cut off by a count that does not depend on scheduling.
 
-use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,11 +17,12 @@ use h2::{Reason, RecvStream};
 use http::{Method, Request};
 use tidegate_http1::{Framing, HeadEdits, Limits, Refusal, RequestHead, ResponseHead};
 use tidegate_report::ResponseFlag;
-use tidegate_traffic::rate_limit::ConnectionBuckets;
 use tokio::task::JoinSet;
+use tokio::time::Sleep;
 use tracing::{debug, error};
 
 use super::answer::rejected;
+use super::budget::{Begun, Budget, PREMATURE};
 use super::call::{Call, Ending};
 use super::exchange::{Caller, Reply, Start, Trouble};
 use super::head::{Request as Seen, speaks_to_proxies};
@@ -37,48 +37,29 @@ use crate::listener::connection::{Connection, World};
 use crate::telemetry::Silence;
 use crate::telemetry::access_log::Outcome;
 use crate::upstream::http2::response;
+use crate::wire::frames::{Counted, Meter};
 use crate::wire::http2::{Http2Sink, Http2Source};
 use crate::wire::socket::Rewound;
 use crate::worker::Worker;
 
-/// A stream that its caller resets this soon was opened to be reset.
-const PREMATURE: Duration = Duration::from_secs(1);
-
 const NO_PATH: Refusal = Refusal { status: 400, reason: "no :path", rfc: "RFC 9113 8.3.1" };
 
-/// So many of those, and at least half of all that ended, end the connection.
-const PREMATURE_RESETS_MAX: u32 = 100;
-
-/// What the streams of a connection have come to.
-#[derive(Debug, Default)]
-struct Budget {
-    ended: Cell<u32>,
-    premature: Cell<u32>,
-    /// The connection's own tokens.
-    buckets: RefCell<ConnectionBuckets>,
-}
-
-impl Budget {
-    fn is_spent(&self) -> bool {
-        self.premature.get() > PREMATURE_RESETS_MAX && self.premature.get() * 2 >= self.ended.get()
-    }
-}
-
-type Http2Connection = h2::server::Connection<Rewound, Bytes>;
+type Http2Connection = h2::server::Connection<Counted<Rewound>, Bytes>;
 
 /// Serves a connection until it ends.
 pub(crate) async fn run(worker: &Rc<Worker>, mut world: World, connection: Connection) {
     let Connection { socket, mut input, alarm, peer, peer_ip, local } = connection;
-    let rewound = Rewound::new(input.take(), socket.into_inner());
+    let counted = Counted::of_client(Rewound::new(input.take(), socket.into_inner()));
+    let meter = counted.meter();
     drop(input);
     alarm.set(Slot::Total, Some(worker.shared.limits.detection));
-    let mut connection = match alarm.guard(builder().handshake::<_, Bytes>(rewound)).await {
+    let mut connection = match alarm.guard(builder().handshake::<_, Bytes>(counted)).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return debug!(%error, "HTTP/2 handshake failed"),
         Err(_late) => return worker.cells().cut(Silence::Handshake),
     };
     let idle = world.chain.manager.idle_timeout.map_or(worker.shared.limits.http2_idle, |idle| idle);
-    let budget = Rc::new(Budget::default());
+    let mut restraint = Restraint { budget: Rc::default(), meter, held: None, reported: false };
     let mut streams = JoinSet::new();
     let mut keep_alive = pin!(keep_alive(connection.ping_pong(), worker.shared.limits.http2_ping));
     let mut closing = false;
@@ -88,26 +69,31 @@ pub(crate) async fn run(worker: &Rc<Worker>, mut world: World, connection: Conne
             closing = true;
             connection.graceful_shutdown();
         }
-        let event = poll_fn(|cx| poll_event(cx, &mut connection, &mut streams, &alarm, keep_alive.as_mut())).await;
+        let event =
+            poll_fn(|cx| poll_event(cx, &mut connection, &mut restraint, &mut streams, &alarm, keep_alive.as_mut()))
+                .await;
         match event {
             Event::Stream(request, respond) => {
                 world.refresh(worker);
-                let budget = Rc::clone(&budget);
+                let begun = restraint.budget.begin();
                 let (worker, world) = (Rc::clone(worker), world.clone());
                 let peer = (peer, Rc::clone(&peer_ip));
-                streams.spawn_local(stream(worker, world, *request, respond, budget, peer, local));
+                streams.spawn_local(stream(worker, world, *request, respond, begun, peer, local));
             }
             Event::StreamEnded { panicked } => {
                 if panicked {
                     worker.cells().panics.increment();
                     error!(worker = worker.index, "a stream's task panicked; the stream is reset");
                 }
-                if budget.is_spent() {
+                if restraint.budget.is_spent() {
                     debug!(%peer, "too many streams opened only to be reset");
-                    worker.cells().reject(ResponseFlag::DownstreamProtocolError);
-                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    calm_down(worker, &mut connection);
                 }
                 alarm.set(Slot::Total, Some(idle));
+            }
+            Event::Flooded => {
+                debug!(%peer, "too many control frames");
+                calm_down(worker, &mut connection);
             }
             Event::Idle if streams.is_empty() => {
                 closing = true;
@@ -137,6 +123,12 @@ pub(crate) async fn run(worker: &Rc<Worker>, mut world: World, connection: Conne
     }
 }
 
+/// Ends a connection whose caller asks for more work than its messages are worth.
+fn calm_down(worker: &Worker, connection: &mut Http2Connection) {
+    worker.cells().reject(ResponseFlag::DownstreamProtocolError);
+    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+}
+
 fn builder() -> Builder {
     let mut builder = Builder::new();
     builder
@@ -154,6 +146,8 @@ enum Event {
     StreamEnded {
         panicked: bool,
     },
+    /// By control frames.
+    Flooded,
     Idle,
     Poked,
     /// No answer to a PING.
@@ -161,17 +155,53 @@ enum Event {
     Closed,
 }
 
+/// What holds a caller back.
+struct Restraint {
+    budget: Rc<Budget>,
+    meter: Rc<Meter>,
+    /// Until when no further stream is begun.
+    held: Option<Pin<Box<Sleep>>>,
+    /// A flood has been answered.
+    reported: bool,
+}
+
+impl Restraint {
+    /// Moves frames, and takes the next stream unless too many are at risk already. The library keeps those that wait, and counts
+    /// the resets among them itself.
+    fn poll_accept(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &mut Http2Connection,
+    ) -> Poll<Option<Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>>> {
+        while self.budget.is_stretched() {
+            let held = self.held.get_or_insert_with(|| Box::pin(tokio::time::sleep(PREMATURE)));
+            if held.as_mut().poll(cx).is_pending() {
+                return connection.poll_closed(cx).map(|closed| closed.err().map(Err));
+            }
+            self.held = None;
+            self.budget.all_are_old();
+        }
+        self.held = None;
+        connection.poll_accept(cx)
+    }
+}
+
 fn poll_event(
     cx: &mut Context<'_>,
     connection: &mut Http2Connection,
+    restraint: &mut Restraint,
     streams: &mut JoinSet<()>,
     alarm: &Alarm,
-    keep_alive: std::pin::Pin<&mut impl Future<Output = ()>>,
+    keep_alive: Pin<&mut impl Future<Output = ()>>,
 ) -> Poll<Event> {
-    match connection.poll_accept(cx) {
+    match restraint.poll_accept(cx, connection) {
         Poll::Ready(Some(Ok((request, respond)))) => return Poll::Ready(Event::Stream(Box::new(request), respond)),
         Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Event::Closed),
         Poll::Pending => {}
+    }
+    if restraint.meter.is_flooded() && !restraint.reported {
+        restraint.reported = true;
+        return Poll::Ready(Event::Flooded);
     }
     if let Poll::Ready(Some(ended)) = streams.poll_join_next(cx) {
         return Poll::Ready(Event::StreamEnded { panicked: ended.is_err_and(|error| error.is_panic()) });
@@ -212,7 +242,7 @@ async fn stream(
     world: World,
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
-    budget: Rc<Budget>,
+    mut begun: Begun,
     (peer, peer_ip): (SocketAddr, Rc<str>),
     local: Option<SocketAddr>,
 ) {
@@ -242,17 +272,14 @@ async fn stream(
                 started_at: worker.wall(started),
                 seen: Seen::at(&head, &world.chain.manager, speaks_to_proxies),
                 speaks_to_proxies,
-                buckets: &budget.buckets,
+                buckets: &begun.budget.buckets,
                 outcome: Outcome::default(),
             };
             let ending = serve(&call, &mut caller, &mut reply).await;
-            if ending == Ending::Abort && clock::now() - started < PREMATURE {
-                budget.premature.set(budget.premature.get().saturating_add(1));
-            }
+            begun.premature = ending == Ending::Abort && clock::now() - started < PREMATURE;
         }
         Err(refusal) => refuse(&worker, &world, &mut reply, refusal),
     }
-    budget.ended.set(budget.ended.get().saturating_add(1));
 }
 
 fn refuse(worker: &Worker, world: &World, reply: &mut Http2Reply, refusal: Refusal) {

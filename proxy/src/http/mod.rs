@@ -4,6 +4,7 @@
 //! neither. [`exchange`] moves the bodies of both directions at the same time.
 
 pub(crate) mod answer;
+pub(crate) mod budget;
 pub(crate) mod call;
 pub(crate) mod exchange;
 pub(crate) mod forward;

@@ -13,6 +13,7 @@ use tidegate_http1::{Framing, HeadEdits, Refusal, RequestHead, ResponseHead, Ver
 use tidegate_traffic::circuit_breaker::Tripped;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tracing::debug;
 
 use super::{Answer, Fault};
 use crate::balance::circuit_breaker::{Connected, Pending};
@@ -20,6 +21,7 @@ use crate::clock;
 use crate::limits::{HTTP2_HEADER_LIST_BYTES_MAX, HTTP2_SEND_BUFFER_BYTES_MAX, PENDING_MAX, UPSTREAM_WINDOW_BYTES};
 use crate::pool::Terms;
 use crate::wire::body::Broken;
+use crate::wire::frames::{Counted, Meter};
 use crate::wire::http2::{Http2Sink, Http2Source, broken};
 use crate::wire::socket::{Socket, Stream};
 
@@ -61,14 +63,16 @@ impl Connection {
             .initial_max_send_streams(STREAMS_BEFORE_SETTINGS)
             // Callers that cancel make us reset streams; a mesh upstream must not be lost for that.
             .max_local_error_reset_streams(None);
-        let handshake = builder.handshake::<Stream, Bytes>(socket.into_inner());
+        let counted = Counted::of_server(socket.into_inner());
+        let meter = counted.meter();
+        let handshake = builder.handshake::<Counted<Stream>, Bytes>(counted);
         let (send, connection) = match tokio::time::timeout(limit, handshake).await {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => return Err(Fault::Connect(error.to_string())),
             Err(_elapsed) => return Err(Fault::ConnectTimeout),
         };
         let closed = Rc::new(Cell::new(false));
-        let driver = tokio::task::spawn_local(drive(connection, ping, Rc::clone(&closed)));
+        let driver = tokio::task::spawn_local(drive(connection, meter, ping, Rc::clone(&closed)));
         Ok(Rc::new(Self {
             send,
             streams: Cell::new(0),
@@ -148,8 +152,13 @@ impl Drop for StreamGuard {
     }
 }
 
-/// Moves frames until the connection ends; a peer that does not answer a PING is gone.
-async fn drive(mut connection: h2::client::Connection<Stream, Bytes>, ping: Duration, closed: Rc<Cell<bool>>) {
+/// Moves frames until the connection ends; a peer that does not answer a PING is gone, and one that floods is let go.
+async fn drive(
+    mut connection: h2::client::Connection<Counted<Stream>, Bytes>,
+    meter: Rc<Meter>,
+    ping: Duration,
+    closed: Rc<Cell<bool>>,
+) {
     let mut pings = connection.ping_pong();
     let keep_alive = async {
         let Some(pings) = &mut pings else { return std::future::pending().await };
@@ -161,8 +170,12 @@ async fn drive(mut connection: h2::client::Connection<Stream, Bytes>, ping: Dura
             }
         }
     };
+    // The connection is polled first: a flood is seen by it, and wakes this task.
+    let flooded = poll_fn(|_cx| if meter.is_flooded() { Poll::Ready(()) } else { Poll::Pending });
     tokio::select! {
+        biased;
         _ended = connection => {}
+        () = flooded => debug!("an endpoint sends too many control frames"),
         () = keep_alive => {}
     }
     closed.set(true);
