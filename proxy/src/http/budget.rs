@@ -27,6 +27,10 @@ const PREMATURE_RESETS_MAX: u32 = 100;
 /// Those, and streams that may still become such: more are not begun. It is also what an attack can cost the endpoints.
 const STREAMS_AT_RISK_MAX: u32 = 120;
 
+/// Streams that the library may refuse beyond those that were served: lists of fields that are too large, malformed ones, more than
+/// may be open. A hundred that it has not shown us yet are among them.
+const REFUSED_STREAMS_MAX: u32 = 200;
+
 /// What the streams of a connection have come to.
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
@@ -34,6 +38,9 @@ pub(crate) struct Budget {
     young: Cell<u32>,
     /// Streams of an earlier one have grown old.
     generation: Cell<u32>,
+    begun: Cell<u32>,
+    /// Streams that were refused and made good.
+    forgiven: Cell<u32>,
     /// The connection's own tokens.
     pub(crate) buckets: RefCell<ConnectionBuckets>,
 }
@@ -54,19 +61,28 @@ impl Drop for Begun {
             budget.young.set(budget.young.get().saturating_sub(1));
         }
         let debt = budget.debt.get();
-        budget.debt.set(if self.premature { debt.saturating_add(1) } else { debt.saturating_sub(1) });
+        if self.premature {
+            budget.debt.set(debt.saturating_add(1));
+        } else {
+            budget.debt.set(debt.saturating_sub(1));
+            budget.forgiven.set(budget.forgiven.get().saturating_add(1));
+        }
     }
 }
 
 impl Budget {
     pub(crate) fn begin(self: &Rc<Self>) -> Begun {
         self.young.set(self.young.get().saturating_add(1));
+        self.begun.set(self.begun.get().wrapping_add(1));
         Begun { budget: Rc::clone(self), generation: self.generation.get(), premature: false }
     }
 
-    /// The connection has wasted enough.
-    pub(crate) fn is_spent(&self) -> bool {
-        self.debt.get() > PREMATURE_RESETS_MAX
+    /// The connection has wasted enough. `opened`: streams that its caller has opened, those that we were never shown included.
+    pub(crate) fn is_spent(&self, opened: u32) -> bool {
+        let refused = opened.wrapping_sub(self.begun.get());
+        let forgiven = self.forgiven.get().min(refused);
+        self.forgiven.set(forgiven);
+        self.debt.get() > PREMATURE_RESETS_MAX || refused - forgiven > REFUSED_STREAMS_MAX
     }
 
     /// No further stream may begin for now.
@@ -95,7 +111,7 @@ mod tests {
         let mut open = Vec::new();
         let mut begun = 0;
 
-        while !budget.is_spent() {
+        while !budget.is_spent(budget.begun.get()) {
             while !budget.is_stretched() && open.len() < 100 {
                 open.push(budget.begin());
                 begun += 1;
@@ -117,7 +133,21 @@ mod tests {
             end(budget.begin(), true);
         }
 
-        assert!(budget.is_spent());
+        assert!(budget.is_spent(budget.begun.get()));
+    }
+
+    #[test]
+    fn streams_that_were_refused_unseen_count_until_served_ones_have_made_them_good() {
+        let budget = Rc::new(Budget::default());
+        assert!(!budget.is_spent(REFUSED_STREAMS_MAX));
+        assert!(budget.is_spent(REFUSED_STREAMS_MAX + 1));
+
+        let mut opened = REFUSED_STREAMS_MAX;
+        for _ in 0..10_000 {
+            end(budget.begin(), false);
+            opened += 2;
+            assert!(!budget.is_spent(opened));
+        }
     }
 
     #[test]
@@ -126,7 +156,7 @@ mod tests {
         for _ in 0..10_000 {
             end(budget.begin(), true);
             end(budget.begin(), false);
-            assert!(!budget.is_spent() && !budget.is_stretched());
+            assert!(!budget.is_spent(budget.begun.get()) && !budget.is_stretched());
         }
     }
 

@@ -46,6 +46,8 @@ const NO_PATH: Refusal = Refusal { status: 400, reason: "no :path", rfc: "RFC 91
 
 type Http2Connection = h2::server::Connection<Counted<Rewound>, Bytes>;
 
+type Accepted = Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>;
+
 /// Serves a connection until it ends.
 pub(crate) async fn run(worker: &Rc<Worker>, mut world: World, connection: Connection) {
     let Connection { socket, mut input, alarm, peer, peer_ip, local } = connection;
@@ -59,7 +61,7 @@ pub(crate) async fn run(worker: &Rc<Worker>, mut world: World, connection: Conne
         Err(_late) => return worker.cells().cut(Silence::Handshake),
     };
     let idle = world.chain.manager.idle_timeout.map_or(worker.shared.limits.http2_idle, |idle| idle);
-    let mut restraint = Restraint { budget: Rc::default(), meter, held: None, reported: false };
+    let mut restraint = Restraint { budget: Rc::default(), meter, held: None, told: false };
     let mut streams = JoinSet::new();
     let mut keep_alive = pin!(keep_alive(connection.ping_pong(), worker.shared.limits.http2_ping));
     let mut closing = false;
@@ -85,15 +87,12 @@ pub(crate) async fn run(worker: &Rc<Worker>, mut world: World, connection: Conne
                     worker.cells().panics.increment();
                     error!(worker = worker.index, "a stream's task panicked; the stream is reset");
                 }
-                if restraint.budget.is_spent() {
-                    debug!(%peer, "too many streams opened only to be reset");
-                    calm_down(worker, &mut connection);
-                }
                 alarm.set(Slot::Total, Some(idle));
             }
-            Event::Flooded => {
-                debug!(%peer, "too many control frames");
-                calm_down(worker, &mut connection);
+            Event::Abused => {
+                debug!(%peer, "too many streams opened for nothing, or too many control frames");
+                worker.cells().reject(ResponseFlag::DownstreamProtocolError);
+                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             }
             Event::Idle if streams.is_empty() => {
                 closing = true;
@@ -123,12 +122,6 @@ pub(crate) async fn run(worker: &Rc<Worker>, mut world: World, connection: Conne
     }
 }
 
-/// Ends a connection whose caller asks for more work than its messages are worth.
-fn calm_down(worker: &Worker, connection: &mut Http2Connection) {
-    worker.cells().reject(ResponseFlag::DownstreamProtocolError);
-    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-}
-
 fn builder() -> Builder {
     let mut builder = Builder::new();
     builder
@@ -146,8 +139,8 @@ enum Event {
     StreamEnded {
         panicked: bool,
     },
-    /// By control frames.
-    Flooded,
+    /// Its caller asks for more work than its messages are worth.
+    Abused,
     Idle,
     Poked,
     /// No answer to a PING.
@@ -161,18 +154,21 @@ struct Restraint {
     meter: Rc<Meter>,
     /// Until when no further stream is begun.
     held: Option<Pin<Box<Sleep>>>,
-    /// A flood has been answered.
-    reported: bool,
+    /// The caller has been told to go.
+    told: bool,
 }
 
 impl Restraint {
+    /// Says so once.
+    fn must_end(&mut self) -> bool {
+        let ends = !self.told && (self.meter.is_flooded() || self.budget.is_spent(self.meter.opened()));
+        self.told |= ends;
+        ends
+    }
+
     /// Moves frames, and takes the next stream unless too many are at risk already. The library keeps those that wait, and counts
     /// the resets among them itself.
-    fn poll_accept(
-        &mut self,
-        cx: &mut Context<'_>,
-        connection: &mut Http2Connection,
-    ) -> Poll<Option<Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>>> {
+    fn poll_accept(&mut self, cx: &mut Context<'_>, connection: &mut Http2Connection) -> Poll<Option<Accepted>> {
         while self.budget.is_stretched() {
             let held = self.held.get_or_insert_with(|| Box::pin(tokio::time::sleep(PREMATURE)));
             if held.as_mut().poll(cx).is_pending() {
@@ -199,9 +195,8 @@ fn poll_event(
         Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Event::Closed),
         Poll::Pending => {}
     }
-    if restraint.meter.is_flooded() && !restraint.reported {
-        restraint.reported = true;
-        return Poll::Ready(Event::Flooded);
+    if restraint.must_end() {
+        return Poll::Ready(Event::Abused);
     }
     if let Poll::Ready(Some(ended)) = streams.poll_join_next(cx) {
         return Poll::Ready(Event::StreamEnded { panicked: ended.is_err_and(|error| error.is_panic()) });

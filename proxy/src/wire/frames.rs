@@ -6,6 +6,9 @@
 //! nothing but its own socket slows it down. A frame says its length in its first nine bytes, so a reader beside the library can
 //! count frames without looking at what they carry: two comparisons for each read that is inside a frame, some more for each frame.
 //!
+//! It counts the streams that a client opens, too: the library refuses some before it shows them to us (too many at once, a list of
+//! fields that is too large, malformed ones), and each of them is work.
+//!
 //! # Why the pace is measured against what was written
 //! A peer that receives much also acknowledges much: WINDOW_UPDATE comes with each piece of DATA that it takes. What was written
 //! to it pays for such frames, so that the budget bounds only those that nothing of ours has asked for.
@@ -42,16 +45,25 @@ const HEADERS: u8 = 1;
 
 const END_STREAM: u8 = 1;
 
+/// The highest bit of a stream's number is reserved and ignored (RFC 9113 4.1).
+const STREAM_BITS: u32 = 0x7fff_ffff;
+
 /// What is known of a connection's frames. Shared by its stream and the task that drives it.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     flooded: Cell<bool>,
+    opened: Cell<u32>,
 }
 
 impl Meter {
     /// The peer has sent more control frames than it may; nothing more is read.
     pub(crate) fn is_flooded(&self) -> bool {
         self.flooded.get()
+    }
+
+    /// Streams that a client has opened so far, refused ones included.
+    pub(crate) fn opened(&self) -> u32 {
+        self.opened.get()
     }
 }
 
@@ -76,7 +88,7 @@ impl<S> Counted<S> {
     }
 
     fn new(inner: S, before: u32) -> Self {
-        let position = Position { header: [0; HEADER_BYTES], held: 0, skipped: before };
+        let position = Position::new(before);
         Self { inner, position, pace: Pace::new(clock::now()), meter: Rc::default() }
     }
 
@@ -93,12 +105,30 @@ struct Position {
     held: usize,
     /// Bytes of the payload that are still to come.
     skipped: u32,
+    /// A server's heads are counted: any number of interim ones may come before the one that was asked for.
+    counts_heads: bool,
+    /// The newest stream (RFC 9113 5.1.1: their numbers only grow).
+    newest: u32,
+}
+
+/// What began in some bytes.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Seen {
+    control: u32,
+    /// Messages that are whole.
+    ended: u32,
+    opened: u32,
 }
 
 impl Position {
-    /// Moves on; returns how many of the frames that began in these bytes are control frames.
-    fn pass(&mut self, mut bytes: &[u8]) -> u32 {
-        let mut control = 0;
+    /// Where a client's preface comes first, or a server's first frame.
+    fn new(preface: u32) -> Self {
+        Self { header: [0; HEADER_BYTES], held: 0, skipped: preface, counts_heads: preface == 0, newest: 0 }
+    }
+
+    /// Moves on.
+    fn pass(&mut self, mut bytes: &[u8]) -> Seen {
+        let mut seen = Seen::default();
         while !bytes.is_empty() {
             let skipped = bytes.len().min(self.skipped as usize);
             // Fits: it is no more than what it came from.
@@ -110,12 +140,20 @@ impl Position {
             bytes = &bytes[taken..];
             if self.held == HEADER_BYTES {
                 self.held = 0;
-                let [high, middle, low, kind, flags, ..] = self.header;
+                let [high, middle, low, kind, flags, stream @ ..] = self.header;
                 self.skipped = u32::from_be_bytes([0, high, middle, low]);
-                control += u32::from(is_control(kind, flags, self.skipped));
+                let ends = kind <= HEADERS && flags & END_STREAM != 0;
+                let is_head = kind == HEADERS && !ends && self.counts_heads;
+                seen.control += u32::from(is_head || is_control(kind, flags, self.skipped));
+                seen.ended += u32::from(ends);
+                let stream = u32::from_be_bytes(stream) & STREAM_BITS;
+                if kind == HEADERS && stream > self.newest {
+                    self.newest = stream;
+                    seen.opened += 1;
+                }
             }
         }
-        control
+        seen
     }
 }
 
@@ -175,8 +213,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
         }
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.inner).poll_read(cx, buffer);
-        let control = this.position.pass(&buffer.filled()[before..]);
-        if control > 0 && this.pace.count(control, clock::now) {
+        let seen = this.position.pass(&buffer.filled()[before..]);
+        this.meter.opened.set(this.meter.opened.get().wrapping_add(seen.opened));
+        // A whole answer pays for its head.
+        this.pace.seen = this.pace.seen.saturating_sub(seen.ended);
+        if seen.control > 0 && this.pace.count(seen.control, clock::now) {
             this.meter.flooded.set(true);
             // Whoever drives the connection looks at the meter; nothing else would wake it.
             Waker::wake_by_ref(cx.waker());
@@ -230,10 +271,6 @@ mod tests {
         [&length[1..], &[kind, flags, 0, 0, 0, 1], payload].concat()
     }
 
-    fn of_client() -> Position {
-        Position { header: [0; HEADER_BYTES], held: 0, skipped: PREFACE_BYTES }
-    }
-
     #[test]
     fn frames_are_counted_wherever_the_bytes_are_cut() {
         let bytes = [
@@ -243,17 +280,32 @@ mod tests {
             &frame(PING, 0, &[0; 8]),
             &frame(DATA, 0, &[0; 300]),
             &frame(DATA, 0, b""),
+            &frame(HEADERS, 4, b"trailers"),
             &frame(0xfe, 0, b"unknown"),
             &frame(DATA, END_STREAM, b""),
         ]
         .concat();
 
         for piece in 1..=bytes.len() {
-            let mut position = of_client();
-            let control: u32 = bytes.chunks(piece).map(|bytes| position.pass(bytes)).sum();
-            assert_eq!(control, 4, "in pieces of {piece}");
+            let mut position = Position::new(PREFACE_BYTES);
+            let seen = bytes.chunks(piece).map(|bytes| position.pass(bytes));
+            let all = seen.fold((0, 0), |all, seen| (all.0 + seen.control, all.1 + seen.opened));
+            assert_eq!(all, (4, 1), "in pieces of {piece}");
             assert_eq!((position.held, position.skipped), (0, 0));
         }
+    }
+
+    #[test]
+    fn heads_of_a_server_count_unless_they_end_their_answer() {
+        let mut position = Position::new(0);
+
+        let interim = position.pass(&frame(HEADERS, 4, b"103").repeat(3));
+        let whole = position.pass(&[frame(HEADERS, 4, b"200"), frame(DATA, END_STREAM, b"hello")].concat());
+        let empty = position.pass(&frame(HEADERS, 4 | END_STREAM, b"204"));
+
+        assert_eq!((interim.control, interim.ended), (3, 0));
+        assert_eq!((whole.control, whole.ended), (1, 1));
+        assert_eq!((empty.control, empty.ended), (0, 1));
     }
 
     #[test]
