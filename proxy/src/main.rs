@@ -16,6 +16,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
+/// What is logged unless `RUST_LOG` says otherwise. The HTTP/2 library warns of each frame that a peer should not have sent: whoever
+/// sends a hundred thousand would write as many lines.
+const LOGGED: &str = "info,h2=error";
+
 /// Tidegate's sidecar and gateway proxy.
 #[derive(Debug, Parser)]
 #[command(name = "tidegate-proxy", version)]
@@ -92,7 +96,7 @@ impl Flags {
 }
 
 fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
     let colour = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
     match run(Flags::parse()) {
