@@ -64,6 +64,7 @@ mod limits;
 mod listener;
 mod mirror;
 mod pool;
+mod pressure;
 mod proxy;
 mod router;
 mod tcp;

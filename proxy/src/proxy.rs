@@ -25,6 +25,7 @@ use crate::config::snapshot::Snapshot;
 use crate::config::watch::{Command, Refused, Watch, changes, offer_typed};
 use crate::drain::{Drain, Timing};
 use crate::limits::Limits;
+use crate::pressure;
 use crate::telemetry::access_log::AccessLog;
 use crate::worker::{Order, Shared, Worker};
 
@@ -132,6 +133,7 @@ impl Proxy {
         };
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (for_watch, state_dir, control) = (Arc::clone(&shared), options.state_dir, options.control);
+        let for_gauge = Arc::clone(&shared);
         let run = move || {
             // Also when this thread panics: a proxy whose configuration cannot change any more should be restarted, and
             // starts again from disk.
@@ -140,7 +142,9 @@ impl Proxy {
                 let (watch, sources) = Watch::new(Arc::clone(&for_watch), state_dir, draw());
                 let socket = admin_socket.and_then(|socket| tokio::net::TcpListener::from_std(socket).ok());
                 let serving = socket.map(|socket| tokio::spawn(admin::serve(socket, pages)));
+                let gauge = tokio::spawn(pressure::follow(for_gauge));
                 watch.run(received, sources, control).await;
+                gauge.abort();
                 if let Some(serving) = serving {
                     serving.abort();
                 }

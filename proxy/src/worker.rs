@@ -33,6 +33,7 @@ use crate::limits::Limits;
 use crate::listener::accept::Acceptor;
 use crate::listener::connection;
 use crate::pool::Pools;
+use crate::pressure::Step;
 use crate::telemetry::WorkerCells;
 use crate::telemetry::access_log::AccessLog;
 use crate::wire::buffer::Buffers;
@@ -187,6 +188,11 @@ impl Worker {
         self.began.1 + at.saturating_duration_since(self.began.0)
     }
 
+    /// Connections end with their exchange: the process leaves, or memory is scarce.
+    pub(crate) fn is_parting(&self) -> bool {
+        self.shared.drain.is_closing() || self.shared.registry.pressure.is_at(Step::Closing)
+    }
+
     /// This worker's own counters.
     pub(crate) fn cells(&self) -> &WorkerCells {
         self.shared.registry.cells.of(self.index)
@@ -233,9 +239,14 @@ impl Worker {
     /// One task per connection. A panic in it is counted and ends that connection only.
     fn serve(self: &Rc<Self>, arrival: Arrival) {
         let worker = Rc::clone(self);
+        self.guard(async move { connection::run(&worker, arrival).await });
+    }
+
+    fn guard(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
+        let worker = Rc::clone(self);
         let connection = async move {
             let _open = Open(Rc::clone(&worker));
-            let mut serving = pin!(AssertUnwindSafe(connection::run(&worker, arrival)).catch_unwind());
+            let mut serving = pin!(AssertUnwindSafe(task).catch_unwind());
             let served = poll_fn(|cx| worker.wheel.at_one_moment(|| serving.as_mut().poll(cx))).await;
             if served.is_err() {
                 worker.cells().panics.increment();
@@ -317,6 +328,25 @@ mod tests {
         assert!(matches!(received[1].try_recv(), Ok(Order::Serve(_))));
         assert!(received[0].try_recv().is_err());
         assert_eq!(shared.registry.connections(), 6);
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_its_own_connection_and_nothing_else() {
+        let worker = Worker::new(0, shared());
+        worker.cells().connections.store(2, Ordering::Relaxed);
+        let (said, heard) = tokio::sync::oneshot::channel();
+        let together = tokio::task::LocalSet::new();
+
+        let heard = together.run_until(async {
+            worker.guard(async { panic!("on purpose") });
+            worker.guard(async move { said.send("served").expect("the test listens") });
+            heard.await
+        });
+        assert_eq!(heard.await, Ok("served"));
+        together.await;
+
+        assert_eq!(worker.cells().panics.value(), 1);
+        assert_eq!(worker.shared.registry.connections(), 0, "both have ended");
     }
 
     #[tokio::test]

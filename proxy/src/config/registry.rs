@@ -20,6 +20,7 @@ use crate::clock;
 use crate::filter::asking::Services;
 use crate::filter::lease::Leases;
 use crate::health::Learned;
+use crate::pressure::Pressure;
 use crate::telemetry::{ClusterCells, ListenerCells, Sharded, WorkerCells};
 
 /// The learned state of the process.
@@ -40,6 +41,8 @@ pub(crate) struct Registry {
     pub(crate) control_connected: AtomicBool,
     /// A whole configuration has been visible once.
     pub(crate) ready: AtomicBool,
+    /// How scarce memory is.
+    pub(crate) pressure: Pressure,
     /// An endpoint was ejected: the control thread has something to lay out.
     pub(crate) learned: Notify,
     clusters: Mutex<HashMap<Arc<str>, Arc<ClusterState>>>,
@@ -139,6 +142,7 @@ impl Registry {
             config_rejected: Default::default(),
             control_connected: AtomicBool::new(false),
             ready: AtomicBool::new(false),
+            pressure: Pressure::default(),
             learned: Notify::new(),
             clusters: Mutex::new(HashMap::new()),
             listeners: Mutex::new(HashMap::new()),

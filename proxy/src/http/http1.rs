@@ -125,7 +125,7 @@ async fn exchange(
     let mut body = Body::new(request.framing());
     let (reading, writing) = connection.socket.split();
     let mut caller = Http1Caller { source: Http1Source { reading, input: &mut connection.input, body: &mut body } };
-    let close = !request.keep_alive() || world.leaving || worker.shared.drain.is_closing();
+    let close = !request.keep_alive() || world.leaving || worker.is_parting();
     let mut reply = Http1Reply::new(writing, output, request.version(), close);
     let speaks_to_proxies = speaks_to_proxies(request);
     let started = worker.wheel.now();
@@ -219,7 +219,7 @@ async fn read_head(
 
 /// Whether an idle connection should go: the process or its listener does.
 fn is_unwanted(worker: &Worker, world: &World) -> bool {
-    worker.shared.drain.is_closing() || worker.view().listener(&world.listener.key).is_none()
+    worker.is_parting() || worker.view().listener(&world.listener.key).is_none()
 }
 
 /// Answers a message that is none, and closes.

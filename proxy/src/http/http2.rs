@@ -67,7 +67,7 @@ pub(crate) async fn run(worker: &Rc<Worker>, mut world: World, connection: Conne
     let mut closing = false;
     alarm.set(Slot::Total, Some(idle));
     loop {
-        if !closing && (worker.shared.drain.is_closing() || world.leaving) {
+        if !closing && (worker.is_parting() || world.leaving) {
             closing = true;
             connection.graceful_shutdown();
         }

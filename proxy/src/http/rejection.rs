@@ -105,6 +105,9 @@ impl Rejection {
         )
     };
 
+    pub(crate) const OVERLOAD: Self =
+        Self { close: true, ..upstream(503, ResponseFlag::Overload, "memory_pressure", "memory is scarce") };
+
     /// The route's cluster is not known.
     pub(crate) fn no_cluster(status: u16) -> Self {
         upstream(status, ResponseFlag::NoCluster, "cluster_not_found", "")

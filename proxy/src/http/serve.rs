@@ -12,6 +12,7 @@ use super::replay::Replay;
 use crate::balance::{self, Wish};
 use crate::filter::{self, Passed, Stop};
 use crate::mirror;
+use crate::pressure::Step;
 use crate::router::attempts::{Next, Record};
 use crate::router::{self, Decision};
 use crate::telemetry::access_log;
@@ -34,6 +35,9 @@ async fn follow<C: Caller, R: Reply>(
     let view = call.view();
     let (overrides, behind) = (decision.overrides(), decision.behind());
     let mut passed = Passed::new(call, decision.subject(&view));
+    if call.worker.shared.registry.pressure.is_at(Step::Shedding) {
+        return answer::reject(call, caller, reply, Rejection::OVERLOAD, behind, &passed).await;
+    }
     if let Err(stop) = filter::run(call, &overrides, &mut passed, caller, reply).await {
         return match stop {
             Stop::Preflight(preflight) => Box::pin(answer::preflight(call, caller, reply, preflight)).await,

@@ -16,6 +16,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
+use super::reserve::Reserve;
+use crate::pressure::Step;
 use crate::worker::{Arrival, Shared};
 
 /// When descriptors or memory run out, accepting again at once would spin; connections end meanwhile.
@@ -83,7 +85,11 @@ fn watched(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
 }
 
 async fn accept_for_ever(socket: &AsyncFd<TcpListener>, listener: &Arc<str>, shared: &Shared, worker: usize) {
+    let mut reserve = Reserve::new();
     loop {
+        while shared.registry.pressure.is_at(Step::Standstill) {
+            tokio::time::sleep(EXHAUSTED_PAUSE).await;
+        }
         let mut ready = match socket.readable().await {
             Ok(ready) => ready,
             Err(error) => {
@@ -103,6 +109,9 @@ async fn accept_for_ever(socket: &AsyncFd<TcpListener>, listener: &Arc<str>, sha
                 Err(error) => {
                     shared.registry.cells.of(worker).accept_failures.increment();
                     debug!(listener = %listener, %error, "accept failed");
+                    if matches!(error, Errno::MFILE | Errno::NFILE) {
+                        reserve.turn_away(socket.get_ref());
+                    }
                     tokio::time::sleep(EXHAUSTED_PAUSE).await;
                     break;
                 }
@@ -112,7 +121,7 @@ async fn accept_for_ever(socket: &AsyncFd<TcpListener>, listener: &Arc<str>, sha
     }
 }
 
-fn accept_one(socket: &TcpListener) -> Result<(TcpStream, SocketAddr), Errno> {
+pub(super) fn accept_one(socket: &TcpListener) -> Result<(TcpStream, SocketAddr), Errno> {
     let (connection, peer) = rustix::net::acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
     let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
     let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok()).unwrap_or(unspecified);

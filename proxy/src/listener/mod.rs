@@ -6,4 +6,5 @@
 pub(crate) mod accept;
 pub(crate) mod chain;
 pub(crate) mod connection;
+pub(crate) mod reserve;
 pub(crate) mod sockets;

@@ -205,6 +205,8 @@ fn process(page: &mut Page, registry: &Registry) {
     }
     page.head(&metric::CONTROL_CONNECTED);
     page.sample(&metric::CONTROL_CONNECTED, &[], u64::from(registry.control_connected.load(Ordering::Relaxed)));
+    page.head(&metric::MEMORY_PRESSURE);
+    page.sample(&metric::MEMORY_PRESSURE, &[], u64::from(registry.pressure.level()));
     page.head(&metric::PANICS);
     page.sample(&metric::PANICS, &[], registry.cells.sum(|row| &row.panics));
 }

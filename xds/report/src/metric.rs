@@ -151,11 +151,17 @@ pub const ACCESS_LOG_DROPPED: Metric =
 /// Whether the control plane is connected.
 pub const CONTROL_CONNECTED: Metric =
     gauge("tidegate_control_connected", &[], "Whether the stream to the control plane is up.");
+/// How scarce memory is: why are requests refused that nothing else forbids?
+pub const MEMORY_PRESSURE: Metric = gauge(
+    "tidegate_memory_pressure",
+    &[],
+    "What is not done any more because the cgroup's memory runs out: 0 nothing, 1 keeping connections, 2 also serving requests, 3 also accepting connections.",
+);
 /// Panics caught: a bug that cost one connection.
 pub const PANICS: Metric = counter("tidegate_panics_total", &[], "Panics caught at the border of a connection's task.");
 
 /// Every metric, in the order in which they are exported.
-pub const ALL: [Metric; 27] = [
+pub const ALL: [Metric; 28] = [
     REQUESTS,
     UPSTREAM_REQUESTS,
     REJECTIONS,
@@ -181,6 +187,7 @@ pub const ALL: [Metric; 27] = [
     CONFIG_APPLIED,
     CONFIG_REJECTED,
     CONTROL_CONNECTED,
+    MEMORY_PRESSURE,
     PANICS,
     ACCESS_LOG_DROPPED,
 ];
