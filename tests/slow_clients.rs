@@ -210,3 +210,69 @@ async fn asked_once(proxy: SocketAddr) -> TcpStream {
     assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
     stream
 }
+
+/// Each kind of slow client, by what it says before it does nothing. Of readers that stopped there are fewer: the kernel keeps
+/// megabytes for each.
+fn kinds() -> Vec<(&'static str, Vec<u8>, u32)> {
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let acknowledged = [0, 0, 0, 4, 1, 0, 0, 0, 0];
+    vec![
+        ("idle, without a byte", Vec::new(), 500),
+        ("half a request line", b"GET / HT".to_vec(), 500),
+        ("a head that drips", b"GET / HTTP/1.1\r\nHost: reviews:9080\r\nX: yyyy".to_vec(), 500),
+        ("a body that stands still", UPLOAD.to_vec(), 500),
+        ("idle between requests", b"GET / HTTP/1.1\r\nHost: reviews:9080\r\n\r\n".to_vec(), 500),
+        ("an HTTP/2 preface alone", PREFACE.to_vec(), 500),
+        ("idle on HTTP/2", [PREFACE, &settings, &acknowledged].concat(), 500),
+        ("a reader that stopped", b"GET /endless HTTP/1.1\r\nHost: reviews:9080\r\n\r\n".to_vec(), 25),
+    ]
+}
+
+#[tokio::test]
+async fn slow_clients_of_every_kind_cost_little_memory() {
+    let mut mesh = Mesh::plan().service("reviews", &["v1"]).own_backends().start().await;
+    let _application = application(mesh.application("reviews-v1"), Arc::new(Notify::new())).await;
+    let mut costs = Vec::new();
+
+    for (name, says, count) in kinds() {
+        // A process of its own for each, so that none finds the memory of the one before.
+        mesh.proxies.get_mut("web-v1").expect("started").kill();
+        mesh.start_proxy("web-v1");
+        mesh.ready("web-v1", Duration::from_secs(20)).await;
+        let (proxy, pid) = (mesh.outbound("web-v1"), mesh.proxies["web-v1"].id());
+        let mut held = vec![asked_once(proxy).await, held_after(proxy, &says).await];
+        let before = settled_kib(pid).await;
+        for _ in 0..count {
+            held.push(held_after(proxy, &says).await);
+        }
+        let after = settled_kib(pid).await;
+        let open = open_connections(&mesh).await;
+        assert!(open >= u64::from(count), "{name}: only {open} are held");
+        costs.push((name, after.saturating_sub(before) as f64 / f64::from(count)));
+    }
+
+    for (name, each) in &costs {
+        println!("{name:<26} {each:.2} KiB each");
+    }
+    assert!(costs.iter().all(|(_, each)| *each <= KIB_PER_CONNECTION_MAX), "{costs:?}");
+}
+
+/// A connection on which this was said, and nothing else is.
+async fn held_after(proxy: SocketAddr, says: &[u8]) -> TcpStream {
+    let mut stream = connect(proxy).await;
+    stream.write_all(says).await.expect("a connection that was just opened takes a few bytes");
+    stream
+}
+
+/// A process's memory, when it has stopped growing.
+async fn settled_kib(pid: u32) -> u64 {
+    let (mut last, mut same) = (0, 0);
+    wait::until("memory stands still", Duration::from_secs(4), || {
+        let now = resident_kib(pid);
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+        std::future::ready(same >= 40)
+    })
+    .await;
+    last
+}

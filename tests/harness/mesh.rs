@@ -123,6 +123,19 @@ impl Mesh {
         self.proxies.insert(workload.to_owned(), process);
     }
 
+    /// The same, by a shell that runs `before` in the process that becomes the sidecar.
+    pub(crate) fn start_proxy_after(&mut self, workload: &str, before: &str) {
+        let node = (workload, &*self.namespaces[workload]);
+        let sidecar = command(node, self.hosts[workload], self.control.xds, self.folder.path(), self.logs_access);
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", &format!("{before}; exec \"$0\" \"$@\"")])
+            .arg(sidecar.get_program())
+            .args(sidecar.get_args());
+        let process = Process::start(&format!("proxy-{workload}"), self.folder.path(), &mut shell);
+        self.proxies.insert(workload.to_owned(), process);
+    }
+
     /// Starts a proxy for the gateway `name`, with its admin port on `host`.
     pub(crate) fn start_gateway(&mut self, name: &str, host: Ipv4Addr) {
         self.hosts.insert(name.to_owned(), host);
@@ -284,13 +297,19 @@ pub(crate) fn spawn_proxy(workload: &str, host: Ipv4Addr, xds: SocketAddr, folde
     spawn((workload, NAMESPACE), host, xds, folder, false)
 }
 
-fn spawn(
+fn spawn(proxy: (&str, &str), host: Ipv4Addr, xds: SocketAddr, folder: &Path, logs_access: bool) -> Process {
+    let mut command = command(proxy, host, xds, folder, logs_access);
+    Process::start(&format!("proxy-{}", proxy.0), folder, &mut command)
+}
+
+/// What starts the proxy of a workload of a namespace.
+fn command(
     (workload, namespace): (&str, &str),
     host: Ipv4Addr,
     xds: SocketAddr,
     folder: &Path,
     logs_access: bool,
-) -> Process {
+) -> Command {
     let mut command = Command::new(binary("tidegate-proxy"));
     command.args(["--xds", &xds.to_string(), "--node", &format!("{workload}.{namespace}")]);
     command.args(["--admin", &SocketAddr::from((host, ADMIN)).to_string(), "--concurrency", "1"]);
@@ -298,7 +317,7 @@ fn spawn(
     if logs_access {
         command.arg("--access-log").arg(access_log(folder, workload));
     }
-    Process::start(&format!("proxy-{workload}"), folder, &mut command)
+    command
 }
 
 fn access_log(folder: &Path, workload: &str) -> PathBuf {

@@ -1,0 +1,165 @@
+//! Promise: a sidecar that runs out of descriptors or memory turns callers away, and is itself again when they have gone.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+use crate::harness::{Client, Mesh, wait};
+use crate::http2::victim::{inbound, processor_time, sum_of};
+
+const CALLERS: usize = 300;
+
+/// What is watched for so long.
+const SPELL: Duration = Duration::from_secs(4);
+
+/// Of a core.
+const SPIN_MAX: f64 = 0.05;
+
+/// From the moment at which the callers have gone.
+const RECOVERY: Duration = Duration::from_secs(2);
+
+const ASK: &[u8] = b"GET / HTTP/1.1\r\nHost: reviews:9080\r\n\r\n";
+
+#[tokio::test]
+async fn a_sidecar_out_of_descriptors_does_not_spin_and_recovers() {
+    let mut mesh = Mesh::plan().service("reviews", &["v1"]).start().await;
+    restart_after(&mut mesh, "ulimit -n 128").await;
+    let (to, pid) = (inbound(&mesh, "reviews-v1"), mesh.proxies["reviews-v1"].id());
+
+    let mut callers = Vec::new();
+    for _ in 0..CALLERS {
+        // Whom the kernel refuses is turned away as well.
+        if let Ok(mut caller) = TcpStream::connect(to).await {
+            caller.write_all(ASK).await.ok();
+            callers.push(caller);
+        }
+    }
+    let before = processor_time(pid);
+    wait::pass(SPELL).await;
+    let spin = (processor_time(pid) - before).as_secs_f64() / SPELL.as_secs_f64();
+    let refused = sum_of(&mesh, "reviews-v1", "tidegate_downstream_connections_refused_total{").await;
+    drop(callers);
+    let recovery = recovers(to).await;
+
+    println!("{CALLERS} callers on 128 descriptors: {refused} turned away, {:.2} % of a core", spin * 100.0);
+    println!("20 of 20 served {recovery:?} after they had gone");
+    assert!(mesh.proxies.get_mut("reviews-v1").expect("started").is_running());
+    assert!(refused > 0, "nobody was turned away: this was no test");
+    assert!(spin < SPIN_MAX, "{:.1} % of a core", spin * 100.0);
+}
+
+const MEMORY_BYTES_MAX: u64 = 64 << 20;
+const CONNECTIONS: usize = 2_000;
+/// Less than a head may have.
+const HEAD_BYTES: usize = 60_000;
+
+#[tokio::test]
+async fn a_sidecar_short_of_memory_sheds_and_is_not_killed() {
+    let mut mesh = Mesh::plan().service("reviews", &["v1"]).start().await;
+    let cgroup = MemoryCgroup::make(MEMORY_BYTES_MAX);
+    let enter = format!("echo $$ > {}", cgroup.0.join("cgroup.procs").display());
+    restart_after(&mut mesh, &enter).await;
+    let to = inbound(&mesh, "reviews-v1");
+
+    // Each owes the end of its head, so that the proxy has to keep what it has of it: 120 MB in all.
+    let head = [ASK.trim_ascii_end(), b"\r\nX: ", &vec![b'a'; HEAD_BYTES]].concat();
+    let mut callers = Vec::new();
+    for _ in 0..CONNECTIONS {
+        // Who is not accepted waits in the kernel's queue.
+        if let Ok(mut caller) = TcpStream::connect(to).await {
+            tokio::time::timeout(Duration::from_millis(5), caller.write_all(&head)).await.ok();
+            callers.push(caller);
+        }
+        wait::pass(Duration::from_millis(1)).await;
+    }
+    wait::until("memory is scarce", SPELL, || async { pressure(&mesh).await > 0 }).await;
+    let step = pressure(&mesh).await;
+    let used = cgroup.used();
+    let open = sum_of(&mesh, "reviews-v1", "tidegate_downstream_connections_active{").await;
+    drop(callers);
+    let recovery = recovers(to).await;
+
+    println!("{CONNECTIONS} connections in {MEMORY_BYTES_MAX} bytes: step {step}, {used} bytes used, {open} accepted");
+    println!("20 of 20 served {recovery:?} after they had gone, then {} bytes used", cgroup.used());
+    assert!(mesh.proxies.get_mut("reviews-v1").expect("started").is_running(), "killed");
+    assert_eq!(cgroup.kills(), 0);
+    drop(mesh);
+    cgroup.remove();
+}
+
+/// Starts the sidecar anew, by a shell that does something first.
+async fn restart_after(mesh: &mut Mesh, before: &str) {
+    mesh.proxies.get_mut("reviews-v1").expect("started").kill();
+    mesh.start_proxy_after("reviews-v1", before);
+    mesh.ready("reviews-v1", Duration::from_secs(20)).await;
+}
+
+/// The step that the sidecar has taken.
+async fn pressure(mesh: &Mesh) -> u64 {
+    sum_of(mesh, "reviews-v1", "tidegate_memory_pressure ").await
+}
+
+/// How long it takes until twenty in a row are served, each over a connection of its own.
+async fn recovers(to: std::net::SocketAddr) -> Duration {
+    let start = wait::now();
+    wait::until("twenty in a row are served", RECOVERY, || async {
+        for _ in 0..20 {
+            match Client::new(to).get("reviews:9080", "/").await {
+                Ok(answer) if answer.status == 200 => {}
+                Ok(_) | Err(_) => return false,
+            }
+        }
+        true
+    })
+    .await;
+    start.elapsed()
+}
+
+/// A memory cgroup of the test's own, below the one that it runs in.
+struct MemoryCgroup(PathBuf);
+
+impl MemoryCgroup {
+    fn make(bytes: u64) -> Self {
+        let own = std::fs::read_to_string("/proc/self/cgroup").expect("a process has cgroups");
+        let path = |controller: &str| {
+            let lines = own.lines().map(|line| line.splitn(3, ':').skip(1).collect::<Vec<_>>());
+            lines.filter(|parts| parts.len() == 2 && parts[0] == controller).map(|parts| parts[1].to_owned()).next()
+        };
+        let (root, limit) = match path("memory") {
+            Some(path) => (format!("/sys/fs/cgroup/memory{path}"), "memory.limit_in_bytes"),
+            None => (format!("/sys/fs/cgroup{}", path("").expect("cgroups of one version")), "memory.max"),
+        };
+        let folder = Path::new(&root).join(format!("tidegate-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap_or_else(|error| panic!("no cgroup {}: {error}", folder.display()));
+        std::fs::write(folder.join(limit), bytes.to_string()).expect("a limit of memory can be set");
+        Self(folder)
+    }
+
+    fn read(&self, files: [&str; 2]) -> String {
+        files.iter().find_map(|file| std::fs::read_to_string(self.0.join(file)).ok()).expect("either version has it")
+    }
+
+    fn used(&self) -> u64 {
+        self.read(["memory.usage_in_bytes", "memory.current"]).trim().parse().expect("a number")
+    }
+
+    /// How often the kernel has killed for this limit.
+    fn kills(&self) -> u64 {
+        let text = self.read(["memory.oom_control", "memory.events"]);
+        let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        line.and_then(|number| number.parse().ok()).expect("a count of kills")
+    }
+
+    fn remove(self) {
+        wait::until_blocking("the cgroup is empty", Duration::from_secs(5), || std::fs::remove_dir(&self.0).is_ok());
+    }
+}
+
+impl Drop for MemoryCgroup {
+    fn drop(&mut self) {
+        // Gone already, where all went well.
+        std::fs::remove_dir(&self.0).ok();
+    }
+}
