@@ -1,4 +1,8 @@
 //! Flags, signals, exit code. Everything else is in the library.
+//!
+//! # Exit codes
+//! 0: asked to end, and ended, be it at the deadline. 1: could not start, or could not take over. 143 and 130: asked a second
+//! time, by SIGTERM or SIGINT, and ended at once.
 
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
@@ -9,11 +13,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
-use tidegate_proxy::{Options, Proxy, Timing};
+use rustix::process::Signal;
+use tidegate_proxy::{Options, Proxy, Successors, Timing, is_first};
 use tidegate_xds::ads::{Mode, Node};
 use tidegate_xds::transport::ClientConfig;
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
+use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 /// What is logged unless `RUST_LOG` says otherwise. The HTTP/2 library warns of each frame that a peer should not have sent: whoever
@@ -54,6 +59,15 @@ struct Flags {
     /// On SIGTERM, go on accepting for this long.
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     drain_seconds: u64,
+    /// On SIGTERM, and after an upgrade, cut what is still open after this long. Never below the time of --drain-seconds
+    /// plus 5.
+    #[arg(long, value_name = "SECONDS", default_value_t = 25)]
+    drain_deadline_seconds: u64,
+    /// Upgrade without losing a connection: a new process with the same path takes the listening sockets of the one that
+    /// answers there, which then drains and ends. Without one it starts as usual, and answers there itself. SIGUSR2 starts
+    /// the new process from the running one. The socket is for the same user only.
+    #[arg(long, value_name = "PATH")]
+    upgrade_socket: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -82,7 +96,7 @@ impl Flags {
             XdsMode::Sotw => Mode::StateOfTheWorld,
         };
         let leaving = Duration::from_secs(self.drain_seconds);
-        let deadline = Timing::default().deadline.max(leaving + Duration::from_secs(5));
+        let deadline = Duration::from_secs(self.drain_deadline_seconds).max(leaving + Duration::from_secs(5));
         Options {
             workers: self.concurrency,
             state_dir: self.state_dir,
@@ -90,6 +104,8 @@ impl Flags {
             control: Some(ClientConfig { server: self.xds, node, mode, held: Vec::new() }),
             drain: Timing { leaving, deadline },
             access_log: self.access_log,
+            upgrade: self.upgrade_socket,
+            manager: std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()),
             ..Options::default()
         }
     }
@@ -100,7 +116,7 @@ fn main() -> ExitCode {
     let colour = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
     match run(Flags::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
@@ -108,24 +124,99 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(flags: Flags) -> anyhow::Result<()> {
+fn run(flags: Flags) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    let mut signals = runtime.block_on(async { Signals::watch() })?;
+    let upgrades = flags.upgrade_socket.is_some();
+    // As it is now: a new program may be put there while this one runs.
+    let program = std::env::current_exe().context("cannot find out which program this is")?;
+    let mut successors = Successors::new(program, std::env::args_os().skip(1).collect());
     let proxy = Proxy::start(flags.options()).context("cannot start")?;
     info!(admin = ?proxy.admin_address(), version = env!("CARGO_PKG_VERSION"), "started");
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).context("cannot watch SIGTERM")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch SIGINT")?;
+    let cut = runtime.block_on(async {
+        let mut asked_to_end = false;
         loop {
-            tokio::select! {
-                _ = terminate.recv() => proxy.drain(),
-                _ = interrupt.recv() => proxy.drain_fast(),
-                // `POST /drain` and `POST /quitquitquit` end it as well.
-                () = proxy.ended() => return anyhow::Ok(()),
+            let signal = tokio::select! {
+                signal = signals.next() => signal,
+                // `POST /drain`, `POST /quitquitquit` and a process that took over end it as well.
+                () = proxy.ended() => return None,
+            };
+            match signal {
+                Signal::TERM | Signal::INT if asked_to_end => return Some(signal),
+                Signal::TERM => proxy.drain(),
+                Signal::INT => proxy.drain_fast(),
+                Signal::HUP => proxy.reload(),
+                Signal::USR2 if upgrades => start(&mut successors),
+                Signal::USR2 => warn!("SIGUSR2 starts a new process only where there is an --upgrade-socket"),
+                _child => successors.reap(),
             }
+            asked_to_end |= matches!(signal, Signal::TERM | Signal::INT);
         }
-    })?;
-    proxy.join();
-    Ok(())
+    });
+    if let Some(signal) = cut {
+        warn!(connections = proxy.connections(), "asked to end a second time: ending at once");
+        proxy.stop();
+        proxy.join()?;
+        return Ok(ExitCode::from(128 + u8::try_from(signal.as_raw()).unwrap_or_default()));
+    }
+    proxy.join()?;
+    if is_first() {
+        return Ok(runtime.block_on(outlive(signals, successors)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start(successors: &mut Successors) {
+    if let Err(error) = successors.start() {
+        warn!(%error, "the new process cannot be started; serving on");
+    }
+}
+
+/// The first process of a container stays until the processes that took its place have ended, because they end with it.
+async fn outlive(mut signals: Signals, mut successors: Successors) -> ExitCode {
+    loop {
+        successors.reap();
+        if successors.is_empty() {
+            return successors.code().map_or(ExitCode::SUCCESS, ExitCode::from);
+        }
+        match signals.next().await {
+            Signal::USR2 => start(&mut successors),
+            Signal::CHILD => {}
+            passed_on => successors.tell(passed_on),
+        }
+    }
+}
+
+/// The signals that mean something here.
+struct Signals {
+    terminate: Stream,
+    interrupt: Stream,
+    hang_up: Stream,
+    upgrade: Stream,
+    child: Stream,
+}
+
+impl Signals {
+    fn watch() -> anyhow::Result<Self> {
+        let watch = |kind, name| signal(kind).with_context(|| format!("cannot watch {name}"));
+        Ok(Self {
+            terminate: watch(SignalKind::terminate(), "SIGTERM")?,
+            interrupt: watch(SignalKind::interrupt(), "SIGINT")?,
+            hang_up: watch(SignalKind::hangup(), "SIGHUP")?,
+            upgrade: watch(SignalKind::user_defined2(), "SIGUSR2")?,
+            child: watch(SignalKind::child(), "SIGCHLD")?,
+        })
+    }
+
+    async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.terminate.recv() => Signal::TERM,
+            _ = self.interrupt.recv() => Signal::INT,
+            _ = self.hang_up.recv() => Signal::HUP,
+            _ = self.upgrade.recv() => Signal::USR2,
+            _ = self.child.recv() => Signal::CHILD,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 //! `main` starts it with a control plane; tests and benches start it without one and feed it typed resources. Everything
 //! behind that door is the same.
 
+use std::ffi::OsString;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
@@ -14,19 +15,22 @@ use arc_swap::ArcSwap;
 use tidegate_xds::name::ResourceType;
 use tidegate_xds::resource::Resource;
 use tidegate_xds::transport::ClientConfig;
-use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{mpsc, oneshot};
+use tokio::runtime::{Builder, LocalOptions, Runtime};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{info, warn};
 
-use crate::admin::{self, Admin};
+use crate::admin::Admin;
 use crate::clock;
 use crate::config::apply::Change;
 use crate::config::registry::Registry;
 use crate::config::snapshot::Snapshot;
 use crate::config::watch::{Command, Refused, Watch, changes, offer_typed};
+use crate::doors::{Doors, Open};
 use crate::drain::{Drain, Timing};
 use crate::limits::Limits;
 use crate::pressure;
 use crate::telemetry::access_log::AccessLog;
+use crate::upgrade::{Place, Taken, UpgradeError, ask};
 use crate::worker::{Order, Shared, Worker};
 
 /// How the process is set up.
@@ -46,6 +50,10 @@ pub struct Options {
     pub drain: Timing,
     /// Where a line for each request is written; `-` is standard output.
     pub access_log: Option<PathBuf>,
+    /// Where a new process asks to take over. If a process of ours answers there, its place is taken.
+    pub upgrade: Option<PathBuf>,
+    /// The socket at which the service manager wants to hear how the process is.
+    pub manager: Option<OsString>,
 }
 
 /// Why the proxy did not start.
@@ -70,6 +78,9 @@ pub enum StartError {
         /// The reason.
         source: io::Error,
     },
+    /// The place of a running process.
+    #[error(transparent)]
+    Upgrade(#[from] UpgradeError),
     /// A runtime or a thread.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
@@ -80,7 +91,7 @@ pub enum StartError {
 pub struct Proxy {
     shared: Arc<Shared>,
     commands: mpsc::UnboundedSender<Command>,
-    control: Option<JoinHandle<()>>,
+    control: Option<JoinHandle<Result<(), UpgradeError>>>,
     workers: Vec<JoinHandle<()>>,
     admin: Option<SocketAddr>,
     drain: Timing,
@@ -99,8 +110,16 @@ impl Proxy {
     /// the background.
     pub fn start(options: Options) -> Result<Self, StartError> {
         let count = options.workers.unwrap_or_else(default_workers).get();
-        let admin_socket = options.admin.map(bind_admin).transpose()?;
-        let admin = admin_socket.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let node = options.control.as_ref().map_or_else(|| "".into(), |control| Arc::clone(&control.node.id));
+        let mut taken = match &options.upgrade {
+            Some(path) => ask_alone(&runtime, path, &node)?,
+            None => None,
+        };
+        let inherited = taken.as_mut().and_then(|taken| taken.admin.take());
+        let admin_socket = options.admin.map(|address| bind_admin(address, inherited)).transpose()?;
+        let admin = admin_socket.as_ref().map(|(_, socket)| socket.local_addr()).transpose()?;
+        let upgrade = options.upgrade.as_deref().map(|path| Place::take(path, taken.as_mut())).transpose()?;
         let open = |path: PathBuf| AccessLog::open(&path).map_err(|source| StartError::AccessLog { path, source });
         let access_log = options.access_log.map(open).transpose()?;
         let shared = Arc::new(Shared {
@@ -125,13 +144,16 @@ impl Proxy {
         drop(shared.workers.set(senders));
         // Fed by admin pages, whose connections are counted, and by whoever embeds the proxy.
         let (commands, received) = mpsc::unbounded_channel();
+        let (elsewhere, seen) = watch::channel(false);
         let pages = Admin {
             shared: Arc::clone(&shared),
             commands: commands.clone(),
             drain: options.drain,
-            node: options.control.as_ref().map_or_else(|| "".into(), |control| Arc::clone(&control.node.id)),
+            node,
+            elsewhere: seen,
         };
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (manager, open) = (options.manager, Open::default());
+        let doors = Doors { admin: admin_socket, upgrade, pages, elsewhere, manager, open };
         let (for_watch, state_dir, control) = (Arc::clone(&shared), options.state_dir, options.control);
         let for_gauge = Arc::clone(&shared);
         let run = move || {
@@ -139,16 +161,12 @@ impl Proxy {
             // starts again from disk.
             let _stop = StopWorkers(Arc::clone(&for_watch));
             runtime.block_on(async move {
-                let (watch, sources) = Watch::new(Arc::clone(&for_watch), state_dir, draw());
-                let socket = admin_socket.and_then(|socket| tokio::net::TcpListener::from_std(socket).ok());
-                let serving = socket.map(|socket| tokio::spawn(admin::serve(socket, pages)));
+                let (watch, sources) = Watch::new(Arc::clone(&for_watch), state_dir, control, doors, draw());
                 let gauge = tokio::spawn(pressure::follow(for_gauge));
-                watch.run(received, sources, control).await;
+                let ended = watch.run(received, sources, taken).await;
                 gauge.abort();
-                if let Some(serving) = serving {
-                    serving.abort();
-                }
-            });
+                ended
+            })
         };
         let control = std::thread::Builder::new().name("control".to_owned()).spawn(run)?;
         Ok(Self { shared, commands, control: Some(control), workers, admin, drain: options.drain })
@@ -207,26 +225,45 @@ impl Proxy {
         self.commands.closed().await;
     }
 
-    /// Waits until everything has ended. Blocks the thread.
-    pub fn join(mut self) {
-        self.join_all();
+    /// Ends at once, whatever is open.
+    pub fn stop(&self) {
+        drop(self.commands.send(Command::Stop));
     }
 
-    fn join_all(&mut self) {
-        for thread in self.control.take().into_iter().chain(self.workers.drain(..)) {
-            // A thread that panicked has ended, too.
+    /// Looks at files anew, as on SIGHUP, and says in the log what came of it.
+    pub fn reload(&self) {
+        match self.shared.access_log.as_ref().map(AccessLog::reopen) {
+            Some(Ok(path)) => info!(path = %path.display(), "access log opened anew"),
+            Some(Err(error)) => warn!(%error, "access log not opened anew; lines go where they went before"),
+            None => {
+                info!("nothing to reload: there is no access log, and the configuration comes from the control plane")
+            }
+        }
+    }
+
+    /// Waits until everything has ended. Blocks the thread. An error: it has not taken the place of a running process.
+    pub fn join(mut self) -> Result<(), UpgradeError> {
+        self.join_all()
+    }
+
+    fn join_all(&mut self) -> Result<(), UpgradeError> {
+        // A thread that panicked has ended, too.
+        let result = self.control.take().and_then(|thread| thread.join().ok()).unwrap_or(Ok(()));
+        for thread in self.workers.drain(..) {
             drop(thread.join());
         }
         if let Some(log) = &self.shared.access_log {
             log.close();
         }
+        result
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        drop(self.commands.send(Command::Stop));
-        self.join_all();
+        self.stop();
+        // Nobody is left to be told.
+        drop(self.join_all());
     }
 }
 
@@ -238,11 +275,25 @@ impl Drop for StopWorkers {
     }
 }
 
-fn bind_admin(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
+/// The address and its socket: the one of the process that ran before, if that is the same.
+fn bind_admin(
+    address: SocketAddr,
+    inherited: Option<(SocketAddr, TcpListener)>,
+) -> Result<(SocketAddr, TcpListener), StartError> {
     if !address.ip().is_loopback() {
         return Err(StartError::AdminNotLoopback(address));
     }
-    crate::listener::accept::listen(address).map_err(|source| StartError::Admin { address, source })
+    if let Some(same) = inherited.filter(|(theirs, _)| *theirs == address) {
+        return Ok(same);
+    }
+    let socket = crate::listener::accept::listen(address).map_err(|source| StartError::Admin { address, source })?;
+    Ok((address, socket))
+}
+
+/// Asks on a thread of its own: who starts a proxy may be inside a runtime, and one cannot block inside another.
+fn ask_alone(runtime: &Runtime, path: &Path, node: &Arc<str>) -> Result<Option<Taken>, StartError> {
+    let asked = std::thread::scope(|scope| scope.spawn(|| runtime.block_on(ask(path, Arc::clone(node)))).join());
+    Ok(asked.map_err(|_| io::Error::other("the thread that asked the running process panicked"))??)
 }
 
 fn run_worker(index: usize, shared: Arc<Shared>, orders: mpsc::UnboundedReceiver<Order>) {

@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tracing::debug;
 
 use crate::config::watch::Command;
@@ -52,14 +52,28 @@ pub(crate) struct Admin {
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) drain: Timing,
     pub(crate) node: Arc<str>,
+    /// Another process answers from now on.
+    pub(crate) elsewhere: watch::Receiver<bool>,
 }
 
-/// Answers for ever.
+impl Admin {
+    /// Returns when another process answers, or nobody can say so any more.
+    async fn gone(&self) {
+        let mut elsewhere = self.elsewhere.clone();
+        elsewhere.wait_for(|gone| *gone).await.ok();
+    }
+}
+
+/// Answers until another process does.
 pub(crate) async fn serve(listener: TcpListener, admin: Admin) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            () = admin.gone() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
             Ok((stream, peer)) => {
                 let admin = admin.clone();
                 tokio::spawn(async move {
@@ -79,9 +93,17 @@ async fn connection(stream: TcpStream, peer: SocketAddr, admin: Admin) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .max_buf_size(64 * 1024)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
+        .serve_connection(TokioIo::new(stream), service);
+    let mut served = std::pin::pin!(served);
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        // A scraper that keeps its connection must not read the numbers of a process that has gone over.
+        () = admin.gone() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = ended {
         debug!(%peer, %error, "admin connection ended");
     }
 }

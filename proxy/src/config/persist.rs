@@ -19,7 +19,7 @@ const FILE: &str = "last-good.tidegate";
 const MAGIC: &[u8] = b"tidegate-last-good 1\n";
 
 /// A larger file is not ours: a mesh of 10,000 services has some 50 MiB of resources.
-const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+pub(crate) const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// A resource as it came from the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,14 +19,20 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+mod handing;
+
+use self::handing::Handing;
 use super::apply::{Applier, Change, Effect, Offer, Ticket};
 use super::persist::{self, Stored};
 use crate::clock;
 use crate::config::resolve::{Resolved, Resolver};
+use crate::doors::Doors;
 use crate::drain::{Phase, Timing};
 use crate::filter::lease::reporter::Reporter;
 use crate::health::checks::Report;
 use crate::health::keeper::Keeper;
+use crate::supervisor::State;
+use crate::upgrade::{Giving, Step, Taken, UpgradeError};
 use crate::worker::{Order, Shared};
 
 /// Changes that come together are written together.
@@ -55,6 +61,8 @@ pub(crate) enum Command {
     Dump { reply: oneshot::Sender<Vec<(ResourceType, String)>> },
     /// Leave.
     Drain(Timing),
+    /// From the conversation with a process that takes over.
+    Upgrade(Giving),
     /// End now.
     Stop,
 }
@@ -84,6 +92,7 @@ struct Leaving {
 pub(crate) struct Sources {
     resolved: mpsc::Receiver<Resolved>,
     checked: mpsc::Receiver<Report>,
+    steps: mpsc::Receiver<Step>,
 }
 
 /// The loop's state.
@@ -91,7 +100,11 @@ pub(crate) struct Watch {
     shared: Arc<Shared>,
     applier: Applier,
     state_dir: Option<PathBuf>,
+    /// Whom to ask, until it is asked.
+    control: Option<ClientConfig>,
     client: Option<ClientHandle>,
+    reporter: Option<JoinHandle<()>>,
+    handing: Handing,
     waiters: BTreeMap<u64, Waiter>,
     callers: BTreeMap<u64, Caller>,
     next_caller: u64,
@@ -105,16 +118,26 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Reads what was kept on disk, before anything else happens.
-    pub(crate) fn new(shared: Arc<Shared>, state_dir: Option<PathBuf>, draw: u64) -> (Self, Sources) {
+    /// `draw` is where round robins begin.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        state_dir: Option<PathBuf>,
+        control: Option<ClientConfig>,
+        doors: Doors,
+        draw: u64,
+    ) -> (Self, Sources) {
         let (resolver, resolved) = Resolver::new();
         let (keeper, checked) = Keeper::new(draw);
+        let (handing, steps) = Handing::new(doors);
         let applier = Applier::new(Arc::clone(&shared), draw);
         let watch = Self {
             shared,
             applier,
             state_dir,
+            control,
             client: None,
+            reporter: None,
+            handing,
             waiters: BTreeMap::new(),
             callers: BTreeMap::new(),
             next_caller: 0,
@@ -125,28 +148,33 @@ impl Watch {
             leaving: None,
             named: BTreeSet::new(),
         };
-        (watch, Sources { resolved, checked })
+        (watch, Sources { resolved, checked, steps })
     }
 
-    /// Runs until told to stop or drained.
+    /// Runs until told to stop or drained, or until it is clear that there is no place to take.
     pub(crate) async fn run(
         mut self,
         mut commands: mpsc::UnboundedReceiver<Command>,
         mut sources: Sources,
-        control: Option<ClientConfig>,
-    ) {
+        taken: Option<Taken>,
+    ) -> Result<(), UpgradeError> {
         self.shared.registry.services.live_on(tokio::runtime::Handle::current());
-        self.load();
-        let mut events = control.map(|config| self.connect(config));
+        self.begin(taken);
+        let mut events = None;
+        let mut result = Ok(());
         loop {
             self.react();
+            if let Some(config) = self.control.take_if(|_| self.handing.may_ask(&self.shared)) {
+                events = Some(self.connect(config));
+            }
             let wake = self.next_wake();
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(Command::Stop) | None => break,
                     Some(command) => self.command(command),
                 },
-                event = next_event(&mut events) => match event {
+                // What comes while nothing may change waits.
+                event = next_event(&mut events), if !self.handing.is_frozen() => match event {
                     Some(event) => self.event(event),
                     None => events = None,
                 },
@@ -158,13 +186,15 @@ impl Watch {
                 }
                 () = self.shared.registry.learned.notified() => self.keeper.notice(clock::now()),
                 () = self.shared.drain.connection_ended.notified(), if self.leaving.is_some() => {}
+                Some(step) = sources.steps.recv() => result = self.step(step),
                 () = sleep_until(wake) => {}
             }
-            if self.tick(clock::now()) {
+            result = result.and_then(|()| self.handing.check(clock::now()));
+            if result.is_err() || self.tick(clock::now()) {
                 break;
             }
         }
-        if self.save_at.is_some() {
+        if self.save_at.is_some() && self.handing.has_place() {
             self.save();
         }
         if let Some(saving) = self.saving.take() {
@@ -172,11 +202,16 @@ impl Watch {
             drop(saving.await);
         }
         self.applier.sockets.close();
+        self.handing.doors.close().await;
+        result
     }
 
-    fn load(&mut self) {
-        let Some(directory) = &self.state_dir else { return };
-        let kept = persist::load(directory);
+    /// With what the process before served, else with what is kept on disk.
+    fn load(&mut self, served: Vec<Stored>) {
+        let kept = match &self.state_dir {
+            Some(directory) if served.is_empty() => persist::load(directory),
+            Some(_) | None => served,
+        };
         if kept.is_empty() {
             return;
         }
@@ -187,8 +222,10 @@ impl Watch {
     }
 
     fn connect(&mut self, mut config: ClientConfig) -> mpsc::Receiver<ClientEvent> {
-        // Aborted with the runtime, which ends with this loop.
-        tokio::spawn(Reporter::new(Arc::clone(&self.shared.registry.leases), config.server.clone()).run());
+        // Aborted with the runtime, which ends with this loop, if not before.
+        let reporter =
+            tokio::spawn(Reporter::new(Arc::clone(&self.shared.registry.leases), config.server.clone()).run());
+        self.reporter = Some(reporter);
         let held = self.applier.stored();
         config.held = held.into_iter().map(|stored| (stored.resource_type, stored.name, stored.version)).collect();
         let (client, events) = connect(config);
@@ -221,7 +258,13 @@ impl Watch {
                 let texts = resources.iter().map(|resource| (resource.resource_type(), resource.to_json()));
                 drop(reply.send(texts.collect()));
             }
-            Command::Drain(timing) => self.begin_drain(timing),
+            Command::Drain(timing) => {
+                if self.handing.has_place() {
+                    self.handing.doors.tell(State::Stopping);
+                }
+                self.begin_drain(timing);
+            }
+            Command::Upgrade(giving) => self.give(giving),
             Command::Stop => {}
         }
     }
@@ -279,6 +322,7 @@ impl Watch {
         if self.applier.is_whole() {
             self.shared.registry.ready.store(true, Ordering::Relaxed);
         }
+        self.handing.settle(&self.shared);
         self.resolver.keep(self.applier.names_to_resolve());
         if self.applier.take_settled() {
             self.keeper.keep(self.applier.clusters(), clock::now());
@@ -343,23 +387,35 @@ impl Watch {
         if self.keeper.next_deadline().is_some_and(|deadline| deadline <= now) && self.keeper.tick(now) {
             self.applier.warmed();
         }
-        if self.save_at.is_some_and(|at| at <= now) && self.saving.as_ref().is_none_or(JoinHandle::is_finished) {
+        if self.save_at.is_some_and(|at| at <= now) && self.may_save() {
             self.save();
         }
         let Some(leaving) = &self.leaving else { return false };
         if leaving.closing_at <= now && !self.shared.drain.is_closing() {
             info!(connections = self.shared.registry.connections(), "draining: accepting no more");
             self.shared.drain.advance(Phase::Closing);
+            self.handing.doors.close_upgrade();
             self.applier.sockets.close();
             self.shared.tell_all(|| Order::Drain);
         }
-        let over =
-            self.shared.drain.is_closing() && self.applier.sockets.closed() && self.shared.registry.connections() == 0;
-        if over || leaving.deadline <= now {
-            info!(connections = self.shared.registry.connections(), "drained");
-            return true;
+        let closed = self.shared.drain.is_closing() && self.applier.sockets.closed();
+        if closed {
+            self.handing.released();
         }
-        false
+        let over = closed && self.shared.registry.connections() == 0;
+        match over {
+            true => info!("drained"),
+            false if leaving.deadline <= now => {
+                warn!(connections = self.shared.registry.connections(), "drained until the deadline; the rest is cut");
+            }
+            false => return false,
+        }
+        true
+    }
+
+    /// One write at a time, and only by the process that has the place.
+    fn may_save(&self) -> bool {
+        self.handing.has_place() && self.saving.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     fn next_wake(&self) -> Option<Instant> {
@@ -370,12 +426,10 @@ impl Watch {
                 leaving.closing_at.min(leaving.deadline)
             }
         });
-        let saving = self.save_at.filter(|_| self.saving.as_ref().is_none_or(JoinHandle::is_finished));
+        let saving = self.save_at.filter(|_| self.may_save());
         let retry_save = self.save_at.filter(|_| saving.is_none()).map(|_| clock::now() + SAVE_AFTER);
-        [self.applier.next_deadline(), self.keeper.next_deadline(), saving, retry_save, leaving]
-            .into_iter()
-            .flatten()
-            .min()
+        let (applier, keeper) = (self.applier.next_deadline(), self.keeper.next_deadline());
+        [applier, keeper, saving, retry_save, leaving, self.handing.deadline()].into_iter().flatten().min()
     }
 
     fn save(&mut self) {

@@ -30,7 +30,8 @@ const ACCEPTS_PER_TURN: u32 = 32;
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     listener: Arc<str>,
-    socket: TcpListener,
+    /// Shared with the owner of all sockets, who may have to give it away.
+    socket: Arc<TcpListener>,
     stop: oneshot::Receiver<()>,
     stopped: Arc<AtomicBool>,
 }
@@ -50,7 +51,7 @@ impl Handle {
 }
 
 impl Acceptor {
-    pub(crate) fn new(listener: Arc<str>, socket: TcpListener) -> (Self, Handle) {
+    pub(crate) fn new(listener: Arc<str>, socket: Arc<TcpListener>) -> (Self, Handle) {
         let (sender, stop) = oneshot::channel();
         let stopped = Arc::new(AtomicBool::new(false));
         (Self { listener, socket, stop, stopped: Arc::clone(&stopped) }, Handle { _stop: sender, stopped })
@@ -80,11 +81,11 @@ impl Acceptor {
     deprecated,
     reason = "the safe constructor; its successor asks for a promise that std's listener keeps anyway: one descriptor, for as long as it lives"
 )]
-fn watched(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+fn watched(socket: Arc<TcpListener>) -> io::Result<AsyncFd<Arc<TcpListener>>> {
     AsyncFd::new(socket)
 }
 
-async fn accept_for_ever(socket: &AsyncFd<TcpListener>, listener: &Arc<str>, shared: &Shared, worker: usize) {
+async fn accept_for_ever(socket: &AsyncFd<Arc<TcpListener>>, listener: &Arc<str>, shared: &Shared, worker: usize) {
     let mut reserve = Reserve::new();
     loop {
         while shared.registry.pressure.is_at(Step::Standstill) {

@@ -1,29 +1,35 @@
 //! The listening sockets of the process. Lives on the control thread.
 //!
 //! A socket is opened when its listener is accepted (an address that is taken must be refused by name) and accepts when the
-//! listener becomes visible. It stays open across changes of the listener's configuration.
+//! listener becomes visible. It stays open across changes of the listener's configuration. A process that takes the place of
+//! another begins with that one's sockets and accepts on none of them before it is told to ([`crate::upgrade`]).
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::accept::{Acceptor, Handle, listen};
 use crate::config::snapshot::Snapshot;
+use crate::upgrade::{Inherited, Parcel, Role};
 use crate::worker::{Order, Shared};
 
 #[derive(Debug)]
 enum State {
-    /// Open; nobody accepts yet.
-    Waiting(TcpListener),
-    /// An acceptor has it.
+    /// Nobody accepts yet.
+    Waiting,
+    /// An acceptor has it, too.
     Accepting { handle: Handle },
 }
 
 #[derive(Debug)]
 struct Bound {
+    socket: Arc<TcpListener>,
     state: State,
+    /// What the configuration asks for.
+    address: SocketAddr,
     local: SocketAddr,
 }
 
@@ -34,6 +40,10 @@ pub(crate) struct Sockets {
     /// Acceptors that have been told to stop and may still hold their socket.
     ending: Vec<Arc<AtomicBool>>,
     next_worker: usize,
+    /// Sockets of the process that ran before, for listeners that are not wanted yet.
+    inherited: Vec<Inherited>,
+    /// Another process accepts still.
+    held: bool,
 }
 
 impl Sockets {
@@ -42,10 +52,37 @@ impl Sockets {
         if self.bound.contains_key(key) {
             return Ok(());
         }
-        let socket = listen(address)?;
+        // A port that the kernel chose is known by its listener's name alone.
+        let same = |other: &Inherited| other.address == address && (address.port() != 0 || other.key == *key);
+        let socket = match self.inherited.iter().position(same) {
+            Some(index) => self.inherited.swap_remove(index).socket,
+            None => listen(address)?,
+        };
         let local = socket.local_addr()?;
-        self.bound.insert(Arc::clone(key), Bound { state: State::Waiting(socket), local });
+        self.bound.insert(Arc::clone(key), Bound { socket: Arc::new(socket), state: State::Waiting, address, local });
         Ok(())
+    }
+
+    /// Begins with the sockets of the process that ran before, which accepts still.
+    pub(crate) fn inherit(&mut self, inherited: Vec<Inherited>) {
+        self.inherited = inherited;
+        self.held = true;
+    }
+
+    /// Accepts from now on. What was inherited for nobody is closed.
+    pub(crate) fn open(&mut self, snapshot: &Snapshot, shared: &Shared) {
+        self.inherited.clear();
+        self.held = false;
+        self.accept(snapshot, shared);
+    }
+
+    /// Every socket once more, for a process that takes over.
+    pub(crate) fn parcels(&self) -> io::Result<Vec<Parcel>> {
+        let parcel = |(key, bound): (&Arc<str>, &Bound)| {
+            let descriptor = bound.socket.as_fd().try_clone_to_owned()?;
+            Ok(Parcel { role: Role::Listener, key: Arc::clone(key), address: Some(bound.address), descriptor })
+        };
+        self.bound.iter().map(parcel).collect()
     }
 
     /// Accepts for every listener of the snapshot, and for no other. `wanted` names listeners that are not visible yet:
@@ -59,24 +96,27 @@ impl Sockets {
             }
             kept
         });
-        if shared.drain.is_closing() {
+        self.accept(snapshot, shared);
+    }
+
+    fn accept(&mut self, snapshot: &Snapshot, shared: &Shared) {
+        if shared.drain.is_closing() || self.held {
             return;
         }
         let Some(workers) = shared.workers.get() else { return };
         for key in snapshot.listeners.keys() {
-            let Some(bound) = self.bound.remove(key) else { continue };
-            let state = match bound.state {
-                State::Waiting(socket) => {
-                    let (acceptor, handle) = Acceptor::new(Arc::clone(key), socket);
+            let Some(bound) = self.bound.get_mut(key) else { continue };
+            match bound.state {
+                State::Waiting => {
+                    let (acceptor, handle) = Acceptor::new(Arc::clone(key), Arc::clone(&bound.socket));
                     let worker = &workers[self.next_worker % workers.len()];
                     self.next_worker += 1;
                     // Workers outlive the control thread.
                     drop(worker.send(Order::Accept(acceptor)));
-                    State::Accepting { handle }
+                    bound.state = State::Accepting { handle };
                 }
-                accepting @ State::Accepting { .. } => accepting,
-            };
-            self.bound.insert(Arc::clone(key), Bound { state, local: bound.local });
+                State::Accepting { .. } => {}
+            }
         }
     }
 

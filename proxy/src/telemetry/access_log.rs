@@ -14,7 +14,7 @@ use std::cell::Cell;
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
@@ -36,13 +36,15 @@ const LINES_MAX: usize = 8_192;
 #[derive(Debug)]
 pub(crate) struct AccessLog {
     lines: SyncSender<Message>,
+    path: PathBuf,
     dropped: AtomicU64,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
-#[derive(Debug)]
 enum Message {
     Line(Vec<u8>),
+    /// Lines that follow go here.
+    Reopen(Box<dyn Write + Send>),
     /// No line follows.
     End,
 }
@@ -50,19 +52,22 @@ enum Message {
 impl AccessLog {
     /// Appends to a file, or writes to standard output where it is called `-`.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let writer: Box<dyn Write + Send> = if path.as_os_str() == "-" {
-            Box::new(io::stdout())
-        } else {
-            Box::new(OpenOptions::new().create(true).append(true).open(path)?)
-        };
-        Self::start(writer, LINES_MAX)
+        Self::start(path, writer(path)?, LINES_MAX)
     }
 
-    fn start(out: Box<dyn Write + Send>, lines_max: usize) -> io::Result<Self> {
+    fn start(path: &Path, out: Box<dyn Write + Send>, lines_max: usize) -> io::Result<Self> {
         let (lines, received) = sync_channel(lines_max);
-        let write = move || write_all(&received, &mut BufWriter::new(out));
+        let write = move || write_all(&received, out);
         let writer = std::thread::Builder::new().name("access-log".to_owned()).spawn(write)?;
-        Ok(Self { lines, dropped: AtomicU64::new(0), writer: Mutex::new(Some(writer)) })
+        Ok(Self { lines, path: path.to_owned(), dropped: AtomicU64::new(0), writer: Mutex::new(Some(writer)) })
+    }
+
+    /// Opens the file anew at its path, for whoever has moved the old one away.
+    pub(crate) fn reopen(&self) -> io::Result<&Path> {
+        let message = Message::Reopen(writer(&self.path)?);
+        // A full queue stands before a disk that stands still.
+        self.lines.try_send(message).map_err(|_| io::Error::other("too many lines wait for the disk"))?;
+        Ok(&self.path)
     }
 
     /// Lines that found the queue full.
@@ -88,8 +93,16 @@ impl AccessLog {
     }
 }
 
+fn writer(path: &Path) -> io::Result<Box<dyn Write + Send>> {
+    if path.as_os_str() == "-" {
+        return Ok(Box::new(io::stdout()));
+    }
+    Ok(Box::new(OpenOptions::new().create(true).append(true).open(path)?))
+}
+
 /// Writes until the end; whenever nothing waits, readers see everything.
-fn write_all(lines: &Receiver<Message>, out: &mut impl Write) {
+fn write_all(lines: &Receiver<Message>, out: Box<dyn Write + Send>) {
+    let mut out = BufWriter::new(out);
     let mut failing = false;
     loop {
         let next = match lines.try_recv() {
@@ -101,6 +114,10 @@ fn write_all(lines: &Receiver<Message>, out: &mut impl Write) {
         };
         match next {
             Some(Message::Line(line)) => note(out.write_all(&line), &mut failing),
+            Some(Message::Reopen(anew)) => {
+                note(out.flush(), &mut failing);
+                out = BufWriter::new(anew);
+            }
             Some(Message::End) | None => return note(out.flush(), &mut failing),
         }
     }
@@ -259,7 +276,7 @@ mod tests {
     fn a_disk_that_stands_still_costs_lines_and_no_time_and_the_rest_is_written_at_the_end() {
         let disk = Disk::default();
         let standstill = disk.gate.lock().unwrap();
-        let log = AccessLog::start(Box::new(disk.clone()), 4).unwrap();
+        let log = AccessLog::start(Path::new("disk"), Box::new(disk.clone()), 4).unwrap();
 
         for number in 0..100 {
             log.offer(format!("{number}\n").into_bytes());
@@ -272,6 +289,23 @@ mod tests {
         assert!(dropped >= 90, "{dropped}");
         assert_eq!(written.lines().count() as u64, 100 - dropped);
         log.close();
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_keeps_its_lines_and_a_new_one_takes_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
+        let log = AccessLog::open(&path).unwrap();
+
+        log.offer(b"before\n".to_vec());
+        std::fs::rename(&path, &moved).unwrap();
+        log.offer(b"still before\n".to_vec());
+        log.reopen().unwrap();
+        log.offer(b"after\n".to_vec());
+        log.close();
+
+        assert_eq!(std::fs::read_to_string(moved).unwrap(), "before\nstill before\n");
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "after\n");
     }
 
     #[test]

@@ -41,7 +41,7 @@ async fn a_drain_serves_until_told_otherwise_then_finishes_what_is_open_and_ends
     let answer = slow.answer().await;
     assert_eq!((answer.text(), answer.field("connection")), ("done", None), "its head was decided before");
     drop(slow);
-    tokio::task::spawn_blocking(move || proxy.join()).await.expect("ends");
+    tokio::task::spawn_blocking(move || proxy.join()).await.expect("ends").expect("in its own place");
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn an_http2_connection_is_told_to_leave_and_finishes_its_streams() {
     assert_eq!(response.await.expect("answered").status().as_u16(), 200);
     drop(send);
     connection.await.expect("no panic").expect("a clean end");
-    tokio::task::spawn_blocking(move || proxy.join()).await.expect("ends");
+    tokio::task::spawn_blocking(move || proxy.join()).await.expect("ends").expect("in its own place");
 }
 
 #[tokio::test]
