@@ -48,6 +48,10 @@
 //! `x-envoy-max-retries` replaces the number, up to ten or the policy's own; all of them inside the cluster's retry budget and
 //! behind the policy's gate on methods. They are removed from what is forwarded.
 //!
+//! # How it ends, and who comes next
+//! [`drain`] has the order of leaving. [`upgrade`] is how a new process takes the place of a running one; [`doors`] are what only
+//! the process that has the place stands behind.
+//!
 //! # Threads
 //! One runtime per worker, each on a thread of its own, and a control thread for configuration, admin and reports, so that
 //! neither can starve the other.

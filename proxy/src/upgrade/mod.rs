@@ -62,7 +62,7 @@ const SOCKETS_MAX: usize = 4_096;
 #[derive(Debug, thiserror::Error)]
 pub enum UpgradeError {
     /// The path cannot be used.
-    #[error("upgrade socket {path}: {source}")]
+    #[error("upgrade socket {path}")]
     Path {
         /// The path.
         path: PathBuf,
@@ -73,7 +73,7 @@ pub enum UpgradeError {
     #[error("the running process does not hand over: {0}")]
     Refused(String),
     /// The conversation broke off, or what was said makes no sense.
-    #[error("talking to the running process: {0}")]
+    #[error("talking to the running process")]
     Talk(#[from] io::Error),
     /// This process could not serve in time.
     #[error("not ready within {READY_MAX:?}; the running process serves on")]
