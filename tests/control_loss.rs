@@ -1,10 +1,12 @@
 //! Promise: the data plane does not need the control plane. Its death is noticed by nobody, its return brings everybody up
 //! to date.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::harness::load::Load;
-use crate::harness::{Mesh, wait};
+use crate::harness::moving::{endpoints, set};
+use crate::harness::{Backend, Mesh, wait};
 use crate::split::canary;
 
 /// How long it stays away.
@@ -15,6 +17,7 @@ const START_LIMIT: Duration = Duration::from_secs(1);
 const SAVE_LIMIT: Duration = Duration::from_secs(5);
 /// From the control plane's readiness until every proxy holds its newest configuration.
 const RETURN_LIMIT: Duration = Duration::from_secs(5);
+const DEATHS: u32 = 5;
 
 #[tokio::test]
 async fn thirty_seconds_without_a_control_plane_lose_nothing() {
@@ -57,5 +60,40 @@ async fn thirty_seconds_without_a_control_plane_lose_nothing() {
     }
     let seen = load.stop().await;
     assert_eq!(seen.failed, 0, "{} requests: {:?}", seen.requests, seen.failures);
+    assert!(seen.requests > 1_000, "{} requests are no load", seen.requests);
+}
+
+#[tokio::test]
+async fn a_control_plane_that_is_killed_five_times_and_once_in_mid_push_loses_nothing() {
+    let plan = Mesh::plan();
+    let hosts = [220, 221, 222, 223].map(|host| plan.spare_host(host));
+    let mut backends = Vec::new();
+    for host in hosts {
+        backends.push(Backend::echo(SocketAddr::from((host, 9080)), &host.to_string()).await);
+    }
+    let mut mesh = plan.policy("moving.yaml", &endpoints(&hosts, 15)).start().await;
+    let load = Load::start(mesh.outbound("web-v1"), "moving:9080", "/", 8, 4);
+
+    for death in 1..=DEATHS {
+        wait::pass(Duration::from_millis(500)).await;
+        if death == DEATHS {
+            // Killed between the moment when it has the change and the one when everybody has acknowledged it.
+            let generation = mesh.control.generation().await;
+            mesh.control.write("moving.yaml", endpoints(&hosts, set(death + 2)));
+            while mesh.control.generation().await == generation {}
+        }
+        mesh.control.kill();
+        wait::pass(Duration::from_millis(500)).await;
+        mesh.control.write("moving.yaml", endpoints(&hosts, set(death + 1)));
+        mesh.control.restart().await;
+        mesh.control.settled(mesh.proxies.len(), RETURN_LIMIT).await;
+        let answer = mesh.client("web-v1").get("moving:9080", "/").await.expect("the mesh answers");
+        let index = hosts.iter().position(|host| host.to_string() == answer.version()).expect("one of ours");
+        assert_eq!(set(death + 1) >> index & 1, 1, "{} has gone while nobody could say so", answer.version());
+    }
+    let seen = load.stop().await;
+
+    println!("{} requests over {DEATHS} deaths of the control plane: {} failed", seen.requests, seen.failed);
+    assert_eq!(seen.failed, 0, "{:?}", seen.failures);
     assert!(seen.requests > 1_000, "{} requests are no load", seen.requests);
 }

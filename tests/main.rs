@@ -14,6 +14,7 @@
 mod harness;
 
 mod bad_input;
+mod churn;
 mod circuit_breaker;
 mod clients;
 mod control_loss;
@@ -45,3 +46,4 @@ mod session;
 mod slow_clients;
 mod split;
 mod timeout;
+mod upgrade;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::load::Load;
+use crate::harness::moving::numbered;
 use crate::harness::{Mesh, wait};
 
 const CHANGES: u64 = 1_000;
@@ -12,36 +13,6 @@ const CHANGES: u64 = 1_000;
 const CHANGE_LIMIT: Duration = Duration::from_secs(5);
 /// The goal on two idle cores is 50 ms; a machine that also runs other tests may take longer.
 const P99_MS_MAX: u64 = 250;
-
-/// A canary whose answers say which version of it they were routed by.
-fn numbered(number: u64) -> String {
-    let v1 = number % 101;
-    let v2 = 100 - v1;
-    format!(
-        "apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: reviews, namespace: shop}}
-spec:
-  hosts: [reviews]
-  http:
-  - headers: {{response: {{set: {{x-route: \"{number}\"}}}}}}
-    route:
-    - destination: {{host: reviews, subset: v1}}
-      weight: {v1}
-    - destination: {{host: reviews, subset: v2}}
-      weight: {v2}
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {{name: reviews, namespace: shop}}
-spec:
-  host: reviews
-  subsets:
-  - {{name: v1, labels: {{version: v1}}}}
-  - {{name: v2, labels: {{version: v2}}}}
-"
-    )
-}
 
 fn percentile(sorted: &[u64], percent: usize) -> u64 {
     let last = sorted.len().saturating_sub(1);

@@ -5,41 +5,10 @@ mod tcp;
 
 use crate::harness::Mesh;
 use crate::harness::load::assert_share;
+pub(crate) use crate::harness::moving::{canary, canary_of};
 
 /// From nothing to everything, and what is nearly one of them.
 const WEIGHTS: [u32; 5] = [0, 1, 50, 99, 100];
-
-/// A canary of reviews with these weights.
-pub(crate) fn canary(v1: u32, v2: u32) -> String {
-    canary_of("http", "reviews", v1, v2)
-}
-
-/// A canary of `service` as a VirtualService's rule of kind `rules` (`http`, `tcp`).
-fn canary_of(rules: &str, service: &str, v1: u32, v2: u32) -> String {
-    format!(
-        "apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: {service}, namespace: shop}}
-spec:
-  hosts: [{service}]
-  {rules}:
-  - route:
-    - destination: {{host: {service}, subset: v1}}
-      weight: {v1}
-    - destination: {{host: {service}, subset: v2}}
-      weight: {v2}
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {{name: {service}, namespace: shop}}
-spec:
-  host: {service}
-  subsets:
-  - {{name: v1, labels: {{version: v1}}}}
-  - {{name: v2, labels: {{version: v2}}}}
-"
-    )
-}
 
 #[tokio::test]
 async fn shares_follow_the_weights_and_an_edit_acts_on_open_connections() {

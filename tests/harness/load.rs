@@ -11,9 +11,9 @@ use tokio::task::JoinHandle;
 use super::{Client, wait};
 
 /// Between two requests of one client: the load is steady, not saturating.
-const PAUSE: Duration = Duration::from_millis(4);
+pub(crate) const PAUSE: Duration = Duration::from_millis(4);
 /// The run ends by itself, whatever the test does.
-const RUN_MAX: Duration = Duration::from_secs(180);
+const RUN_MAX: Duration = Duration::from_secs(900);
 /// More failures than this say nothing new.
 const FAILURES_KEPT_MAX: usize = 20;
 
@@ -28,6 +28,43 @@ pub(crate) struct Seen {
     pub(crate) failed: u64,
     /// Answers by version.
     pub(crate) versions: BTreeMap<String, u64>,
+    /// How long answers took, in microseconds: how many for each power of the eighth root of two.
+    times: BTreeMap<u32, u64>,
+}
+
+impl Seen {
+    /// An answer took so long.
+    pub(crate) fn took(&mut self, time: Duration) {
+        let micros = time.as_micros().max(1) as f64;
+        *self.times.entry((micros.log2() * 8.0) as u32).or_default() += 1;
+    }
+
+    /// In how many milliseconds so many percent of the answers came, to within a tenth.
+    pub(crate) fn percentile_ms(&self, percent: f64) -> f64 {
+        let total: u64 = self.times.values().sum();
+        let wanted = (total as f64 * percent / 100.0).ceil() as u64;
+        let mut before = 0;
+        for (step, count) in &self.times {
+            before += count;
+            if before >= wanted {
+                return (f64::from(*step + 1) / 8.0).exp2() / 1_000.0;
+            }
+        }
+        0.0
+    }
+
+    /// Adds what another client saw.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.failed += other.failed;
+        self.failures.extend(other.failures);
+        for (version, count) in other.versions {
+            *self.versions.entry(version).or_default() += count;
+        }
+        for (step, count) in other.times {
+            *self.times.entry(step).or_default() += count;
+        }
+    }
 }
 
 /// Clients that keep asking until stopped.
@@ -40,13 +77,31 @@ impl Load {
     /// `keep_alive` clients on one connection each and `fresh` clients that connect for each request, all asking
     /// `proxy` for `http://HOST/PATH`.
     pub(crate) fn start(proxy: SocketAddr, host: &str, path: &str, keep_alive: usize, fresh: usize) -> Self {
+        Self::paced(proxy, host, path, (keep_alive, fresh), PAUSE)
+    }
+
+    /// As [`Load::start`], with this pause between two requests of a client.
+    pub(crate) fn paced(
+        proxy: SocketAddr,
+        host: &str,
+        path: &str,
+        (keep_alive, fresh): (usize, usize),
+        pause: Duration,
+    ) -> Self {
+        let (host, path): (Arc<str>, Arc<str>) = (host.into(), path.into());
+        Self::of(keep_alive + fresh, move |n, stop| {
+            let (host, path) = (Arc::clone(&host), Arc::clone(&path));
+            async move { ask(proxy, (&host, &path), n >= keep_alive, pause, &stop).await }
+        })
+    }
+
+    /// So many clients, each of which does this until it is told to stop.
+    pub(crate) fn of<Fut>(clients: usize, does: impl Fn(usize, Arc<AtomicBool>) -> Fut) -> Self
+    where
+        Fut: Future<Output = Seen> + Send + 'static,
+    {
         let stop = Arc::new(AtomicBool::new(false));
-        let clients = (0..keep_alive + fresh)
-            .map(|n| {
-                let (stop, host, path) = (Arc::clone(&stop), host.to_owned(), path.to_owned());
-                tokio::spawn(async move { ask(proxy, &host, &path, n >= keep_alive, &stop).await })
-            })
-            .collect();
+        let clients = (0..clients).map(|n| tokio::spawn(does(n, Arc::clone(&stop)))).collect();
         Self { stop, clients }
     }
 
@@ -55,19 +110,13 @@ impl Load {
         self.stop.store(true, Ordering::Relaxed);
         let mut total = Seen::default();
         for client in self.clients {
-            let seen = client.await.expect("a load client does not panic");
-            total.requests += seen.requests;
-            total.failed += seen.failed;
-            total.failures.extend(seen.failures);
-            for (version, count) in seen.versions {
-                *total.versions.entry(version).or_default() += count;
-            }
+            total.add(client.await.expect("a load client does not panic"));
         }
         total
     }
 }
 
-async fn ask(proxy: SocketAddr, host: &str, path: &str, fresh: bool, stop: &AtomicBool) -> Seen {
+async fn ask(proxy: SocketAddr, (host, path): (&str, &str), fresh: bool, pause: Duration, stop: &AtomicBool) -> Seen {
     let mut client = Client::new(proxy);
     let mut seen = Seen::default();
     let start = wait::now();
@@ -76,19 +125,22 @@ async fn ask(proxy: SocketAddr, host: &str, path: &str, fresh: bool, stop: &Atom
             client.hang_up();
         }
         seen.requests += 1;
+        let asked = wait::now();
         match client.get(host, path).await {
             Ok(answer) if answer.status == 200 => {
+                seen.took(asked.elapsed());
                 *seen.versions.entry(answer.version().to_owned()).or_default() += 1;
             }
             Ok(answer) => fail(&mut seen, format!("{} {}", answer.status, answer.text())),
             Err(error) => fail(&mut seen, error),
         }
-        wait::pass(PAUSE).await;
+        wait::pass(pause).await;
     }
     seen
 }
 
-fn fail(seen: &mut Seen, what: String) {
+/// Counts a failure.
+pub(crate) fn fail(seen: &mut Seen, what: String) {
     seen.failed += 1;
     if seen.failures.len() < FAILURES_KEPT_MAX {
         seen.failures.push(what);

@@ -56,6 +56,7 @@ pub(crate) struct Mesh {
     folder: TempDir,
     logs_access: bool,
     of_second: BTreeSet<String>,
+    upgrades: u32,
 }
 
 impl Mesh {
@@ -115,18 +116,33 @@ impl Mesh {
 
     /// Starts (again) the sidecar of `workload`.
     pub(crate) fn start_proxy(&mut self, workload: &str) {
-        let host = self.hosts[workload];
-        let control = self.second.as_ref().filter(|_| self.of_second.contains(workload)).unwrap_or(&self.control);
-        let namespace = self.namespaces.get(workload).map_or(NAMESPACE, String::as_str);
-        let node = (workload, namespace);
-        let process = spawn(node, host, control.xds, self.folder.path(), self.logs_access);
+        let name = format!("proxy-{workload}");
+        let mut command = self.proxy_command(workload);
+        let process = Process::start(&name, self.folder.path(), &mut command);
         self.proxies.insert(workload.to_owned(), process);
     }
 
-    /// The same, by a shell that runs `before` in the process that becomes the sidecar.
+    /// Starts the sidecar of `workload` anew, with these further arguments, and waits until it is ready.
+    pub(crate) async fn restart_proxy(&mut self, workload: &str, arguments: &[&str]) {
+        // Whoever is replaced is killed.
+        self.proxies.remove(workload);
+        let mut command = self.proxy_command(workload);
+        let process = Process::start(&format!("proxy-{workload}"), self.folder.path(), command.args(arguments));
+        self.proxies.insert(workload.to_owned(), process);
+        self.ready(workload, SETTLE_LIMIT).await;
+    }
+
+    /// The command line of `workload`'s sidecar.
+    pub(crate) fn proxy_command(&self, workload: &str) -> Command {
+        let host = self.hosts[workload];
+        let control = self.second.as_ref().filter(|_| self.of_second.contains(workload)).unwrap_or(&self.control);
+        let namespace = self.namespaces.get(workload).map_or(NAMESPACE, String::as_str);
+        proxy_command((workload, namespace), host, control.xds, self.folder.path(), self.logs_access)
+    }
+
+    /// Starts the sidecar of `workload` by a shell that runs `before` in the process that becomes the sidecar.
     pub(crate) fn start_proxy_after(&mut self, workload: &str, before: &str) {
-        let node = (workload, &*self.namespaces[workload]);
-        let sidecar = command(node, self.hosts[workload], self.control.xds, self.folder.path(), self.logs_access);
+        let sidecar = self.proxy_command(workload);
         let mut shell = Command::new("sh");
         shell
             .args(["-c", &format!("{before}; exec \"$0\" \"$@\"")])
@@ -134,6 +150,24 @@ impl Mesh {
             .args(sidecar.get_args());
         let process = Process::start(&format!("proxy-{workload}"), self.folder.path(), &mut shell);
         self.proxies.insert(workload.to_owned(), process);
+    }
+
+    /// Where `workload`'s sidecar can be asked to hand over.
+    pub(crate) fn upgrade_socket(&self, workload: &str) -> PathBuf {
+        upgrade_socket(self.folder.path(), workload)
+    }
+
+    /// Starts a new process for the sidecar of `workload`, which takes over from the running one. That one is returned as
+    /// soon as the new one accepts; it drains still.
+    pub(crate) async fn upgrade(&mut self, workload: &str) -> Process {
+        self.upgrades += 1;
+        let name = format!("proxy-{workload}-upgrade-{}", self.upgrades);
+        let new = Process::start(&name, self.folder.path(), &mut self.proxy_command(workload));
+        wait::until(&format!("{name} has taken over"), SETTLE_LIMIT, || async {
+            new.log().contains("accepting in the place of the process that ran before")
+        })
+        .await;
+        self.proxies.insert(workload.to_owned(), new).expect("there was one before")
     }
 
     /// Starts a proxy for the gateway `name`, with its admin port on `host`.
@@ -282,7 +316,9 @@ impl Plan {
             false => Some(Control::start("tidegate-second", subnet.host(2), &config, folder.path(), store).await),
         };
         let (logs_access, of_second, proxies) = (self.logs_access, self.of_second, BTreeMap::new());
-        let mut mesh = Mesh { control, second, backends, proxies, hosts, namespaces, folder, logs_access, of_second };
+        let upgrades = 0;
+        let mut mesh =
+            Mesh { control, second, backends, proxies, hosts, namespaces, folder, logs_access, of_second, upgrades };
         with_proxy.iter().for_each(|workload| mesh.start_proxy(workload));
         mesh.settled().await;
         for workload in mesh.proxies.keys() {
@@ -294,16 +330,12 @@ impl Plan {
 
 /// A proxy of ours for `workload`, on `host`, configured by `xds`.
 pub(crate) fn spawn_proxy(workload: &str, host: Ipv4Addr, xds: SocketAddr, folder: &Path) -> Process {
-    spawn((workload, NAMESPACE), host, xds, folder, false)
+    let mut command = proxy_command((workload, NAMESPACE), host, xds, folder, false);
+    Process::start(&format!("proxy-{workload}"), folder, &mut command)
 }
 
-fn spawn(proxy: (&str, &str), host: Ipv4Addr, xds: SocketAddr, folder: &Path, logs_access: bool) -> Process {
-    let mut command = command(proxy, host, xds, folder, logs_access);
-    Process::start(&format!("proxy-{}", proxy.0), folder, &mut command)
-}
-
-/// What starts the proxy of a workload of a namespace.
-fn command(
+/// The command line of the proxy of a workload of a namespace, which may write an access log.
+pub(crate) fn proxy_command(
     (workload, namespace): (&str, &str),
     host: Ipv4Addr,
     xds: SocketAddr,
@@ -317,7 +349,12 @@ fn command(
     if logs_access {
         command.arg("--access-log").arg(access_log(folder, workload));
     }
+    command.arg("--upgrade-socket").arg(upgrade_socket(folder, workload));
     command
+}
+
+fn upgrade_socket(folder: &Path, workload: &str) -> PathBuf {
+    folder.join(format!("{workload}.upgrade"))
 }
 
 fn access_log(folder: &Path, workload: &str) -> PathBuf {

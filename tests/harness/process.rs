@@ -52,11 +52,19 @@ impl Process {
 
     /// `kill -TERM`, then waits until it has ended by itself.
     pub(crate) fn terminate(&mut self, limit: Duration) -> ExitStatus {
-        let id = self.id().to_string();
-        let done = Command::new("kill").args(["-TERM", &id]).status().expect("kill is there");
-        assert!(done.success(), "{} was gone before it was asked to end:\n{}", self.name, self.log());
+        self.signal("TERM");
+        self.ended(limit)
+    }
+
+    /// `kill -NAME`.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.id(), name);
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn ended(&mut self, limit: Duration) -> ExitStatus {
         let mut ended = None;
-        wait::until_blocking(&format!("{} ends after SIGTERM", self.name), limit, || {
+        wait::until_blocking(&format!("{} ends", self.name), limit, || {
             ended = self.child.try_wait().expect("a child can be waited for");
             ended.is_some()
         });
@@ -75,6 +83,12 @@ impl Drop for Process {
             tail.iter().rev().for_each(|line| eprintln!("{line}"));
         }
     }
+}
+
+/// `kill -NAME PID`.
+pub(crate) fn signal(pid: u32, name: &str) {
+    let done = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().expect("kill is there");
+    assert!(done.success(), "process {pid} is gone, it cannot be sent SIG{name}");
 }
 
 /// Resident memory of a process, in KiB.
