@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use tidegate_xds::name::ResourceType;
 use tidegate_xds::resource::Resource;
 use tidegate_xds::transport::ClientConfig;
-use tokio::runtime::{Builder, LocalOptions, Runtime};
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
@@ -110,10 +110,9 @@ impl Proxy {
     /// the background.
     pub fn start(options: Options) -> Result<Self, StartError> {
         let count = options.workers.unwrap_or_else(default_workers).get();
-        let runtime = Builder::new_current_thread().enable_all().build()?;
         let node = options.control.as_ref().map_or_else(|| "".into(), |control| Arc::clone(&control.node.id));
         let mut taken = match &options.upgrade {
-            Some(path) => ask_alone(&runtime, path, &node)?,
+            Some(path) => ask_alone(path, &node)?,
             None => None,
         };
         let inherited = taken.as_mut().and_then(|taken| taken.admin.take());
@@ -154,6 +153,7 @@ impl Proxy {
         };
         let (manager, open) = (options.manager, Open::default());
         let doors = Doors { admin: admin_socket, upgrade, pages, elsewhere, manager, open };
+        let runtime = Builder::new_current_thread().enable_all().build()?;
         let (for_watch, state_dir, control) = (Arc::clone(&shared), options.state_dir, options.control);
         let for_gauge = Arc::clone(&shared);
         let run = move || {
@@ -290,10 +290,14 @@ fn bind_admin(
     Ok((address, socket))
 }
 
-/// Asks on a thread of its own: who starts a proxy may be inside a runtime, and one cannot block inside another.
-fn ask_alone(runtime: &Runtime, path: &Path, node: &Arc<str>) -> Result<Option<Taken>, StartError> {
-    let asked = std::thread::scope(|scope| scope.spawn(|| runtime.block_on(ask(path, Arc::clone(node)))).join());
-    Ok(asked.map_err(|_| io::Error::other("the thread that asked the running process panicked"))??)
+/// Asks on a thread of its own: who starts a proxy may be inside a runtime, and one cannot block or end inside another.
+fn ask_alone(path: &Path, node: &Arc<str>) -> Result<Option<Taken>, StartError> {
+    let asking = || -> Result<Option<Taken>, StartError> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        Ok(runtime.block_on(ask(path, Arc::clone(node)))?)
+    };
+    let asked = std::thread::scope(|scope| scope.spawn(asking).join());
+    asked.map_err(|_| io::Error::other("the thread that asked the running process panicked"))?
 }
 
 fn run_worker(index: usize, shared: Arc<Shared>, orders: mpsc::UnboundedReceiver<Order>) {

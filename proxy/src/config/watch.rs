@@ -202,6 +202,7 @@ impl Watch {
             drop(saving.await);
         }
         self.applier.sockets.close();
+        self.handing.released();
         self.handing.doors.close().await;
         result
     }

@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -41,7 +42,8 @@ pub(crate) struct Taken {
 /// The conversation, to be concluded when this process is ready.
 #[derive(Debug)]
 pub(crate) struct Taking {
-    stream: UnixStream,
+    /// Not bound to a runtime: what is asked first is asked before there is the one of the control loop.
+    stream: unix::net::UnixStream,
 }
 
 /// What the conversation tells the control loop.
@@ -79,10 +81,10 @@ pub(crate) async fn ask(path: &Path, node: Arc<str>) -> Result<Option<Taken>, Up
         Err(error) if !is_end(&error) => return Err(error.into()),
         Ok(()) | Err(_) => {}
     }
-    let mut taken =
-        Taken { listeners: Vec::new(), admin: None, upgrade: None, kept: Vec::new(), taking: Taking { stream } };
+    let taking = Taking { stream: stream.as_fd().try_clone_to_owned()?.into() };
+    let mut taken = Taken { listeners: Vec::new(), admin: None, upgrade: None, kept: Vec::new(), taking };
     loop {
-        let (described, descriptors, last) = match hear(&taken.taking.stream, WORD_MAX).await? {
+        let (described, descriptors, last) = match hear(&stream, WORD_MAX).await? {
             (Message::Sockets { described, last }, descriptors) => (described, descriptors, last),
             (Message::Refused { reason }, _) => return Err(UpgradeError::Refused(reason)),
             _ => return Err(wire::invalid("a word that does not follow").into()),
@@ -131,8 +133,12 @@ fn read(mut file: File) -> io::Result<Vec<Stored>> {
 
 /// The rest of the conversation, from the moment when this process could serve.
 pub(crate) async fn conclude(Taking { stream }: Taking, steps: mpsc::Sender<Step>) {
-    let alone = match go(&stream).await {
-        Ok(alone) => alone,
+    let gone = async {
+        let stream = UnixStream::from_std(stream)?;
+        Ok::<_, UpgradeError>((go(&stream).await?, stream))
+    };
+    let (alone, stream) = match gone.await {
+        Ok(gone) => gone,
         Err(error) => return drop(steps.send(Step::Failed(error)).await),
     };
     let (accepting, accepts) = oneshot::channel();

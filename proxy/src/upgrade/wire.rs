@@ -21,7 +21,7 @@ use super::message::Message;
 const FRAME_BYTES_MAX: usize = 256 * 1024;
 
 /// Descriptors beside one frame; the kernel's own limit is 253.
-pub(super) const DESCRIPTORS_MAX: usize = 128;
+pub(crate) const DESCRIPTORS_MAX: usize = 128;
 
 /// Says one word within `limit`.
 pub(super) async fn say(
@@ -57,7 +57,8 @@ pub(super) async fn hear(stream: &UnixStream, limit: Duration) -> io::Result<(Me
         }
         let mut text = vec![0; length];
         fill(stream, &mut text, &mut descriptors).await?;
-        let message = serde_json::from_slice(&text).map_err(io::Error::from)?;
+        let message =
+            serde_json::from_slice(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         Ok((message, descriptors))
     };
     tokio::time::timeout(limit, hearing).await.map_err(|_late| io::Error::from(io::ErrorKind::TimedOut))?
@@ -148,7 +149,9 @@ mod tests {
         for (bytes, expected) in [
             (&b"\xff\xff\xff\xff"[..], io::ErrorKind::InvalidData),
             (b"\0\0\0\x02{]", io::ErrorKind::InvalidData),
-            (b"\0\0\0\x10{\"word\":\"what\"}", io::ErrorKind::InvalidData),
+            // The word ends too early, not the stream.
+            (b"\0\0\0\x02{\"", io::ErrorKind::InvalidData),
+            (b"\0\0\0\x0f{\"word\":\"what\"}", io::ErrorKind::InvalidData),
             (b"\0\0\0\x10{\"word\"", io::ErrorKind::UnexpectedEof),
             (b"", io::ErrorKind::UnexpectedEof),
         ] {
