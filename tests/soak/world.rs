@@ -1,0 +1,294 @@
+//! The mesh under load, and what is measured of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::Form;
+use crate::harness::fragile::{application, slice};
+use crate::harness::lasting;
+use crate::harness::load::{Load, Seen};
+use crate::harness::moving::{endpoints, listeners, numbered};
+use crate::harness::process::{Process, resident_kib};
+use crate::harness::{Backend, Client, Mesh, wait};
+use crate::stages::{Outcome, Stage};
+
+/// Between two requests of a client of the load: twenty of them make some 1,200 a second.
+const PAUSE: Duration = Duration::from_millis(16);
+/// The load before anything is measured, and before it is measured again.
+const WARM_UP: Duration = Duration::from_secs(4);
+/// Looks at the descriptors of a process at rest; the fewest count.
+const LOOKS: u32 = 5;
+const QUIET_LIMIT: Duration = Duration::from_secs(70);
+/// What memory may grow by.
+const GROWTH_PERCENT_MAX: u64 = 5;
+/// The proxies of the mesh, by the names of their workloads.
+const PROXIES: [&str; 4] = ["front", "reviews-v1", "reviews-v2", "web-v1"];
+
+/// Everything that a stage may use.
+pub(crate) struct World {
+    pub(crate) form: Form,
+    pub(crate) mesh: Mesh,
+    pub(crate) gateway: Ipv4Addr,
+    pub(crate) moving: [Ipv4Addr; 4],
+    pub(crate) fragile: [SocketAddr; 2],
+    pub(crate) dying: Process,
+    _moving: Vec<Backend>,
+    _staying: Process,
+    before: BTreeMap<&'static str, Measured>,
+}
+
+/// A process at rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Measured {
+    process: u32,
+    resident_kib: u64,
+    /// But for connections that are kept for the next request.
+    descriptors: u64,
+}
+
+impl World {
+    pub(crate) async fn start(form: Form) -> Self {
+        let plan = Mesh::plan().service("reviews", &["v1", "v2"]);
+        let moving = [220, 221, 222, 223].map(|host| plan.spare_host(host));
+        let fragile = [230, 231].map(|host| SocketAddr::from((plan.spare_host(host), 9080)));
+        let gateway = plan.spare_host(200);
+        let mut backends = Vec::new();
+        for host in moving {
+            backends.push(Backend::echo(SocketAddr::from((host, 9080)), &host.to_string()).await);
+        }
+        let plan = plan.policy("reviews.yaml", &numbered(50)).policy("moving.yaml", &endpoints(&moving, 15));
+        let plan = plan.policy("front.yaml", &listeners(gateway, 0)).policy("fragile.yaml", &slice(fragile));
+        let mut mesh = plan.start().await;
+        mesh.start_gateway("front", gateway);
+        mesh.ready("front", QUIET_LIMIT).await;
+        let staying = application(fragile[0], "v1", mesh.folder()).await;
+        let dying = application(fragile[1], "v2", mesh.folder()).await;
+        let before = BTreeMap::new();
+        let mut world =
+            Self { form, mesh, gateway, moving, fragile, dying, _moving: backends, _staying: staying, before };
+        world.warm_up(&PROXIES).await;
+        world
+    }
+
+    /// Measures these processes at rest, after the same load each time: what a first request allocates is no leak.
+    pub(crate) async fn warm_up(&mut self, proxies: &[&'static str]) {
+        let now = self.at_rest(proxies).await;
+        self.before.extend(now);
+    }
+
+    async fn at_rest(&self, proxies: &[&'static str]) -> BTreeMap<&'static str, Measured> {
+        let loads = self.loads();
+        wait::pass(WARM_UP * if self.form == Form::Full { 4 } else { 1 }).await;
+        for load in loads {
+            load.stop().await;
+        }
+        // Their clients are ours; those of the others are proxies, which keep connections for the next request.
+        for entrance in ["front", "web-v1"] {
+            let admin = self.mesh.admin(entrance);
+            wait::until("the last connection of the load is gone", QUIET_LIMIT, || async {
+                metric(admin, "tidegate_downstream_connections_active").await == 0
+            })
+            .await;
+        }
+        let mut measured = BTreeMap::new();
+        for proxy in proxies {
+            measured.insert(*proxy, self.measure(proxy).await);
+        }
+        measured
+    }
+
+    async fn measure(&self, proxy: &str) -> Measured {
+        let (admin, process) = (self.mesh.admin(proxy), self.mesh.proxies[proxy].id());
+        let mut fewest = u64::MAX;
+        for _ in 0..LOOKS {
+            let kept = metric(admin, "tidegate_upstream_connections_active").await
+                + metric(admin, "tidegate_downstream_connections_active").await;
+            // The questions themselves were asked over connections that may not be closed yet.
+            wait::pass(PAUSE).await;
+            fewest = fewest.min(descriptors(process).saturating_sub(kept));
+        }
+        Measured { process, resident_kib: resident_kib(process), descriptors: fewest }
+    }
+
+    fn loads(&self) -> [Load; 3] {
+        let web = self.mesh.outbound("web-v1");
+        [
+            Load::paced(web, "reviews:9080", "/reviews/0", (16, 4), PAUSE),
+            Load::paced(SocketAddr::from((self.gateway, 8080)), "shop.example.com", "/", (2, 1), PAUSE),
+            lasting::http2(web, "reviews:9080", "/reviews/0", 2),
+        ]
+    }
+
+    /// Runs a stage beside the load.
+    pub(crate) async fn stage(&mut self, stage: Stage) -> Row {
+        let start = wait::now();
+        let retried = self.retries().await;
+        let loads = self.loads();
+        let Outcome { mut seen, note, replaced } = stage.run(self).await;
+        let mut of_load = Seen::default();
+        for load in loads {
+            of_load.add(load.stop().await);
+        }
+        let (p50_ms, p99_ms) = (of_load.percentile_ms(50.0), of_load.percentile_ms(99.0));
+        seen.add(of_load);
+        let process = self.mesh.proxies["web-v1"].id();
+        // A process that was replaced has begun to count anew.
+        let retries = self.retries().await.saturating_sub(retried);
+        let row = Row {
+            stage: stage.name(),
+            seconds: start.elapsed().as_secs_f64(),
+            requests: seen.requests,
+            failed: seen.failed,
+            p50_ms,
+            p99_ms,
+            retries_factor: 1.0 + retries as f64 / seen.requests.max(1) as f64,
+            resident_kib: resident_kib(process),
+            descriptors: descriptors(process),
+            note,
+            failures: seen.failures,
+        };
+        if !replaced.is_empty() {
+            self.warm_up(replaced).await;
+        }
+        row
+    }
+
+    async fn retries(&self) -> u64 {
+        metric(self.mesh.admin("web-v1"), "tidegate_upstream_retries_total").await
+    }
+
+    /// Every process that is there from the warm-up to the end, then and now.
+    pub(crate) async fn leaks(&self) -> Vec<Leak> {
+        let after = self.at_rest(&PROXIES).await;
+        let pairs = after.into_iter().map(|(name, after)| Leak { name, before: self.before[name], after });
+        pairs.collect()
+    }
+
+    pub(crate) async fn panics(&self) -> u64 {
+        let mut panics = 0;
+        for proxy in PROXIES {
+            panics += metric(self.mesh.admin(proxy), "tidegate_panics_total").await;
+        }
+        panics
+    }
+}
+
+/// The sum of a metric over its labels.
+pub(crate) async fn metric(admin: SocketAddr, name: &str) -> u64 {
+    let answer = Client::new(admin).get("localhost", "/stats/prometheus").await.expect("the admin pages are served");
+    let text = answer.text();
+    let values = text.lines().filter_map(|line| line.strip_prefix(name)).filter_map(|rest| {
+        // The name of another metric may begin with this one.
+        rest.starts_with(['{', ' ']).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok()).flatten()
+    });
+    values.sum::<f64>() as u64
+}
+
+/// What a stage has shown.
+pub(crate) struct Row {
+    pub(crate) stage: &'static str,
+    seconds: f64,
+    pub(crate) requests: u64,
+    pub(crate) failed: u64,
+    p50_ms: f64,
+    p99_ms: f64,
+    retries_factor: f64,
+    resident_kib: u64,
+    descriptors: u64,
+    note: String,
+    pub(crate) failures: Vec<String>,
+}
+
+impl Row {
+    pub(crate) const HEADER: &str =
+        "stage                          s requests failed   p50 ms   p99 ms retries  RSS KiB fds  what was done";
+
+    pub(crate) fn to_json(&self) -> Value {
+        json!({
+            "stage": self.stage,
+            "seconds": self.seconds,
+            "requests": self.requests,
+            "failed": self.failed,
+            "p50_ms": self.p50_ms,
+            "p99_ms": self.p99_ms,
+            "retries_factor": self.retries_factor,
+            "resident_kib": self.resident_kib,
+            "descriptors": self.descriptors,
+            "what": self.note,
+        })
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:<26} {:>5.1} {:>8} {:>6} {:>8.1} {:>8.1} {:>7.3} {:>8} {:>3}  {}",
+            self.stage,
+            self.seconds,
+            self.requests,
+            self.failed,
+            self.p50_ms,
+            self.p99_ms,
+            self.retries_factor,
+            self.resident_kib,
+            self.descriptors,
+            self.note
+        )
+    }
+}
+
+/// A process before and after.
+pub(crate) struct Leak {
+    name: &'static str,
+    before: Measured,
+    after: Measured,
+}
+
+impl Leak {
+    /// Whether something did not come back.
+    pub(crate) fn is_one(&self) -> bool {
+        let allowed = self.before.resident_kib * (100 + GROWTH_PERCENT_MAX) / 100;
+        self.before.process != self.after.process
+            || self.after.resident_kib > allowed
+            || self.after.descriptors != self.before.descriptors
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        let measured = |m: &Measured| json!({"resident_kib": m.resident_kib, "descriptors": m.descriptors});
+        json!({"name": self.name, "before": measured(&self.before), "after": measured(&self.after)})
+    }
+}
+
+impl fmt::Display for Leak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (before, after) = (self.before, self.after);
+        write!(
+            f,
+            "{:<12} at rest: RSS {} KiB, then {} KiB; descriptors {}, then {}{}",
+            self.name,
+            before.resident_kib,
+            after.resident_kib,
+            before.descriptors,
+            after.descriptors,
+            if before.process == after.process { "" } else { "; another process" }
+        )
+    }
+}
+
+/// Open descriptors of a process.
+pub(crate) fn descriptors(pid: u32) -> u64 {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).expect("a running process has descriptors").count() as u64
+}
+
+/// Time on a processor that a process has had, in hundredths of a second.
+pub(crate) fn ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a running process has a status");
+    // The second field is a name in brackets, which may contain anything.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    [11, 12].iter().map(|field| fields[*field].parse::<u64>().expect("a number of ticks")).sum()
+}
