@@ -15,6 +15,7 @@
 mod assemble;
 mod change;
 mod encryption;
+mod kept;
 mod naming;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,8 +84,6 @@ pub(crate) struct Applier {
     desired: Desired,
     active: Arc<Snapshot>,
     pending: Vec<Pending>,
-    /// The version that serves while another one of the same name is held.
-    serving: BTreeMap<(ResourceType, Arc<str>), Stored>,
     effects: Vec<Effect>,
     subscribed: Names,
     /// When files with certificates are read again.
@@ -107,7 +106,6 @@ impl Applier {
             desired: Desired::default(),
             active,
             pending: Vec::new(),
-            serving: BTreeMap::new(),
             effects: Vec::new(),
             subscribed: Names::default(),
             look_at: None,
@@ -203,22 +201,6 @@ impl Applier {
         by_name.map(|(name, wanted)| (Arc::clone(name), Arc::clone(&wanted.config))).collect()
     }
 
-    /// Everything accepted, for the disk and for the control plane's question what is held.
-    pub(crate) fn stored(&self) -> Vec<Stored> {
-        let desired = &self.desired;
-        let clusters = desired.clusters.values().map(|w| &w.stored);
-        let assignments = desired.assignments.values().map(|w| &w.stored);
-        let routes = desired.routes.values().map(|w| &w.stored);
-        let listeners = desired.listeners.values().map(|w| &w.stored);
-        let good = |stored: &Stored| {
-            if self.is_held(stored.resource_type, &stored.name) {
-                return self.serving.get(&(stored.resource_type, Arc::clone(&stored.name))).cloned();
-            }
-            Some(stored.clone())
-        };
-        clusters.chain(assignments).chain(routes).chain(listeners).filter_map(good).collect()
-    }
-
     /// Every resource that is wanted, for `/config_dump`.
     pub(crate) fn resources(&self) -> Vec<Resource> {
         let desired = &self.desired;
@@ -290,8 +272,7 @@ impl Applier {
                     .map_err(|error| error.to_string())?;
                 let name = Arc::clone(&config.name);
                 let config = Arc::new(ActiveRoutes { config, table });
-                let before = self.desired.routes.insert(name, Wanted { config, stored });
-                self.remember(before.map(|before| before.stored));
+                self.desired.routes.insert(name, Wanted { config, stored });
             }
             Resource::Listener(config) => self.want_listener(config, stored)?,
             Resource::Secret(secret) => self.desired.keyring.accept(&secret)?,
@@ -335,18 +316,8 @@ impl Applier {
             .bind(&key, socket.address)
             .map_err(|error| format!("address: cannot listen on {}: {error}", socket.address))?;
         self.desired.inline.insert(Arc::clone(&name), inline);
-        let before = self.desired.listeners.insert(name, Wanted { config, stored });
-        self.remember(before.map(|before| before.stored));
+        self.desired.listeners.insert(name, Wanted { config, stored });
         Ok(())
-    }
-
-    /// Keeps the version that a wanted one replaces, unless that one is held and so never served.
-    fn remember(&mut self, before: Option<Stored>) {
-        if let Some(before) = before
-            && !self.is_held(before.resource_type, &before.name)
-        {
-            self.serving.insert((before.resource_type, Arc::clone(&before.name)), before);
-        }
     }
 
     fn is_held(&self, resource_type: ResourceType, name: &Arc<str>) -> bool {
@@ -379,13 +350,10 @@ impl Applier {
             self.publish(assembled);
         }
         self.forget_unnamed();
-        self.conclude();
         self.plan_to_look();
-        let pending = &self.pending;
-        self.serving.retain(|(resource_type, name), _| {
-            pending.iter().any(|held| held.resource_type == *resource_type && held.waiting.contains(name))
-        });
+        // Before anything is concluded: the control plane must know what is still wanted before it takes a change for done.
         self.subscribe();
+        self.conclude();
     }
 
     fn publish(&mut self, mut snapshot: Snapshot) {
@@ -445,13 +413,12 @@ impl Applier {
 
     /// The active version is the wanted one again.
     fn revert(&mut self, resource_type: ResourceType, name: &Arc<str>) {
-        let serving = self.serving.remove(&(resource_type, Arc::clone(name)));
         match resource_type {
             ResourceType::Route => match self.active.routes.get(name) {
                 Some(active) => {
                     if let Some(wanted) = self.desired.routes.get_mut(name) {
                         wanted.config = Arc::clone(active);
-                        wanted.stored = serving.unwrap_or_else(|| wanted.stored.clone());
+                        wanted.stored = kept::stored_anew(Resource::Route(Arc::clone(&active.config)));
                     }
                 }
                 None => drop(self.desired.routes.remove(name)),
@@ -460,7 +427,7 @@ impl Applier {
                 Some(active) => {
                     if let Some(wanted) = self.desired.listeners.get_mut(name) {
                         wanted.config = Arc::clone(&active.config);
-                        wanted.stored = serving.unwrap_or_else(|| wanted.stored.clone());
+                        wanted.stored = kept::stored_anew(Resource::Listener(Arc::clone(&active.config)));
                     }
                     self.desired.inline.insert(Arc::clone(name), assemble::inline_routes(active));
                 }

@@ -1,9 +1,8 @@
 //! What is asked of the control plane by name, and what is dropped when nothing names it any more.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use super::{Applier, Effect, Names};
+use super::{Applier, Effect, Names, kept};
 use crate::config::snapshot::{eds_service, route_names};
 
 impl Applier {
@@ -11,18 +10,10 @@ impl Applier {
     /// its listener.
     pub(super) fn forget_unnamed(&mut self) {
         let desired = &mut self.desired;
-        let services: BTreeSet<&Arc<str>> = desired
-            .clusters
-            .values()
-            .map(|wanted| &wanted.config)
-            .chain(self.active.clusters.values().map(|active| &active.config))
-            .filter_map(|cluster| eds_service(cluster))
-            .collect();
+        let services = kept::services(&desired.clusters, &self.active);
         let once = &self.subscribed.endpoints;
         desired.assignments.retain(|name, _| services.contains(name) || !once.contains(name));
-        let wanted = desired.listeners.values().map(|wanted| &wanted.config);
-        let active = self.active.listeners.values().map(|active| &active.config);
-        let names: BTreeSet<&Arc<str>> = wanted.chain(active).flat_map(|listener| route_names(listener)).collect();
+        let names = kept::routes(&desired.listeners, &self.active);
         let once = &self.subscribed.routes;
         desired.routes.retain(|name, _| names.contains(name) || !once.contains(name));
         self.forget_material();

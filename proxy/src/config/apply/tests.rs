@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::OnceLock;
 
 use arc_swap::ArcSwap;
+use tidegate_xds::resource::Decoded;
 use tidegate_xds::resource::cluster::LoadBalancing;
 use tidegate_xds::resource::endpoint::{Endpoint, Health, Locality, LocalityEndpoints};
 use tidegate_xds::resource::listener::{
@@ -247,6 +248,56 @@ async fn a_removed_cluster_stays_while_a_route_names_it() {
     give(&mut applier, [routes("r", "d")]);
 
     assert!(!applier.active().clusters.contains_key("c"));
+}
+
+#[tokio::test]
+async fn a_cluster_that_only_a_route_keeps_is_kept_for_a_restart() {
+    let mut applier = applier();
+    give(&mut applier, [eds("c"), assignment("c"), fixed("d"), routes("r", "c"), rds("in", "r")]);
+    let removed = vec!["c".into()];
+    applier.offer(Change { resource_type: ResourceType::Cluster, offered: Vec::new(), removed }, now());
+
+    let mut again = self::applier();
+    let kept = applier.stored().into_iter();
+    let decoded = kept.map(|kept| Decoded::from_any(kept.resource_type.type_url(), &kept.value).expect("decodes"));
+    give(&mut again, decoded.map(|decoded| decoded.resource));
+
+    assert_eq!(active_cluster_of(&again, "r").as_deref(), Some("c"));
+    assert_eq!(again.active().listeners.len(), 1);
+}
+
+#[tokio::test]
+async fn while_a_listener_waits_for_its_routes_the_one_that_serves_is_kept_for_a_restart() {
+    let mut applier = applier();
+    let inline = || listener("in", RouteSource::Inline(Arc::new(configuration("r", forward("c")))));
+    give(&mut applier, [fixed("c"), inline()]);
+
+    give(&mut applier, [rds("in", "later")]);
+
+    let kept = applier.stored().into_iter().find(|kept| &*kept.name == "in");
+    assert_eq!(kept.map(|kept| kept.version), Some(inline().version()));
+}
+
+#[tokio::test]
+async fn what_nobody_names_any_more_is_not_kept_for_a_restart() {
+    let mut applier = applier();
+    give(&mut applier, [assignment("gone"), routes("gone", "c"), fixed("c"), routes("r", "c"), rds("in", "r")]);
+
+    let kept: Vec<_> = applier.stored().into_iter().map(|stored| stored.name).collect();
+
+    assert_eq!(kept, ["c".into(), "r".into(), "in".into()] as [Arc<str>; 3]);
+}
+
+#[tokio::test]
+async fn what_follows_from_a_change_is_asked_for_before_the_change_is_concluded() {
+    let mut applier = applier();
+    give(&mut applier, [eds("c")]);
+
+    let effects = applier.take_effects();
+
+    let asked = effects.iter().position(|effect| matches!(effect, Effect::Subscribe { .. }));
+    let concluded = effects.iter().position(|effect| matches!(effect, Effect::Concluded { .. }));
+    assert!(asked.is_some() && asked < concluded, "{effects:?}");
 }
 
 #[tokio::test]
