@@ -19,7 +19,8 @@ pub(crate) fn is_sound(head: &RequestHead) -> bool {
     }
 }
 
-/// `version "-" trace-id "-" parent-id "-" flags`, in lower-case hexadecimal. A later version may say more behind that.
+/// `version "-" trace-id "-" parent-id "-" flags`, in lower-case hexadecimal. A later version may say more behind that, in
+/// visible ASCII as everything that W3C Trace Context has defined so far.
 fn is_traceparent(value: &[u8]) -> bool {
     let Some((known, more)) = value.split_at_checked(LENGTH) else { return false };
     let is_hex = |range: std::ops::Range<usize>| {
@@ -37,7 +38,7 @@ fn is_traceparent(value: &[u8]) -> bool {
         && version != b"ff"
         && !is_zero(3..35)
         && !is_zero(36..52)
-        && (more.is_empty() || (version != b"00" && more.starts_with(b"-")))
+        && (more.is_empty() || (version != b"00" && more.starts_with(b"-") && more.iter().all(u8::is_ascii_graphic)))
 }
 
 #[cfg(test)]
@@ -58,6 +59,8 @@ mod tests {
             format!("{SOUND}-more"),
             format!("{SOUND}x"),
             format!("{}x", SOUND.replacen("00", "cc", 1)),
+            format!("{}-m\u{e9}re", SOUND.replacen("00", "cc", 1)),
+            format!("{}-more words", SOUND.replacen("00", "cc", 1)),
             SOUND.to_uppercase(),
             SOUND.replacen("00", "ff", 1),
             SOUND.replace("b7ad6b7169203331", "0000000000000000"),
