@@ -2,6 +2,10 @@
 //!
 //! One task owns the state machine and the connection. It never waits for its consumer in a way that matters to the
 //! server: events go through a bounded queue, of which each type uses at most one place until it is concluded.
+//!
+//! # Why every choice has an order
+//! What is ready at the same moment is taken in a fixed order, so that the same events give the same run and a simulation can
+//! be repeated. Nothing that stands first can be ready for ever: commands and events are finite, they answer what was received.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -46,6 +50,29 @@ pub struct ClientConfig {
     pub held: Vec<(ResourceType, Arc<str>, Arc<str>)>,
 }
 
+/// What a client has of the world besides the clock. Tests put a script in its place.
+pub trait Network: Clone + Send + Sync + 'static {
+    /// Opens a connection to the endpoint's address, by its settings.
+    fn dial(&self, endpoint: Endpoint) -> impl Future<Output = Result<Channel, tonic::transport::Error>> + Send;
+
+    /// A number in `[0, 1)`, which spreads reconnects.
+    fn random(&self) -> f64;
+}
+
+/// The real one.
+#[derive(Clone, Copy, Debug)]
+pub struct Tcp;
+
+impl Network for Tcp {
+    async fn dial(&self, endpoint: Endpoint) -> Result<Channel, tonic::transport::Error> {
+        endpoint.connect().await
+    }
+
+    fn random(&self) -> f64 {
+        random()
+    }
+}
+
 /// Talks to the client's task, which ends when this is dropped.
 #[derive(Debug)]
 pub struct ClientHandle {
@@ -81,17 +108,23 @@ impl ClientHandle {
 
 /// Starts the client's task on the current runtime. Nothing is connected before something is subscribed to.
 pub fn connect(config: ClientConfig) -> (ClientHandle, mpsc::Receiver<ClientEvent>) {
+    connect_through(Tcp, config)
+}
+
+/// The same over another network.
+pub fn connect_through(network: impl Network, config: ClientConfig) -> (ClientHandle, mpsc::Receiver<ClientEvent>) {
     // The consumer must never wait for the network. It says a handful of things per event, and events are bounded.
     let (commands, received) = mpsc::unbounded_channel();
     let (events, consumed) = mpsc::channel(EVENTS_MAX);
     let machine = Client::new(config.mode, &config.node, config.held);
-    let task = Task { machine, mode: config.mode, commands: received, events, waiting: VecDeque::new() };
+    let task = Task { network, machine, mode: config.mode, commands: received, events, waiting: VecDeque::new() };
     // Owned by the handle: the task ends when the command channel closes.
     tokio::spawn(task.run(config.server));
     (ClientHandle { commands }, consumed)
 }
 
-struct Task {
+struct Task<N> {
+    network: N,
     machine: Client,
     mode: Mode,
     commands: mpsc::UnboundedReceiver<Command>,
@@ -108,7 +141,7 @@ enum End {
     Lost { reason: String },
 }
 
-impl Task {
+impl<N: Network> Task<N> {
     async fn run(mut self, server: String) {
         let mut back_off = BackOff::default();
         // Until something is wanted there is nothing to say, and a server would close the silent stream.
@@ -120,7 +153,7 @@ impl Task {
             tracing::info!(%server, %reason, "no connection to the control plane");
             self.machine.on_close();
             self.waiting.push_back(ClientEvent::Disconnected { reason });
-            let until = tokio::time::Instant::now() + back_off.pause(random());
+            let until = tokio::time::Instant::now() + back_off.pause(self.network.random());
             if !self.idle_until(until).await {
                 return;
             }
@@ -130,7 +163,7 @@ impl Task {
     /// One connection, from dialling to its end.
     async fn converse(&mut self, server: &str, back_off: &mut BackOff) -> End {
         let (requests, outgoing) = mpsc::channel(REQUESTS_MAX);
-        let opening = open(server.to_owned(), self.mode, outgoing);
+        let opening = open(self.network.clone(), server.to_owned(), self.mode, outgoing);
         tokio::pin!(opening);
         let mut out = Vec::new();
         // Some servers send their headers only with the first response: what is wanted must be said before.
@@ -140,11 +173,12 @@ impl Task {
                 return end;
             }
             tokio::select! {
+                biased;
+                alive = self.next_command(&mut out) => if !alive { return End::Dropped },
                 opened = &mut opening => match opened {
                     Ok(responses) => break responses,
                     Err(reason) => return End::Lost { reason },
                 },
-                alive = self.next_command(&mut out) => if !alive { return End::Dropped },
             }
         };
         self.waiting.push_back(ClientEvent::Connected);
@@ -154,6 +188,8 @@ impl Task {
             }
             let has_room = self.waiting.is_empty();
             tokio::select! {
+                biased;
+                alive = self.next_command(&mut out) => if !alive { return End::Dropped },
                 response = responses.next(), if has_room => match response {
                     Some(Ok(response)) => {
                         back_off.reset();
@@ -162,7 +198,6 @@ impl Task {
                     Some(Err(status)) => return End::Lost { reason: format!("{:?}: {}", status.code(), status.message()) },
                     None => return End::Lost { reason: "the server ended the stream".to_owned() },
                 },
-                alive = self.next_command(&mut out) => if !alive { return End::Dropped },
             }
         }
     }
@@ -171,6 +206,7 @@ impl Task {
     /// the next response, which only the caller can know. `false`: nobody is there any more.
     async fn next_command(&mut self, out: &mut Vec<Output>) -> bool {
         tokio::select! {
+            biased;
             command = self.commands.recv() => match command {
                 None => false,
                 Some(Command::Subscribe(resource_type, what)) => {
@@ -199,6 +235,7 @@ impl Task {
         let mut out = Vec::new();
         loop {
             tokio::select! {
+                biased;
                 () = tokio::time::sleep_until(until) => return true,
                 alive = self.next_command(&mut out) => {
                     if !alive {
@@ -238,7 +275,12 @@ impl Task {
 }
 
 /// Dials and opens the stream.
-async fn open(server: String, mode: Mode, requests: mpsc::Receiver<Request>) -> Result<Streaming<Response>, String> {
+async fn open(
+    network: impl Network,
+    server: String,
+    mode: Mode,
+    requests: mpsc::Receiver<Request>,
+) -> Result<Streaming<Response>, String> {
     let endpoint = Endpoint::from_shared(format!("http://{server}"))
         .map_err(|error| format!("{server:?} is not HOST:PORT: {error}"))?
         .connect_timeout(CONNECT_TIMEOUT)
@@ -248,7 +290,7 @@ async fn open(server: String, mode: Mode, requests: mpsc::Receiver<Request>) -> 
         .keep_alive_while_idle(true)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES);
-    let channel: Channel = endpoint.connect().await.map_err(|error| with_causes(&error))?;
+    let channel = network.dial(endpoint).await.map_err(|error| with_causes(&error))?;
     let mut grpc = Grpc::new(channel).max_decoding_message_size(RESPONSE_BYTES_MAX);
     grpc.ready().await.map_err(|error| with_causes(&error))?;
     let path = http::uri::PathAndQuery::from_static(match mode {

@@ -15,8 +15,8 @@ mod tests;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::time::Duration;
 
-pub use client::{ClientConfig, ClientHandle, connect};
-pub use server::{Control, Refusal, Session, serve};
+pub use client::{ClientConfig, ClientHandle, Network, Tcp, connect, connect_through};
+pub use server::{Control, Refusal, Session, serve, serve_incoming};
 
 /// The service's name on the wire.
 const SERVICE: &str = "envoy.service.discovery.v3.AggregatedDiscoveryService";

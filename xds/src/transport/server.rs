@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,14 +20,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::Frame;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio_stream::StreamExt as _;
+use tokio_stream::{Stream as Connections, StreamExt as _};
 use tonic::body::Body;
 use tonic::codec::Streaming;
 use tonic::codegen::Service;
-use tonic::transport::server::{TcpConnectInfo, TcpIncoming};
+use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
 use tonic::{Code, Status};
 
 use super::codec::RequestDecoder;
@@ -102,11 +104,23 @@ pub async fn serve_with_limits(
     limits: Option<Arc<dyn RateLimits>>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), TransportError> {
+    serve_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)), control, limits, shutdown).await
+}
+
+/// The same for connections from elsewhere.
+pub async fn serve_incoming<C>(
+    incoming: impl Connections<Item = io::Result<C>>,
+    control: Arc<dyn Control>,
+    limits: Option<Arc<dyn RateLimits>>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), TransportError>
+where
+    C: AsyncRead + AsyncWrite + Connected<ConnectInfo = TcpConnectInfo> + Unpin + Send + 'static,
+{
     let (stop, stopping) = watch::channel(false);
     let streams = Arc::default();
     let limits = limits.map(|limits| Served::new(&limits, Arc::clone(&streams), stopping.clone()));
     let service = Ads { control, limits, streams, stopping };
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
@@ -277,19 +291,22 @@ impl Conversation<'_> {
         loop {
             this.act(&mut actions).await?;
             let deadline = this.stream.next_deadline().map(tokio::time::Instant::from_std);
+            // In this order, so that the same events give the same run. What comes before the requests of a client, who may be
+            // busy, is rare or moves its own deadline on.
             tokio::select! {
-                request = requests.next() => {
-                    let request = request.ok_or_else(|| Status::ok("the client ended the stream"))??;
-                    this.stream.on_request(request, now(), &mut actions);
-                }
+                biased;
+                _ = stopping.wait_for(|stopped| *stopped) => return Err(shutting_down()),
+                () = &mut retirement => return Err(Status::unavailable("this stream is old, open another")),
                 changed = resources.changed() => {
                     changed.map_err(|_| Status::unavailable("this node is served no longer"))?;
                     let set = Arc::clone(&resources.borrow_and_update());
                     this.stream.on_resources(&set, now(), &mut actions);
                 }
                 () = sleep_until(deadline) => this.stream.on_tick(now(), &mut actions),
-                () = &mut retirement => return Err(Status::unavailable("this stream is old, open another")),
-                _ = stopping.wait_for(|stopped| *stopped) => return Err(shutting_down()),
+                request = requests.next() => {
+                    let request = request.ok_or_else(|| Status::ok("the client ended the stream"))??;
+                    this.stream.on_request(request, now(), &mut actions);
+                }
             }
         }
     }
