@@ -187,8 +187,14 @@ impl Applier {
     }
 
     #[cfg(test)]
-    fn active(&self) -> &Arc<Snapshot> {
+    pub(super) fn active(&self) -> &Arc<Snapshot> {
         &self.active
+    }
+
+    /// Changes that wait for what they name.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.pending.len()
     }
 
     /// Names that must be resolved, by cluster.

@@ -7,5 +7,9 @@ pub(crate) mod apply;
 pub(crate) mod persist;
 pub(crate) mod registry;
 pub(crate) mod resolve;
+#[cfg(test)]
+mod simulation;
 pub(crate) mod snapshot;
 pub(crate) mod watch;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod whole;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tidegate_xds::ads::client::{ClientEvent, Subscription, Update};
 use tidegate_xds::name::ResourceType;
 use tidegate_xds::resource::{Decoded, Resource};
-use tidegate_xds::transport::{ClientConfig, ClientHandle, connect};
+use tidegate_xds::transport::{ClientConfig, ClientHandle, Network, Tcp, connect_through};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -115,6 +115,17 @@ pub(crate) struct Watch {
     leaving: Option<Leaving>,
     /// What has been subscribed to by name; nothing is, before there is a name.
     named: BTreeSet<ResourceType>,
+    /// Looks on after each turn.
+    #[cfg(test)]
+    pub(super) onlooker: Option<Box<dyn FnMut(&Seen<'_>)>>,
+}
+
+/// What an onlooker sees of the loop.
+#[cfg(test)]
+pub(super) struct Seen<'a> {
+    pub(super) applier: &'a Applier,
+    /// Changes that somebody waits for.
+    pub(super) waiters: usize,
 }
 
 impl Watch {
@@ -147,13 +158,26 @@ impl Watch {
             keeper,
             leaving: None,
             named: BTreeSet::new(),
+            #[cfg(test)]
+            onlooker: None,
         };
         (watch, Sources { resolved, checked, steps })
     }
 
     /// Runs until told to stop or drained, or until it is clear that there is no place to take.
     pub(crate) async fn run(
+        self,
+        commands: mpsc::UnboundedReceiver<Command>,
+        sources: Sources,
+        taken: Option<Taken>,
+    ) -> Result<(), UpgradeError> {
+        self.run_through(Tcp, commands, sources, taken).await
+    }
+
+    /// The same over another network.
+    pub(crate) async fn run_through(
         mut self,
+        network: impl Network,
         mut commands: mpsc::UnboundedReceiver<Command>,
         mut sources: Sources,
         taken: Option<Taken>,
@@ -165,10 +189,13 @@ impl Watch {
         loop {
             self.react();
             if let Some(config) = self.control.take_if(|_| self.handing.may_ask(&self.shared)) {
-                events = Some(self.connect(config));
+                events = Some(self.connect(network.clone(), config));
             }
             let wake = self.next_wake();
+            // In this order, so that the same events give the same run, which lets a simulation be repeated. Time is looked at in
+            // each turn, whatever the turn was about.
             tokio::select! {
+                biased;
                 command = commands.recv() => match command {
                     Some(Command::Stop) | None => break,
                     Some(command) => self.command(command),
@@ -222,14 +249,14 @@ impl Watch {
         info!(resources = count, "kept configuration loaded");
     }
 
-    fn connect(&mut self, mut config: ClientConfig) -> mpsc::Receiver<ClientEvent> {
+    fn connect(&mut self, network: impl Network, mut config: ClientConfig) -> mpsc::Receiver<ClientEvent> {
         // Aborted with the runtime, which ends with this loop, if not before.
         let reporter =
             tokio::spawn(Reporter::new(Arc::clone(&self.shared.registry.leases), config.server.clone()).run());
         self.reporter = Some(reporter);
         let held = self.applier.stored();
         config.held = held.into_iter().map(|stored| (stored.resource_type, stored.name, stored.version)).collect();
-        let (client, events) = connect(config);
+        let (client, events) = connect_through(network, config);
         client.subscribe(ResourceType::Cluster, Subscription::Wildcard);
         client.subscribe(ResourceType::Listener, Subscription::Wildcard);
         self.client = Some(client);
@@ -327,6 +354,10 @@ impl Watch {
         self.resolver.keep(self.applier.names_to_resolve());
         if self.applier.take_settled() {
             self.keeper.keep(self.applier.clusters(), clock::now());
+        }
+        #[cfg(test)]
+        if let Some(onlooker) = &mut self.onlooker {
+            onlooker(&Seen { applier: &self.applier, waiters: self.waiters.len() });
         }
     }
 
