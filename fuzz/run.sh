@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
+ALL=(codec gate http1_request http2_head kept path policy_yaml rate_limit traceparent xds_apply xds_decode)
 seconds=600
 targets=()
 while (($#)); do
@@ -13,7 +14,7 @@ while (($#)); do
         *) targets+=("$1"); shift ;;
     esac
 done
-((${#targets[@]})) || targets=(http1_request policy_yaml xds_decode)
+((${#targets[@]})) || targets=("${ALL[@]}")
 
 command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
 rustup toolchain list | grep -q nightly || rustup toolchain install nightly --profile minimal

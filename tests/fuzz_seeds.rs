@@ -1,7 +1,7 @@
 //! The fuzz targets' bodies over their stored seeds, and over every truncation of each seed.
 //!
 //! # Why here
-//! The fuzzer itself needs a nightly compiler; this needs none, takes a second, and keeps the bodies compiling.
+//! The fuzzer itself needs a nightly compiler; this needs none, takes some seconds, and keeps the bodies compiling.
 
 #[path = "../fuzz/bodies/mod.rs"]
 mod bodies;
@@ -26,8 +26,33 @@ fn over_seeds(target: &str, body: fn(&[u8])) {
 }
 
 #[test]
+fn answers_and_bodies_hold() {
+    over_seeds("codec", bodies::codec);
+}
+
+#[test]
+fn what_the_gate_forwards_holds() {
+    over_seeds("gate", bodies::gate);
+}
+
+#[test]
 fn http1_requests_hold() {
     over_seeds("http1_request", bodies::http1_request);
+}
+
+#[test]
+fn http2_heads_hold() {
+    over_seeds("http2_head", bodies::http2_head);
+}
+
+#[test]
+fn kept_files_hold() {
+    over_seeds("kept", bodies::kept);
+}
+
+#[test]
+fn paths_hold() {
+    over_seeds("path", bodies::path);
 }
 
 #[test]
@@ -36,6 +61,41 @@ fn policy_files_hold() {
 }
 
 #[test]
+fn messages_about_limits_hold() {
+    over_seeds("rate_limit", bodies::rate_limit);
+}
+
+#[test]
+fn traces_hold() {
+    over_seeds("traceparent", bodies::traceparent);
+}
+
+#[test]
+fn sequences_of_resources_hold() {
+    over_seeds("xds_apply", bodies::xds_apply);
+}
+
+#[test]
 fn xds_resources_hold() {
     over_seeds("xds_decode", bodies::xds_decode);
+}
+
+#[test]
+fn every_target_has_its_seeds_and_its_place_in_the_script() {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
+    let script = std::fs::read_to_string(fuzz.join("run.sh")).expect("the script is there");
+    let this = include_str!("fuzz_seeds.rs");
+    let listed =
+        script.lines().find_map(|line| line.strip_prefix("ALL=(")?.strip_suffix(')')).expect("a list of targets");
+    let mut targets: Vec<String> = std::fs::read_dir(fuzz.join("targets"))
+        .expect("targets are there")
+        .flatten()
+        .filter_map(|entry| Some(entry.path().file_stem()?.to_str()?.to_owned()))
+        .collect();
+    targets.sort();
+
+    assert_eq!(targets, listed.split(' ').collect::<Vec<_>>());
+    for target in targets {
+        assert!(this.contains(&format!("bodies::{target}")), "{target} does not run over its seeds");
+    }
 }

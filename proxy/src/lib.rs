@@ -63,6 +63,8 @@ mod config;
 mod doors;
 mod drain;
 mod filter;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod health;
 mod http;
 mod limits;

@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tidegate_policies::ir::PolicySet;
 use tidegate_xds::rate_limit_service::rlqs::{RateLimitQuotaResponse, RateLimitQuotaUsageReports};
 use tidegate_xds::rate_limit_service::rls::{RateLimitRequest, RateLimitResponse};
 use tidegate_xds::transport::rate_limit::{Answer, RateLimits, Reports};
@@ -70,7 +69,7 @@ impl Keeper {
                     }
                     let world = worlds.borrow_and_update().clone();
                     if let Some(world) = world {
-                        self.set_policies(world.policies());
+                        self.set_world(&world);
                     }
                 }
                 _ = rounds.tick() => self.act(|state, now, words| state.buckets.tick(now, words)),
@@ -78,8 +77,9 @@ impl Keeper {
         }
     }
 
-    fn set_policies(&self, policies: &PolicySet) {
-        let limits = Limits::of_policies(policies);
+    /// Keeps the limits of this world from now on, and no others.
+    pub fn set_world(&self, world: &World) {
+        let limits = Limits::of_policies(world.policies());
         self.act(|state, now, words| state.buckets.set_limits(limits, now, words));
     }
 

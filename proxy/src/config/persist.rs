@@ -50,9 +50,14 @@ pub(crate) fn encode<'a>(resources: impl ExactSizeIterator<Item = &'a Stored>) -
         put(&mut out, resource.version.as_bytes());
         put(&mut out, &resource.value);
     }
-    let sum = checksum(&out);
-    out.extend_from_slice(&sum.to_le_bytes());
-    out
+    sealed(out)
+}
+
+/// A content with the checksum behind it.
+pub(crate) fn sealed(mut content: Vec<u8>) -> Vec<u8> {
+    let sum = checksum(&content);
+    content.extend_from_slice(&sum.to_le_bytes());
+    content
 }
 
 /// `None` when the bytes are not a whole file of ours.

@@ -293,7 +293,7 @@ fn refuse(worker: &Worker, world: &World, reply: &mut Http2Reply, refusal: Refus
 }
 
 /// The head as the corridor knows it; the builder runs the checks of the HTTP/1.1 gate.
-fn request_head(parts: &http::request::Parts, ended: bool) -> Result<RequestHead, Refusal> {
+pub(crate) fn request_head(parts: &http::request::Parts, ended: bool) -> Result<RequestHead, Refusal> {
     let mut builder = RequestHead::builder().method(parts.method.as_str());
     if let Some(scheme) = parts.uri.scheme_str() {
         builder = builder.scheme(scheme);

@@ -45,7 +45,7 @@ async fn serving() -> String {
         0,
     ))));
     let keeper = Keeper::new(false, false);
-    keeper.set_policies(&policies);
+    keeper.set_world(&World::new(Arc::new(policies)));
     tokio::spawn(crate::rate_limit::run(keeper.clone(), hub.worlds(), None));
     tokio::spawn(serve_with_limits(listener, hub, Some(Arc::new(keeper)), std::future::pending()));
     address

@@ -84,7 +84,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Leases {
     /// The cell of a description; `None`: there are too many.
-    pub(super) fn cell(&self, descriptor: &Descriptor<'_>, lease: &Arc<Lease>, now: u64) -> Option<Arc<Cell>> {
+    pub(crate) fn cell(&self, descriptor: &Descriptor<'_>, lease: &Arc<Lease>, now: u64) -> Option<Arc<Cell>> {
         let entries = descriptor.entries.iter().map(|entry| (entry.key, &*entry.value));
         let key = self.key(entries.clone());
         if let Some(cell) = self.fixed.load().get(&key) {

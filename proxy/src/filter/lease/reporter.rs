@@ -131,7 +131,7 @@ impl Reporter {
     }
 
     /// Cells that workers or a new configuration have made.
-    fn meet(&mut self) {
+    pub(crate) fn meet(&mut self) {
         let now = clock::now();
         for cell in std::mem::take(&mut *lock(&self.leases.fresh)) {
             let known = Known { cell: Arc::clone(&cell), said: false, confirms: false, looked: now, used: now };
@@ -150,7 +150,7 @@ impl Reporter {
     }
 
     /// What is to be reported now.
-    fn usage(&mut self) -> RateLimitQuotaUsageReports {
+    pub(crate) fn usage(&mut self) -> RateLimitQuotaUsageReports {
         let now = clock::now();
         let mut usages = Vec::new();
         for (name, known) in &mut self.cells {
@@ -185,7 +185,7 @@ impl Reporter {
         RateLimitQuotaUsageReports { domain: DOMAIN.to_owned(), bucket_quota_usages: usages }
     }
 
-    fn obey(&mut self, answer: RateLimitQuotaResponse) {
+    pub(crate) fn obey(&mut self, answer: RateLimitQuotaResponse) {
         let now = clock::nanos_since_start(clock::now());
         for BucketAction { bucket_id, bucket_action } in answer.bucket_action {
             let mut name: Name = bucket_id.unwrap_or_default().bucket.into_iter().collect();
