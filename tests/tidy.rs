@@ -57,7 +57,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Packages that may use anything of ours: they prove, they do not ship.
-const PROVERS: &[&str] = &["tidegate-benches", "tidegate-tests"];
+const PROVERS: &[&str] = &["tidegate-benches", "tidegate-loom", "tidegate-tests"];
 
 /// Crates that a pure package must not use, so that it can be simulated, fuzzed and benched without a runtime.
 const IMPURE: &[&str] = &["tokio", "hyper", "hyper-util", "tonic", "h2", "socket2", "notify"];

@@ -248,7 +248,8 @@ pub(crate) struct Connected(Arc<EndpointState>);
 
 impl Connected {
     /// A place for a connection to an endpoint. Every endpoint may have one, however many others have: a cluster with more
-    /// endpoints than connections would otherwise have endpoints that nobody can reach.
+    /// endpoints than connections would otherwise have endpoints that nobody can reach. Where the first two connections of an
+    /// endpoint are opened at the same moment, it may get both: the limit can be passed by one for each endpoint, no more.
     pub(crate) fn enter(endpoint: &Arc<EndpointState>, thresholds: &Thresholds) -> Result<Self, Tripped> {
         let breaker = &endpoint.breaker;
         let max = thresholds.max_connections_per_endpoint.unwrap_or(u32::MAX);

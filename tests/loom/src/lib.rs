@@ -1,0 +1,86 @@
+//! What threads share without a lock, in every order in which it can happen.
+//!
+//! # How the sources get here
+//! Each module under test is included by its path, exactly as it ships. This crate calls itself `std` and `arc_swap`: the
+//! names that those sources import lead here, where atomics and locks are loom's. So the shipped code knows nothing of loom,
+//! needs no `cfg`, and no second target folder is filled. (Formatting is left to their own packages: the formatter would
+//! look for their tests here.)
+//!
+//! # What is bounded
+//! At most so many preemptions in one execution, see [`explore`]: faults that need more are rare, and each costs a factor.
+//! loom does not model sequential consistency beyond acquire and release, nor that a store must come before or after a whole
+//! compare-and-swap, so what relies on those (that a waiter and a place that comes free cannot miss each other, that an
+//! ejection is not undone by the end of a probe) is not among the models.
+#![allow(dead_code, unreachable_pub, reason = "modules are included whole, for the part of them that is shared")]
+#![allow(unused_qualifications, reason = "so that `real` can be told from what takes its place")]
+
+extern crate self as arc_swap;
+extern crate self as std;
+extern crate std as real;
+
+pub use real::*;
+
+mod balance;
+mod breaker;
+mod lease;
+mod outlier;
+mod rate_limit;
+mod swap;
+
+pub use breaker::{
+    a_limit_is_never_exceeded_and_every_place_comes_back, every_endpoint_has_a_connection_and_every_place_comes_back,
+};
+pub use lease::{
+    a_larger_lease_loses_no_token, a_smaller_lease_gives_out_no_more_than_the_larger_one, usage_is_reported_once,
+};
+pub use outlier::{
+    an_abandoned_probe_makes_room_for_one, one_failure_reaches_the_limit, one_request_is_the_probe,
+    outcomes_are_counted_once,
+};
+pub use rate_limit::{a_token_is_taken_once, tokens_that_flow_in_are_taken_once};
+pub use swap::ArcSwap;
+
+/// What the included sources name of their own crate: as much of it as they touch.
+mod config {
+    pub(crate) mod registry {
+        pub(crate) use crate::breaker::EndpointState;
+    }
+    pub(crate) mod snapshot {
+        pub(crate) use crate::breaker::ActiveCluster;
+    }
+}
+
+/// The standard library's, with loom's in the place of what threads meet at.
+pub mod sync {
+    pub use loom::sync::{Mutex, MutexGuard};
+
+    pub use crate::real::sync::{Arc, OnceLock, PoisonError};
+
+    /// loom's atomics.
+    pub mod atomic {
+        pub use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+    }
+}
+
+/// Preemptions in one execution, unless `LOOM_MAX_PREEMPTIONS` says otherwise. Three find every fault that was put into these
+/// sources by hand.
+const PREEMPTIONS: usize = 3;
+
+/// Runs a model in every order of its threads' steps.
+fn explore(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(PREEMPTIONS));
+    builder.check(model);
+}
+
+/// Runs all three at once; what each came to.
+fn together<T: 'static>(
+    first: impl FnOnce() -> T + 'static,
+    second: impl FnOnce() -> T + 'static,
+    here: impl FnOnce() -> T,
+) -> [T; 3] {
+    let (first, second) = (loom::thread::spawn(first), loom::thread::spawn(second));
+    let here = here();
+    let [first, second] = [first, second].map(|thread| thread.join().expect("the thread ended"));
+    [first, second, here]
+}
