@@ -4,12 +4,13 @@ Most cases are asked at port 80 of the first gateway that a test names, or at th
 suite asks elsewhere its Go source is followed; `ELSEWHERE` says how and why the replayer cannot.
 """
 import copy
+import json
 import socket
 import ssl
 from http.client import HTTPConnection
 
 import h2c
-from world import CONSUMER, INFRA, MESH, World, eventually, http, replay
+from world import CONSUMER, INFRA, MESH, World, eventually, http, replay, with_certificate
 
 CLASS = 'A-http'
 TIMEOUT_SECONDS = 12
@@ -26,21 +27,22 @@ def delete_grant(world: World):
     world.apply()
 
 
-def over_tls(address, port, expected, mesh=False):
-    """HTTP/1.1 over TLS; the certificate is not what the case is about."""
+def over_tls(address, port, expected, mesh=False, server=None):
+    """HTTP/1.1 over TLS, for the server of that name or of the request's host; the certificate is not what a case is about."""
     asked = expected['Request']
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     with socket.create_connection((address, port), timeout=TIMEOUT_SECONDS) as plain:
         connection = HTTPConnection(address, port)
-        connection.sock = context.wrap_socket(plain, server_hostname=asked['Host'])
+        connection.sock = context.wrap_socket(plain, server_hostname=server or asked['Host'])
         connection.request('GET', asked['Path'], headers={'Host': asked['Host']})
         answer = connection.getresponse()
+        body = answer.read()
         headers = {}
         for name, value in answer.getheaders():
             headers.setdefault(name.lower(), []).append(value)
-        return answer.status, headers, {}
+        return answer.status, headers, json.loads(body) if answer.status == 200 else {}
 
 
 def absolute_form(address, port, expected, mesh=False):
@@ -103,7 +105,6 @@ ELSEWHERE = {
 # Cases that cannot pass because the product lacks what they are about. They are asked all the same, and one that passes
 # must leave this list.
 LACKING = {
-    'HTTPRouteRedirectPortAndScheme': (set(range(9, 15)), 'an HTTPS listener is not served'),
     'MeshFrontend': ({1}, 'a sidecar that is dialled as a proxy knows the hosts of the mesh, not the addresses of pods'),
 }
 
@@ -119,7 +120,11 @@ def speak_h2c(world: World):
     world.speak(f'{INFRA}/infra-backend-v1', 3001, h2c.Echo)
 
 
-PREPARE = {'HTTPRouteServiceTypes': fill_slices, 'HTTPRouteBackendProtocolH2C': speak_h2c}
+PREPARE = {
+    'HTTPRouteServiceTypes': fill_slices,
+    'HTTPRouteBackendProtocolH2C': speak_h2c,
+    'HTTPRouteRedirectPortAndScheme': with_certificate,
+}
 
 
 def unresolved(test, index, expected, world):

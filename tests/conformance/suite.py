@@ -17,11 +17,12 @@ import http_cases
 import mirror_cases
 import retry_cases
 import tcp_cases
+import tls_cases
 import websocket_cases
 import weight_cases
 from world import end_worlds_when_terminated, opened, replay
 
-CLASSES = [http_cases, weight_cases, mirror_cases, retry_cases, grpc_cases, websocket_cases, tcp_cases]
+CLASSES = [http_cases, weight_cases, mirror_cases, retry_cases, grpc_cases, websocket_cases, tcp_cases, tls_cases]
 
 
 def tests_of(module, tests, index):

@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import signal
 import socketserver
+import subprocess
 import sys
 import tempfile
 import threading
@@ -109,6 +110,20 @@ class World:
         for stop in self.instead:
             stop()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def with_certificate(world):
+    """Adds the Secret that the suite makes when it begins and its gateways refer to: for every host, signed by itself."""
+    chain, key = f'{world.directory}/certificate', f'{world.directory}/key'
+    names = 'subjectAltName=DNS:*,DNS:*.org'
+    command = ['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2']
+    command += ['-subj', '/CN=conformance', '-addext', names, '-out', chain, '-keyout', key]
+    subprocess.run(command, check=True, capture_output=True)
+    world.docs.append({
+        'apiVersion': 'v1', 'kind': 'Secret', 'type': 'kubernetes.io/tls',
+        'metadata': {'name': 'tls-validity-checks-certificate', 'namespace': INFRA},
+        'stringData': {'tls.crt': pathlib.Path(chain).read_text(), 'tls.key': pathlib.Path(key).read_text()},
+    })
 
 
 def end_worlds_when_terminated():
