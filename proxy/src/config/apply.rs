@@ -171,6 +171,11 @@ impl Applier {
         std::mem::take(&mut self.effects)
     }
 
+    /// Endpoints and routes that are asked for by name.
+    pub(crate) fn subscribed(&self) -> &(BTreeSet<Arc<str>>, BTreeSet<Arc<str>>) {
+        &self.subscribed
+    }
+
     /// When [`Self::tick`] wants to be called.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.pending.iter().map(|pending| pending.deadline).chain(self.look_at).min()

@@ -260,6 +260,10 @@ impl Watch {
         client.subscribe(ResourceType::Cluster, Subscription::Wildcard);
         client.subscribe(ResourceType::Listener, Subscription::Wildcard);
         self.client = Some(client);
+        // What was loaded named them before there was anybody to ask.
+        let (endpoints, routes) = self.applier.subscribed().clone();
+        self.subscribe(ResourceType::Endpoint, endpoints);
+        self.subscribe(ResourceType::Route, routes);
         events
     }
 
