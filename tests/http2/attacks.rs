@@ -48,8 +48,10 @@ impl fmt::Display for Outcome {
 
 type Running = Pin<Box<dyn Future<Output = Outcome>>>;
 
+type Attack = fn(SocketAddr) -> Running;
+
 /// Everything that is tried.
-fn attacks() -> Vec<(&'static str, fn(SocketAddr) -> Running)> {
+fn attacks() -> Vec<(&'static str, Attack)> {
     vec![
         ("reset at once", |to| Box::pin(spoiled(to, 100, None, get, reset))),
         ("reset after 2 ms", |to| Box::pin(spoiled(to, 100, Some(2), get, reset))),
@@ -87,7 +89,7 @@ async fn every_attack_ends_its_own_connection_and_costs_little() {
     // What a process holds once it has done anything of the kind is not counted.
     let first = Client::new(victim.address()).get("reviews:9080", "/").await.expect("served");
     assert_eq!(first.status, 200);
-    drop(spoiled(victim.address(), 100, Some(2), get, reset).await);
+    spoiled(victim.address(), 100, Some(2), get, reset).await;
     let mut failed = Vec::new();
 
     for (name, attack) in attacks() {
@@ -169,7 +171,7 @@ async fn others_are_served_as_fast_beside_attacks() {
 async fn attacked_for_ever(to: SocketAddr) {
     loop {
         for (_, attack) in attacks() {
-            drop(attack(to).await);
+            attack(to).await;
             wait::pass(Duration::from_millis(20)).await;
         }
     }
