@@ -4,6 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::Request;
+use tokio::task::JoinSet;
 
 use crate::harness::client::Answer;
 use crate::harness::load::assert_share;
@@ -12,6 +13,10 @@ use crate::harness::{Client, Mesh, wait};
 /// What a busy machine may add to a delay.
 const LATE_MAX: Duration = Duration::from_millis(300);
 const REQUESTS: u64 = 1_000;
+/// 1 - 0.5^4 of these succeed, 93.75 %: so many that 93 % are two standard deviations away, and four for two draws.
+const RETRIED: u64 = 4_000;
+/// At the same time, because each pauses before it tries again.
+const CALLERS: u64 = 8;
 
 fn fault(spec: &str) -> String {
     format!(
@@ -106,16 +111,29 @@ spec:
 ";
     let text = fault(spec) + retry;
     let mesh = Mesh::plan().service("reviews", &["v1"]).policy("fault.yaml", &text).start().await;
-    let mut client = mesh.client("web-v1");
+    let draw = async || {
+        let mut callers = JoinSet::new();
+        for _ in 0..CALLERS {
+            let mut client = mesh.client("web-v1");
+            callers.spawn(async move {
+                let mut good = 0;
+                for _ in 0..RETRIED / CALLERS {
+                    good += u64::from(ask(&mut client, None).await.0.status == 200);
+                }
+                good
+            });
+        }
+        let good: u64 = callers.join_all().await.into_iter().sum();
+        println!("{good} of {RETRIED} succeeded under 50 % aborts with 3 retries");
+        good
+    };
 
-    let mut good = 0;
-    for _ in 0..REQUESTS {
-        good += u64::from(ask(&mut client, None).await.0.status == 200);
-    }
+    let first = draw().await;
+    let second = if first * 100 < RETRIED * 93 { draw().await } else { 0 };
 
-    println!("{good} of {REQUESTS} succeeded under 50 % aborts with 3 retries");
-    assert!(good * 100 >= REQUESTS * 93, "{good} of {REQUESTS}");
-    assert_eq!(mesh.backends["reviews-v1"].requests(), good, "an aborted attempt does not reach the application");
+    assert!(first.max(second) * 100 >= RETRIED * 93, "{first}, then {second} of {RETRIED}");
+    let reached = mesh.backends["reviews-v1"].requests();
+    assert_eq!(reached, first + second, "an aborted attempt does not reach the application");
 }
 
 #[tokio::test]

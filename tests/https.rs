@@ -177,7 +177,7 @@ fn routes(outside: Ipv4Addr) -> String {
 kind: HTTPRoute
 metadata: {{name: shop, namespace: shop}}
 spec:
-  parentRefs: [{{name: envoy}}]
+  parentRefs: [{{name: envoy}}, {{name: ours}}]
   hostnames: [shop.example.com]
   rules:
   - backendRefs: [{{name: reviews, port: 9080}}]
@@ -186,7 +186,7 @@ apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {{name: others, namespace: shop}}
 spec:
-  parentRefs: [{{name: envoy, sectionName: others}}]
+  parentRefs: [{{name: envoy, sectionName: others}}, {{name: ours, sectionName: others}}]
   hostnames: [a.other.example.com]
   rules: [{{backendRefs: [{{name: vault, port: 8443}}]}}]
 ---
@@ -194,7 +194,7 @@ apiVersion: gateway.networking.k8s.io/v1
 kind: TLSRoute
 metadata: {{name: db, namespace: shop}}
 spec:
-  parentRefs: [{{name: envoy}}]
+  parentRefs: [{{name: envoy}}, {{name: ours}}]
   hostnames: [x.db.example.com]
   rules: [{{backendRefs: [{{name: db, port: 8443}}]}}]
 ---
@@ -249,14 +249,15 @@ impl Front {
         authority.sign("caller", "URI:spiffe://example.com/caller");
         let plan = Mesh::plan().service("reviews", &["v1"]);
         let address = plan.spare_host(201);
-        let gateways = vec![("envoy", address)];
+        let gateways = vec![("envoy", address), ("ours", plan.spare_host(202))];
         let outside = plan.spare_host(OUTSIDE);
         let secrets = [authority.secret("others", "others"), authority.roots()].join("---\n");
         let text: String = gateways.iter().map(|(name, address)| gateway(name, *address)).collect();
         let plan = plan.policy("secret.yaml", &authority.secret("shop", "shop"));
         let plan = plan.policy("gateways.yaml", &format!("{text}{}---\n{secrets}", routes(outside)));
-        let mesh = plan.start().await;
-        mesh.control.write("vault.yaml", vault("mode: SIMPLE, credentialName: roots, sni: vault.example.com"));
+        let vault = vault("mode: SIMPLE, credentialName: roots, sni: vault.example.com");
+        let mut mesh = plan.policy("vault.yaml", &vault).start().await;
+        mesh.start_gateway("ours", gateways[1].1);
         let server = authority.server((outside, 8443).into(), "outside", mesh.folder()).await;
         let (xds, folder) = (mesh.control.xds, mesh.folder());
         let envoy = Envoy::start("envoy.shop", xds, (address, 15000).into(), Variant::Delta, folder).await;

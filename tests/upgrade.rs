@@ -21,6 +21,16 @@ const BETWEEN: Duration = Duration::from_secs(4);
 /// The deadline of a drain, and a busy machine.
 const END_LIMIT: Duration = Duration::from_secs(40);
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
+/// Changes the routes of a service.
+const FAULT: &str = "apiVersion: tidegate.io/v1alpha1
+kind: Fault
+metadata: {name: teapot, namespace: shop}
+spec:
+  targetRefs:
+  - {group: \"\", kind: Service, name: reviews}
+  permanent: true
+  abort: {httpStatus: 418, percent: 100}
+";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_upgrades_lose_nothing_that_was_begun_before_during_or_after() {
@@ -63,6 +73,13 @@ async fn two_upgrades_lose_nothing_that_was_begun_before_during_or_after() {
     let status = mesh.control.status().await;
     let proxies = status["proxies"].as_array().expect("proxies").len();
     assert_eq!(proxies, mesh.proxies.len(), "the control plane knows each proxy once: {status}");
+
+    // What came from the old process is followed by what the control plane says next.
+    mesh.control.write("fault.yaml", FAULT);
+    wait::until("the new process follows a change of a route that it was given", SETTLE_LIMIT, || async {
+        Client::new(outbound).get("reviews:9080", "/reviews/0").await.is_ok_and(|answer| answer.status == 418)
+    })
+    .await;
 }
 
 /// Four bytes of length, then the word.

@@ -145,11 +145,14 @@ impl Suspects<'_> {
     }
 }
 
+/// A service, as clients of a namespace that it tells from others call it.
+type Called = (ObjectName, Option<Arc<str>>);
+
 /// Which destinations of a world have endpoints; each service is counted once, and only when it is asked for.
 struct Standing<'w> {
     world: &'w World,
-    /// The clusters of each service that have endpoints, for clients of a namespace that it tells from others.
-    staffed: BTreeMap<(ObjectName, Option<Arc<str>>), BTreeSet<Arc<str>>>,
+    /// The clusters of each that have endpoints.
+    staffed: BTreeMap<Called, BTreeSet<Arc<str>>>,
 }
 
 impl<'w> Standing<'w> {

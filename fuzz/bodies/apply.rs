@@ -227,6 +227,7 @@ fn socket_listener(index: usize, routes: RouteSource) -> (Arc<str>, SocketListen
     };
     let chain = FilterChain {
         name: "".into(),
+        tls: None,
         matches: FilterChainMatch::default(),
         filter: NetworkFilter::Http(Box::new(manager)),
     };

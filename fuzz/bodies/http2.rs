@@ -53,7 +53,7 @@ fn frames(text: &[u8], ended: bool) -> Vec<u8> {
     for line in text.split(|byte| *byte == b'\n') {
         let after_colon = line.iter().skip(1).position(|byte| *byte == b':').map(|at| at + 1);
         let Some(colon) = after_colon else { continue };
-        let value = line[colon + 1..].strip_prefix(b" ").unwrap_or(&line[colon + 1..]);
+        let value = line[colon + 1..].strip_prefix(b" ").unwrap_or_else(|| &line[colon + 1..]);
         block.push(0);
         literal(&mut block, &line[..colon]);
         literal(&mut block, value);

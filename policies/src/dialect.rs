@@ -200,7 +200,9 @@ pub(crate) fn read(head: Head, document: &Node, objects: &mut Objects, cx: &mut 
         }
         Kind::ServiceEntry => put(&mut objects.services, istio::service_entry::read(&head, document, cx), head),
         Kind::VirtualService => put(&mut objects.virtual_services, istio::virtual_service::read(document, cx), head),
-        Kind::DestinationRule => put(&mut objects.destination_rules, istio::destination_rule::read(&head, document, cx), head),
+        Kind::DestinationRule => {
+            put(&mut objects.destination_rules, istio::destination_rule::read(&head, document, cx), head)
+        }
         Kind::BackendPolicy => objects.policy(tidegate::backend_policy(document, cx), head),
         Kind::CircuitBreaker => objects.policy(tidegate::circuit_breaker(document, cx), head),
         Kind::Fault => objects.policy(tidegate::fault(document, cx), head),

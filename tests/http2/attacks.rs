@@ -106,7 +106,8 @@ async fn every_attack_ends_its_own_connection_and_costs_little() {
     assert!(failed.is_empty(), "not bounded: {failed:?}");
 }
 
-/// A caller that gives no window is waited for as long as one that does not read, and holds little meanwhile.
+/// A caller that gives no window and answers nothing is let go after two PINGs, and holds little meanwhile. Those of its streams
+/// that have filled the window of the connection to the application are reset before that; the others have no bytes to lose.
 #[tokio::test]
 async fn windows_that_stay_shut_hold_little_and_not_for_long() {
     let victim = Victim::start().await;
@@ -129,42 +130,49 @@ async fn windows_that_stay_shut_hold_little_and_not_for_long() {
 /// As many as a caller may have open.
 const STREAMS_AT_ONCE: u32 = 100;
 
-/// Without progress for 30 s, and what reading and writing take.
-const SHUT_LIMIT: Duration = Duration::from_secs(40);
+/// 20 s until a PING, 20 s for its answer, and a busy machine.
+const SHUT_LIMIT: Duration = Duration::from_secs(50);
 
 /// So much for each stream: what was read of its answer, and its connection to the application.
 const SHUT_MEMORY_KIB_MAX: u64 = 4 * 1024;
 
-/// What is asked of others while there is an attack: of each round its 99th percentile, of all rounds the middle one. Rounds with and
-/// without attacks take turns, so that both see what else the machine does.
+/// What is asked of others while there is an attack: of each round its 99th percentile, of all rounds the middle one. In every other
+/// round the attack is on another proxy, so that both kinds of round share the machine with an attacker and its work.
 #[tokio::test]
 async fn others_are_served_as_fast_beside_attacks() {
-    let victim = Victim::start().await;
+    let (victim, other) = (Victim::start().await, Victim::start().await);
     let to = victim.address();
     asked(to, CALLS / 4).await;
     let (mut quiet, mut beside) = (Vec::new(), Vec::new());
 
     for _ in 0..ROUNDS {
-        quiet.push(asked(to, CALLS).await);
-        // On a thread of their own: their work must not hold up the caller that is measured.
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let attacker = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async {
-                tokio::select! {
-                    () = attacked_for_ever(to) => {}
-                    _stopped = stopped => {}
-                }
-            });
-        });
-        beside.push(asked(to, CALLS).await);
-        drop(stop);
-        attacker.join().expect("an attacker does not panic");
+        quiet.push(asked_while_attacked(to, other.address()).await);
+        beside.push(asked_while_attacked(to, to).await);
     }
 
     let (quiet, beside) = (middle(quiet), middle(beside));
-    println!("p99 of {CALLS} requests, median of {ROUNDS} rounds: {quiet:?} in peace, {beside:?} beside attacks");
-    assert!(beside <= 2 * quiet.max(GRAIN), "{beside:?} beside attacks, {quiet:?} in peace");
+    println!(
+        "p99 of {CALLS} requests, median of {ROUNDS} rounds: {quiet:?} beside attacks on another, {beside:?} beside attacks on it"
+    );
+    assert!(beside <= 2 * quiet.max(GRAIN), "{beside:?} beside attacks on it, {quiet:?} beside attacks on another");
+}
+
+async fn asked_while_attacked(to: SocketAddr, attacked: SocketAddr) -> Duration {
+    // On a thread of their own: their work must not hold up the caller that is measured.
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let attacker = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            tokio::select! {
+                () = attacked_for_ever(attacked) => {}
+                _stopped = stopped => {}
+            }
+        });
+    });
+    let took = asked(to, CALLS).await;
+    drop(stop);
+    attacker.join().expect("an attacker does not panic");
+    took
 }
 
 /// One attack after the other, with a breath between them.

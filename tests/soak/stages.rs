@@ -248,7 +248,7 @@ async fn descriptors_run_out(world: &mut World) -> Outcome {
     world.mesh.control.write("poor.yaml", own);
     let mut command = std::process::Command::new("sh");
     command.args(["-c", "ulimit -n 300; exec \"$@\"", "sh"]);
-    let plain = proxy_command("poor", host, world.mesh.control.xds, world.mesh.folder(), false);
+    let plain = proxy_command(("poor", "shop"), host, world.mesh.control.xds, world.mesh.folder(), false);
     command.arg(plain.get_program()).args(plain.get_args());
     let mut poor = Process::start("proxy-poor", world.mesh.folder(), &mut command);
     let mut good = Client::new(listens);

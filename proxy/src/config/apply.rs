@@ -171,8 +171,8 @@ impl Applier {
         std::mem::take(&mut self.effects)
     }
 
-    /// Endpoints and routes that are asked for by name.
-    pub(crate) fn subscribed(&self) -> &(BTreeSet<Arc<str>>, BTreeSet<Arc<str>>) {
+    /// What is asked for by name.
+    pub(crate) fn subscribed(&self) -> &Names {
         &self.subscribed
     }
 

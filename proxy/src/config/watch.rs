@@ -20,26 +20,25 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 mod handing;
+mod leaving;
 
 use self::handing::Handing;
-use super::apply::{Applier, Change, Effect, Offer, Ticket};
+use self::leaving::Leaving;
+use super::apply::{Applier, Change, Effect, Names, Offer, Ticket};
 use super::persist::{self, Stored};
 use crate::clock;
 use crate::config::resolve::{Resolved, Resolver};
 use crate::doors::Doors;
-use crate::drain::{Phase, Timing};
+use crate::drain::Timing;
 use crate::filter::lease::reporter::Reporter;
 use crate::health::checks::Report;
 use crate::health::keeper::Keeper;
 use crate::supervisor::State;
 use crate::upgrade::{Giving, Step, Taken, UpgradeError};
-use crate::worker::{Order, Shared};
+use crate::worker::Shared;
 
 /// Changes that come together are written together.
 const SAVE_AFTER: Duration = Duration::from_millis(200);
-
-/// How often a closing process looks whether it may end, besides being told.
-const CLOSING_TICK: Duration = Duration::from_millis(50);
 
 /// A resource that was not taken, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,12 +80,6 @@ struct Caller {
     reply: oneshot::Sender<Vec<Refused>>,
 }
 
-#[derive(Debug)]
-struct Leaving {
-    closing_at: Instant,
-    deadline: Instant,
-}
-
 /// What comes to the loop from its own tasks.
 #[derive(Debug)]
 pub(crate) struct Sources {
@@ -117,8 +110,11 @@ pub(crate) struct Watch {
     named: BTreeSet<ResourceType>,
     /// Looks on after each turn.
     #[cfg(test)]
-    pub(super) onlooker: Option<Box<dyn FnMut(&Seen<'_>)>>,
+    pub(super) onlooker: Option<Onlooker>,
 }
+
+#[cfg(test)]
+pub(super) type Onlooker = Box<dyn FnMut(&Seen<'_>)>;
 
 /// What an onlooker sees of the loop.
 #[cfg(test)]
@@ -261,10 +257,15 @@ impl Watch {
         client.subscribe(ResourceType::Listener, Subscription::Wildcard);
         self.client = Some(client);
         // What was loaded named them before there was anybody to ask.
-        let (endpoints, routes) = self.applier.subscribed().clone();
-        self.subscribe(ResourceType::Endpoint, endpoints);
-        self.subscribe(ResourceType::Route, routes);
+        self.subscribe_to(self.applier.subscribed().clone());
         events
+    }
+
+    fn subscribe_to(&mut self, names: Names) {
+        // Secrets first: what waits for one waits least.
+        self.subscribe(ResourceType::Secret, names.secrets);
+        self.subscribe(ResourceType::Endpoint, names.endpoints);
+        self.subscribe(ResourceType::Route, names.routes);
     }
 
     fn command(&mut self, command: Command) {
@@ -336,12 +337,7 @@ impl Watch {
         for effect in self.applier.take_effects() {
             match effect {
                 Effect::Concluded { ticket: Ticket(ticket), rejected } => self.concluded(ticket, rejected),
-                Effect::Subscribe(names) => {
-                    // Secrets first: what waits for one waits least.
-                    self.subscribe(ResourceType::Secret, names.secrets);
-                    self.subscribe(ResourceType::Endpoint, names.endpoints);
-                    self.subscribe(ResourceType::Route, names.routes);
-                }
+                Effect::Subscribe(names) => self.subscribe_to(names),
                 Effect::Published => {
                     let now = clock::nanos_since_start(clock::now());
                     self.shared.registry.leases.follow(&self.shared.snapshot.load(), now);
@@ -397,24 +393,6 @@ impl Watch {
         }
     }
 
-    fn begin_drain(&mut self, timing: Timing) {
-        let now = clock::now();
-        let deadline = now + timing.deadline.max(timing.leaving);
-        let sooner = Leaving { closing_at: now + timing.leaving, deadline };
-        match &mut self.leaving {
-            // A second signal can only hasten the end.
-            Some(leaving) => {
-                leaving.closing_at = leaving.closing_at.min(sooner.closing_at);
-                leaving.deadline = leaving.deadline.min(sooner.deadline);
-            }
-            None => {
-                info!(seconds = timing.leaving.as_secs_f64(), "draining: not ready any more, still accepting");
-                self.shared.drain.advance(Phase::Leaving);
-                self.leaving = Some(sooner);
-            }
-        }
-    }
-
     /// `true`: the process is done.
     fn tick(&mut self, now: Instant) -> bool {
         if self.applier.next_deadline().is_some_and(|deadline| deadline <= now) {
@@ -426,27 +404,7 @@ impl Watch {
         if self.save_at.is_some_and(|at| at <= now) && self.may_save() {
             self.save();
         }
-        let Some(leaving) = &self.leaving else { return false };
-        if leaving.closing_at <= now && !self.shared.drain.is_closing() {
-            info!(connections = self.shared.registry.connections(), "draining: accepting no more");
-            self.shared.drain.advance(Phase::Closing);
-            self.handing.doors.close_upgrade();
-            self.applier.sockets.close();
-            self.shared.tell_all(|| Order::Drain);
-        }
-        let closed = self.shared.drain.is_closing() && self.applier.sockets.closed();
-        if closed {
-            self.handing.released();
-        }
-        let over = closed && self.shared.registry.connections() == 0;
-        match over {
-            true => info!("drained"),
-            false if leaving.deadline <= now => {
-                warn!(connections = self.shared.registry.connections(), "drained until the deadline; the rest is cut");
-            }
-            false => return false,
-        }
-        true
+        self.leave(now)
     }
 
     /// One write at a time, and only by the process that has the place.
@@ -455,13 +413,7 @@ impl Watch {
     }
 
     fn next_wake(&self) -> Option<Instant> {
-        let leaving = self.leaving.as_ref().map(|leaving| {
-            if self.shared.drain.is_closing() {
-                leaving.deadline.min(clock::now() + CLOSING_TICK)
-            } else {
-                leaving.closing_at.min(leaving.deadline)
-            }
-        });
+        let leaving = self.leaving.as_ref().map(|leaving| leaving.next(self.shared.drain.is_closing()));
         let saving = self.save_at.filter(|_| self.may_save());
         let retry_save = self.save_at.filter(|_| saving.is_none()).map(|_| clock::now() + SAVE_AFTER);
         let (applier, keeper) = (self.applier.next_deadline(), self.keeper.next_deadline());

@@ -165,7 +165,8 @@ async fn over_http1<C: Caller, R: Reply>(
 ) -> Result<Ending, Failed> {
     let (worker, plan) = (call.worker, attempt.plan);
     let only_once = !tidegate_traffic::retry::is_idempotent(call.request.method());
-    let idle = attempt.may_reuse.then(|| worker.pools.take_http1(endpoint, plan.cluster.tls.as_ref(), only_once)).flatten();
+    let idle =
+        attempt.may_reuse.then(|| worker.pools.take_http1(endpoint, plan.cluster.tls.as_ref(), only_once)).flatten();
     let (mut connection, reused) = match idle {
         Some(connection) => (connection, true),
         None => {

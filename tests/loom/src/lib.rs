@@ -62,8 +62,7 @@ pub mod sync {
     }
 }
 
-/// Preemptions in one execution, unless `LOOM_MAX_PREEMPTIONS` says otherwise. Three find every fault that was put into these
-/// sources by hand.
+/// Preemptions in one execution, unless `LOOM_MAX_PREEMPTIONS` says otherwise. Each more multiplies the time.
 const PREEMPTIONS: usize = 3;
 
 /// Runs a model in every order of its threads' steps.

@@ -2,8 +2,8 @@
 
 use std::num::NonZeroU32;
 
-use tidegate_policies::ir::WorkloadLimits;
 use tidegate_policies::ir::rate_limit::{RateLimit, RateScope};
+use tidegate_policies::ir::{PolicySet, WorkloadLimits};
 use tidegate_xds::rate_limit_service::descriptor::{RateLimitDescriptor, rate_limit_descriptor::Entry};
 use tidegate_xds::rate_limit_service::rlqs::BucketId;
 use tidegate_xds::rate_limit_service::rlqs::rate_limit_quota_response::bucket_action::BucketAction;

@@ -139,7 +139,7 @@ impl Run {
         Self { sim, dice: StdRng::seed_from_u64(seed), notebook, publisher, mesh, hosts, tally }
     }
 
-    pub(super) fn to_the_end(mut self) -> Result<Tally, String> {
+    pub(super) fn run_to_the_end(mut self) -> Result<Tally, String> {
         let mut next = Duration::from_secs(2);
         while self.sim.elapsed() < TROUBLE {
             if self.sim.elapsed() >= next {

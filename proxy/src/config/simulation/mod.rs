@@ -33,7 +33,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn run(seed: u64) -> Tally {
-    match Run::new(seed).to_the_end() {
+    match Run::new(seed).run_to_the_end() {
         Ok(tally) => tally,
         Err(why) => panic!("{why}\nrepeat: SEED={seed} cargo test -p tidegate-proxy --lib simulation -- --nocapture"),
     }
@@ -42,7 +42,7 @@ fn run(seed: u64) -> Tally {
 #[test]
 fn whatever_fails_proxies_keep_their_routes_and_come_to_the_last_published_state() {
     let began = crate::clock::wall();
-    let seeds = number("SEED").map_or(0..number("SEEDS").unwrap_or(SEEDS), |seed| seed..seed + 1);
+    let seeds = number("SEED").map_or_else(|| 0..number("SEEDS").unwrap_or(SEEDS), |seed| seed..seed + 1);
     let next = AtomicU64::new(seeds.start);
     let total = std::sync::Mutex::new(Tally::default());
 

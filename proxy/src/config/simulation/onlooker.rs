@@ -10,7 +10,7 @@ use super::publisher::{Notebook, key, lock};
 use super::world::{ALWAYS, Key};
 use crate::config::persist::Stored;
 use crate::config::snapshot::Snapshot;
-use crate::config::watch::Seen;
+use crate::config::watch::Onlooker;
 use crate::config::whole;
 
 /// Updates that one stream may leave unanswered: one of each type.
@@ -31,7 +31,7 @@ pub(super) struct Observed {
 }
 
 /// The onlooker of one life.
-pub(super) fn onlooker(notebook: &Arc<Mutex<Notebook>>, node: &Arc<str>) -> Box<dyn FnMut(&Seen<'_>)> {
+pub(super) fn onlooker(notebook: &Arc<Mutex<Notebook>>, node: &Arc<str>) -> Onlooker {
     let (notebook, node) = (Arc::clone(notebook), Arc::clone(node));
     let mut last: Option<Arc<Snapshot>> = None;
     let mut newest: BTreeMap<Key, u64> = BTreeMap::new();

@@ -240,6 +240,7 @@ fn listener(name: &str, redirected: bool) -> Resource {
     };
     let chain = FilterChain {
         name: "".into(),
+        tls: None,
         matches: FilterChainMatch::default(),
         filter: NetworkFilter::Http(Box::new(manager)),
     };
