@@ -126,17 +126,28 @@ async fn request_on(mut channel: SendRequest<Bytes>, request: Request<()>, seen:
     let Ok((response, _)) = channel.send_request(request, true) else { return };
     seen.requests += 1;
     let answered = async {
-        let response = response.await.map_err(|error| error.to_string())?;
+        let response = match response.await {
+            Ok(response) => response,
+            Err(error) if is_unprocessed(&error) => return Ok(false),
+            Err(error) => return Err(error.to_string()),
+        };
         let status = response.status();
         read(response.into_body()).await?;
-        if status == 200 { Ok(()) } else { Err(status.to_string()) }
+        if status == 200 { Ok(true) } else { Err(status.to_string()) }
     };
     let start = wait::now();
     match timeout(LIMIT, answered).await {
-        Ok(Ok(())) => seen.took(start.elapsed()),
+        Ok(Ok(true)) => seen.took(start.elapsed()),
+        Ok(Ok(false)) => seen.requests -= 1,
         Ok(Err(why)) => fail(seen, why),
         Err(_) => fail(seen, "no answer".to_owned()),
     }
+}
+
+/// The request crossed a GOAWAY that says it was not processed and may be sent again (RFC 9113 6.8). One that was processed and
+/// then cut ends otherwise: its connection breaks.
+fn is_unprocessed(error: &h2::Error) -> bool {
+    error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
 }
 
 async fn talk(
@@ -152,7 +163,14 @@ async fn talk(
     let start = wait::now();
     seen.requests += 1;
     send.send_data(Bytes::from_static(MESSAGE), false).map_err(|error| error.to_string())?;
-    let mut body = response.await.map_err(|error| error.to_string())?.into_body();
+    let mut body = match response.await {
+        Ok(response) => response.into_body(),
+        Err(error) if is_unprocessed(&error) => {
+            seen.requests -= 1;
+            return Ok(());
+        }
+        Err(error) => return Err(error.to_string()),
+    };
     expect(&mut body).await?;
     while start.elapsed() < lasting && !stop.load(Ordering::Relaxed) {
         wait::pass(BEAT).await;
