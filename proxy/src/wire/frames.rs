@@ -31,6 +31,10 @@ const CONTROL_FRAMES_MAX: u32 = 10_000;
 
 const WINDOW: Duration = Duration::from_secs(1);
 
+/// So much is read of a peer before the worker's other connections have a turn: some thousand of the smallest frames, a few streams'
+/// worth of the largest lists of fields.
+const TURN_BYTES_MAX: usize = 32 * 1024;
+
 /// So many bytes written to the peer pay for one control frame of its own: it may take answers in pieces as small as this.
 const BYTES_PER_CONTROL_FRAME: usize = 256;
 
@@ -73,6 +77,8 @@ pub(crate) struct Counted<S> {
     inner: S,
     position: Position,
     pace: Pace,
+    /// Read since others had a turn.
+    in_turn: usize,
     meter: Rc<Meter>,
 }
 
@@ -89,7 +95,7 @@ impl<S> Counted<S> {
 
     fn new(inner: S, before: u32) -> Self {
         let position = Position::new(before);
-        Self { inner, position, pace: Pace::new(clock::now()), meter: Rc::default() }
+        Self { inner, position, pace: Pace::new(clock::now()), in_turn: 0, meter: Rc::default() }
     }
 
     pub(crate) fn meter(&self) -> Rc<Meter> {
@@ -211,8 +217,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
         if this.meter.flooded.get() {
             return Poll::Pending;
         }
+        if this.in_turn >= TURN_BYTES_MAX {
+            this.in_turn = 0;
+            Waker::wake_by_ref(cx.waker());
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.inner).poll_read(cx, buffer);
+        this.in_turn = if read.is_ready() { this.in_turn + (buffer.filled().len() - before) } else { 0 };
         let seen = this.position.pass(&buffer.filled()[before..]);
         this.meter.opened.set(this.meter.opened.get().wrapping_add(seen.opened));
         // A whole answer pays for its head.
