@@ -144,7 +144,8 @@ async fn others_are_served_as_fast_beside_attacks() {
     let to = victim.address();
     asked(to, CALLS / 4).await;
 
-    // What the machine's other work does to a 99th percentile is more than half of it: once more tells it from the attack.
+    // Four requests of four hundred are above a 99th percentile, and other work of the machine can make them: such a finding is
+    // made again. Each is printed.
     let mut held = false;
     for _ in 0..DRAWS_MAX {
         let (mut quiet, mut beside) = (Vec::new(), Vec::new());
