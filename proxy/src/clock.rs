@@ -44,6 +44,23 @@ pub(crate) fn nanos_since_start(at: Instant) -> u64 {
     u64::try_from(at.saturating_duration_since(start).as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// A moment as requests count it: nanoseconds on the clock of [`nanos_since_start`]. One word, because the difference of two
+/// [`Instant`]s costs as much as looking for a field in a head, and a request asks for several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Stamp(u64);
+
+impl Stamp {
+    /// For what all threads count together.
+    pub(crate) fn nanos(self) -> u64 {
+        self.0
+    }
+
+    /// How long ago `earlier` was.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
 /// No deadline is scheduled further ahead than this: it is looked at again and put back. It bounds how long a stale entry
 /// of a recycled alarm can stay in the wheel.
 const HORIZON_MS: u64 = 30_000;
@@ -103,7 +120,7 @@ impl Entry {
 /// A moment, and the same in the wheel's milliseconds.
 #[derive(Clone, Copy, Debug)]
 struct Moment {
-    at: Instant,
+    stamp: Stamp,
     /// Rounded up, so that no alarm rings early.
     ms: u64,
 }
@@ -112,6 +129,8 @@ struct Moment {
 #[derive(Debug)]
 pub(crate) struct Wheel {
     epoch: Instant,
+    /// The same for [`Stamp`].
+    epoch_nanos: u64,
     /// Of the poll that runs.
     moment: Cell<Option<Moment>>,
     turns: RefCell<BTreeMap<u64, Vec<Rc<Entry>>>>,
@@ -123,8 +142,10 @@ pub(crate) struct Wheel {
 
 impl Wheel {
     pub(crate) fn new() -> Rc<Self> {
+        let epoch = now();
         Rc::new(Self {
-            epoch: now(),
+            epoch,
+            epoch_nanos: nanos_since_start(epoch),
             moment: Cell::new(None),
             turns: RefCell::default(),
             idle: RefCell::default(),
@@ -142,8 +163,13 @@ impl Wheel {
     }
 
     /// What time it is for the task that runs.
-    pub(crate) fn now(&self) -> Instant {
-        self.moment.get().map_or_else(now, |moment| moment.at)
+    pub(crate) fn stamp(&self) -> Stamp {
+        self.moment().stamp
+    }
+
+    /// What time it is, however long the task has run.
+    pub(crate) fn stamp_now(&self) -> Stamp {
+        self.moment_of(now()).stamp
     }
 
     fn moment(&self) -> Moment {
@@ -151,8 +177,8 @@ impl Wheel {
     }
 
     fn moment_of(&self, at: Instant) -> Moment {
-        let since = at.saturating_duration_since(self.epoch);
-        Moment { at, ms: whole_ms(since) + u64::from(!since.subsec_nanos().is_multiple_of(NANOS_PER_MS)) }
+        let since = whole_nanos(at.saturating_duration_since(self.epoch));
+        Moment { stamp: Stamp(self.epoch_nanos + since), ms: since.div_ceil(u64::from(NANOS_PER_MS)) }
     }
 
     /// An alarm without deadlines.
@@ -239,6 +265,11 @@ impl Wheel {
 }
 
 const NANOS_PER_MS: u32 = 1_000_000;
+
+/// Nanoseconds, without the wide arithmetic of [`Duration::as_nanos`]; more than five hundred years saturate.
+fn whole_nanos(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()))
+}
 
 /// Whole milliseconds, without the wide arithmetic of [`Duration::as_millis`].
 fn whole_ms(duration: Duration) -> u64 {
@@ -448,17 +479,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn time_stands_still_while_a_task_runs_and_no_longer() {
         let wheel = Wheel::new();
-        let before = now();
+        let before = wheel.stamp();
         tokio::time::advance(SECOND).await;
 
         let (first, second) = wheel.at_one_moment(|| {
-            let first = wheel.now();
-            (first, wheel.now())
+            let first = wheel.stamp();
+            (first, wheel.stamp())
         });
         tokio::time::advance(SECOND).await;
 
-        assert_eq!((first, second), (before + SECOND, before + SECOND));
-        assert_eq!(wheel.now(), before + 2 * SECOND);
+        assert_eq!((first.since(before), second), (SECOND, first));
+        assert_eq!(wheel.stamp().since(before), 2 * SECOND);
     }
 
     #[tokio::test(start_paused = true)]

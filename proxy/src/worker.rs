@@ -25,7 +25,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tracing::{debug, error};
 
 use crate::balance::circuit_breaker::Breaker;
-use crate::clock::{self, Wheel};
+use crate::clock::{self, Stamp, Wheel};
 use crate::config::registry::Registry;
 use crate::config::snapshot::Snapshot;
 use crate::drain::Drain;
@@ -117,7 +117,7 @@ pub(crate) struct Worker {
     snapshots: RefCell<Snapshots>,
     random: RefCell<SmallRng>,
     /// The same moment on both clocks, so that a request needs to read only one.
-    began: (tokio::time::Instant, SystemTime),
+    began: (Stamp, SystemTime),
 }
 
 #[derive(Debug)]
@@ -154,15 +154,16 @@ impl Worker {
         let mut cache = Cache::new(Arc::clone(&shared.snapshot));
         let view = View(Rc::new(Arc::clone(cache.load())));
         let buffers = Rc::new(Buffers::default());
+        let wheel = Wheel::new();
         Rc::new(Self {
             index,
-            wheel: Wheel::new(),
             pools: Pools::new(index, &buffers),
             buffers,
             mirrors: Cell::new(0),
             snapshots: RefCell::new(Snapshots { cache, view }),
             random: RefCell::new(seeded()),
-            began: (clock::now(), clock::wall()),
+            began: (wheel.stamp_now(), clock::wall()),
+            wheel,
             shared,
         })
     }
@@ -184,8 +185,8 @@ impl Worker {
     }
 
     /// The wall clock's time at a moment, for reports.
-    pub(crate) fn wall(&self, at: tokio::time::Instant) -> SystemTime {
-        self.began.1 + at.saturating_duration_since(self.began.0)
+    pub(crate) fn wall(&self, at: Stamp) -> SystemTime {
+        self.began.1 + at.since(self.began.0)
     }
 
     /// Connections end with their exchange: the process leaves, or memory is scarce.

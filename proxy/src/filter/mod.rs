@@ -29,13 +29,12 @@ use tidegate_xds::resource::filter::{Lease, RefusalField};
 
 use self::fault::ActiveFault;
 use crate::balance::Session;
-use crate::clock::{self, Slot};
+use crate::clock::{self, Slot, Stamp};
 use crate::http::call::Call;
 use crate::http::exchange::{Caller, Reply, Trouble, pause};
 use crate::http::head::{Request, RequestEditor, ResponseEditor};
 use crate::http::rejection::Rejection;
 use crate::router::Plan;
-use tokio::time::Instant;
 
 /// What a request is about, as filters see it. Without a route the listener's own words hold.
 #[derive(Clone, Copy)]
@@ -62,7 +61,7 @@ pub(crate) struct Passed<'a> {
     per_attempt: Option<&'a CompiledFault>,
     pub(crate) bandwidth: Option<Bandwidth>,
     /// When the route's time began: an injected delay does not count.
-    pub(crate) begun: Instant,
+    pub(crate) begun: Stamp,
     active: Option<ActiveFault>,
     pub(crate) session: Option<Session<'a>>,
 }
@@ -175,7 +174,7 @@ pub(crate) async fn run<'a, C: Caller, R: Reply>(
     let sources = route.map_or_else(Sources::default, CompiledRoute::rate_limits);
     let facts = rate_limit::facts(call, cluster);
     // Tokens are shared by all workers, so they count on one clock.
-    let mut now = clock::nanos_since_start(passed.begun);
+    let mut now = passed.begun.nanos();
     for filter in call.chain.filters.iter() {
         match overrides.effective(filter) {
             None => {}
@@ -194,7 +193,7 @@ pub(crate) async fn run<'a, C: Caller, R: Reply>(
                     passed.bandwidth = plan.bandwidth;
                     // Rare, and larger than everything else here: boxed, so that other requests do not carry it.
                     Box::pin(suffer(call, &plan, passed, caller, reply)).await?;
-                    now = clock::nanos_since_start(passed.begun);
+                    now = passed.begun.nanos();
                 }
             }
             Some(CompiledFilterConfig::LocalRateLimit(limit)) => {
@@ -249,7 +248,7 @@ async fn suffer<C: Caller, R: Reply>(
     if let Some(delay) = plan.delay {
         call.alarm.clear(Slot::Attempt);
         pause(caller, reply, call.alarm, delay).await.map_err(Stop::Trouble)?;
-        passed.begun = clock::now();
+        passed.begun = call.worker.wheel.stamp();
     }
     match plan.abort {
         Some(abort) => Err(fault::rejection(abort).map_or(Stop::Reset, Stop::Reject)),

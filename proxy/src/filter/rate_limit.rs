@@ -12,7 +12,6 @@ use tidegate_xds::resource::filter::{Lease, Refusal};
 
 use super::asking::{self, Answer};
 use super::lease::cell::Word;
-use crate::clock;
 use crate::http::call::Call;
 use crate::http::head::Request;
 use crate::http::rejection::Rejection;
@@ -152,7 +151,7 @@ fn leased(
     request: &Request<'_>,
     is_enforced: bool,
 ) -> Said {
-    let now = clock::nanos_since_start(call.started);
+    let now = call.started.nanos();
     let leases = &call.worker.shared.registry.leases;
     let is_away = leases.is_away(now);
     let mut counting = Vec::with_capacity(asked.len());

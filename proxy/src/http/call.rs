@@ -9,10 +9,9 @@ use tidegate_http1::RequestHead;
 use tidegate_report::ResponseFlag;
 use tidegate_traffic::IdleLimit;
 use tidegate_traffic::rate_limit::ConnectionBuckets;
-use tokio::time::Instant;
 
 use super::head::Request;
-use crate::clock::Alarm;
+use crate::clock::{Alarm, Stamp};
 use crate::config::snapshot::{ActiveListener, HttpChain};
 use crate::telemetry::access_log::Outcome;
 use crate::worker::{View, Worker};
@@ -30,7 +29,7 @@ pub(crate) struct Call<'c> {
     pub(crate) peer_ip: &'c str,
     pub(crate) local: Option<SocketAddr>,
     pub(crate) alarm: &'c Alarm,
-    pub(crate) started: Instant,
+    pub(crate) started: Stamp,
     /// The same on the wall clock.
     pub(crate) started_at: SystemTime,
     /// The request as rules see it.

@@ -106,10 +106,12 @@ fn set_limits(call: &Call<'_>, caller: &impl Caller, attempt: &Attempt<'_, '_>) 
         return;
     }
     let limits = attempt.plan.deadlines;
-    let now = call.worker.wheel.now();
-    let total =
-        limits.total.filter(|_| caller.is_received()).map(|limit| limit.saturating_sub(now - attempt.passed.begun));
-    let stream = limits.stream.map(|limit| limit.saturating_sub(now - call.started));
+    let now = call.worker.wheel.stamp();
+    let total = limits
+        .total
+        .filter(|_| caller.is_received())
+        .map(|limit| limit.saturating_sub(now.since(attempt.passed.begun)));
+    let stream = limits.stream.map(|limit| limit.saturating_sub(now.since(call.started)));
     if let Some(left) = shorter(stream, total) {
         call.alarm.tighten(Slot::Total, left);
     }
@@ -184,7 +186,7 @@ async fn over_http1<C: Caller, R: Reply>(
     let mut exchange = exchange(call, plan, caller, reply, sink, answer);
     let done = converse(call, attempt, record, endpoint, reused, &mut exchange).await;
     if done.reusable {
-        worker.pools.give_back(endpoint, connection, &router::terms(call, plan.cluster), &worker.shared.limits);
+        worker.pools.give_back(endpoint, connection, router::keeping(call, plan.cluster), &worker.shared.limits);
     }
     done.outcome
 }

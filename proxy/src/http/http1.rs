@@ -128,7 +128,7 @@ async fn exchange(
     let close = !request.keep_alive() || world.leaving || worker.is_parting();
     let mut reply = Http1Reply::new(writing, output, request.version(), close);
     let speaks_to_proxies = speaks_to_proxies(request);
-    let started = worker.wheel.now();
+    let started = worker.wheel.stamp();
     let call = Call {
         worker,
         view: &world.view,

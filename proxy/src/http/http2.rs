@@ -28,7 +28,7 @@ use super::exchange::{Caller, Reply, Start, Trouble};
 use super::head::{Request as Seen, speaks_to_proxies};
 use super::rejection::{Behind, Rejection};
 use super::serve::serve;
-use crate::clock::{self, Alarm, Ring, Slot};
+use crate::clock::{Alarm, Ring, Slot};
 use crate::limits::{
     DOWNSTREAM_WINDOW_BYTES, HTTP2_HEADER_LIST_BYTES_MAX, HTTP2_LOCAL_RESETS_MAX, HTTP2_SEND_BUFFER_BYTES_MAX,
     HTTP2_STREAMS_MAX,
@@ -241,7 +241,7 @@ async fn stream(
     (peer, peer_ip): (SocketAddr, Rc<str>),
     local: Option<SocketAddr>,
 ) {
-    let started = clock::now();
+    let started = worker.wheel.stamp();
     let (parts, body) = request.into_parts();
     let ended = body.is_end_stream();
     let mut reply = Http2Reply { respond, sink: Http2Sink::default(), begun: false };
@@ -271,7 +271,7 @@ async fn stream(
                 outcome: Outcome::default(),
             };
             let ending = serve(&call, &mut caller, &mut reply).await;
-            begun.premature = ending == Ending::Abort && clock::now() - started < PREMATURE;
+            begun.premature = ending == Ending::Abort && worker.wheel.stamp_now().since(started) < PREMATURE;
         }
         Err(refusal) => refuse(&worker, &world, &mut reply, refusal),
     }

@@ -194,7 +194,7 @@ async fn over_http1(
     let (sink, answer) = connection.split(&limits, copy.head.method(), written);
     let reusable = converse(worker, &mut copy.body, copy.limit, alarm, sink, answer).await?;
     if reusable {
-        worker.pools.give_back(endpoint, connection, &copy.terms, &worker.shared.limits);
+        worker.pools.give_back(endpoint, connection, copy.terms.keeping(), &worker.shared.limits);
     }
     Ok(())
 }

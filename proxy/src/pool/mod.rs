@@ -80,6 +80,21 @@ pub(crate) struct Terms {
     pub(crate) tls: Option<Arc<ClientTls>>,
 }
 
+/// How long a connection is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keeping {
+    /// Without an exchange.
+    pub(crate) idle: Duration,
+    /// For so many exchanges.
+    pub(crate) requests_max: u32,
+}
+
+impl Terms {
+    pub(crate) fn keeping(&self) -> Keeping {
+        Keeping { idle: self.idle, requests_max: self.requests_max }
+    }
+}
+
 /// Under which connections are encrypted; 0: they are not.
 fn tls_id(tls: Option<&Arc<ClientTls>>) -> u64 {
     tls.map_or(0, |tls| tls.id)
@@ -132,11 +147,11 @@ impl Pools {
         &self,
         endpoint: &Arc<EndpointState>,
         connection: Box<http1::Connection>,
-        terms: &Terms,
+        keeping: Keeping,
         limits: &Limits,
     ) {
         if !connection.is_clean()
-            || connection.requests >= terms.requests_max
+            || connection.requests >= keeping.requests_max
             || endpoint.retired.load(Ordering::Relaxed)
         {
             return;
@@ -153,7 +168,7 @@ impl Pools {
         let shelf =
             shelves.entry(endpoint.id).or_insert_with(|| Shelf { endpoint: Arc::clone(endpoint), idle: Vec::new() });
         if shelf.idle.len() < limits.pooled_per_endpoint_max {
-            shelf.idle.push(Idle { connection, until: clock::now() + terms.idle });
+            shelf.idle.push(Idle { connection, until: clock::now() + keeping.idle });
         }
         if let Some(told) = told {
             // The waiter is a task of this very thread, so it cannot have gone since it was taken from the queue.

@@ -58,8 +58,8 @@ async fn the_last_connection_in_is_the_first_one_out() {
     (first.requests, second.requests) = (1, 2);
     let limits = Limits::default();
 
-    pools.give_back(&endpoint, first, &TERMS, &limits);
-    pools.give_back(&endpoint, second, &TERMS, &limits);
+    pools.give_back(&endpoint, first, TERMS.keeping(), &limits);
+    pools.give_back(&endpoint, second, TERMS.keeping(), &limits);
 
     assert_eq!(pools.take_http1(&endpoint, None, false).map(|taken| taken.requests), Some(2));
     assert_eq!(pools.take_http1(&endpoint, None, false).map(|taken| taken.requests), Some(1));
@@ -71,7 +71,7 @@ async fn a_connection_that_its_peer_closed_is_not_given_out() {
     let pools = pools();
     let (listener, endpoint) = listen().await;
     let (connection, far) = open(&pools, &listener, &endpoint).await;
-    pools.give_back(&endpoint, connection, &TERMS, &Limits::default());
+    pools.give_back(&endpoint, connection, TERMS.keeping(), &Limits::default());
 
     drop(far);
     // The kernel knows as soon as the peer's end has arrived; on loopback that is at once.
@@ -83,7 +83,7 @@ async fn a_connection_with_stray_bytes_is_not_given_out() {
     let pools = pools();
     let (listener, endpoint) = listen().await;
     let (connection, far) = open(&pools, &listener, &endpoint).await;
-    pools.give_back(&endpoint, connection, &TERMS, &Limits::default());
+    pools.give_back(&endpoint, connection, TERMS.keeping(), &Limits::default());
 
     far.writable().await.expect("writable");
     assert_eq!(far.try_write(b"HTTP/1.1 200 OK\r\n\r\n").expect("writes"), 19);
@@ -100,7 +100,7 @@ async fn a_connection_that_has_carried_its_share_is_let_go() {
     connection.begin(&head, &HeadEdits::new(), None).expect("writable");
     let once = Terms { requests_max: 1, ..TERMS.clone() };
 
-    pools.give_back(&endpoint, connection, &once, &Limits::default());
+    pools.give_back(&endpoint, connection, once.keeping(), &Limits::default());
 
     assert!(pools.take_http1(&endpoint, None, false).is_none());
 }
@@ -110,7 +110,7 @@ async fn connections_to_a_retired_endpoint_are_dropped() {
     let pools = pools();
     let (listener, endpoint) = listen().await;
     let (connection, far) = open(&pools, &listener, &endpoint).await;
-    pools.give_back(&endpoint, connection, &TERMS, &Limits::default());
+    pools.give_back(&endpoint, connection, TERMS.keeping(), &Limits::default());
 
     endpoint.retired.store(true, Ordering::Relaxed);
     pools.drop_retired();
@@ -124,7 +124,7 @@ async fn connections_that_were_idle_for_too_long_are_swept() {
     let pools = pools();
     let (listener, endpoint) = listen().await;
     let (connection, far) = open(&pools, &listener, &endpoint).await;
-    pools.give_back(&endpoint, connection, &TERMS, &Limits::default());
+    pools.give_back(&endpoint, connection, TERMS.keeping(), &Limits::default());
 
     pools.sweep(clock::now() + TERMS.idle / 2, TERMS.idle);
     assert_eq!(pools.http1.borrow().len(), 1);

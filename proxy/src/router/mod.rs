@@ -17,7 +17,7 @@ use crate::filter::Subject;
 use crate::http::call::Call;
 use crate::http::head::{Request, RequestId, protocol};
 use crate::http::rejection::{Behind, Rejection};
-use crate::pool::Terms;
+use crate::pool::{Keeping, Terms};
 
 /// What is to be done with a request.
 pub(crate) enum Decision<'c> {
@@ -193,12 +193,21 @@ pub(crate) fn speaks_http2(cluster: &ActiveCluster, request: &RequestHead) -> bo
 
 /// On which terms connections to a cluster are kept.
 pub(crate) fn terms(call: &Call<'_>, cluster: &ActiveCluster) -> Terms {
+    let Keeping { idle, requests_max } = keeping(call, cluster);
     Terms {
         connect_timeout: cluster.config.connect_timeout,
-        idle: cluster.config.idle_timeout.unwrap_or(call.worker.shared.limits.upstream_idle),
+        idle,
         thresholds: cluster.config.circuit_breakers,
-        requests_max: cluster.config.max_requests_per_connection.map_or(u32::MAX, std::num::NonZeroU32::get),
+        requests_max,
         tls: cluster.tls.clone(),
+    }
+}
+
+/// The part of these terms that a connection which goes back to its pool is asked about.
+pub(crate) fn keeping(call: &Call<'_>, cluster: &ActiveCluster) -> Keeping {
+    Keeping {
+        idle: cluster.config.idle_timeout.unwrap_or(call.worker.shared.limits.upstream_idle),
+        requests_max: cluster.config.max_requests_per_connection.map_or(u32::MAX, std::num::NonZeroU32::get),
     }
 }
 

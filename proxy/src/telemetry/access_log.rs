@@ -216,7 +216,7 @@ fn describe<'l>(call: &Call<'l>, decision: &'l Decision<'_>) -> Line<'l> {
     let given = || call.request.field("x-request-id").map(|id| String::from_utf8_lossy(id).into_owned());
     Line {
         time_ms: clock::wall().duration_since(UNIX_EPOCH).map_or(0, milliseconds),
-        duration_ms: milliseconds(clock::now() - call.started),
+        duration_ms: milliseconds(call.worker.wheel.stamp_now().since(call.started)),
         listener: &call.listener.config.name,
         method: call.request.method(),
         path: call.request.path_and_query(),

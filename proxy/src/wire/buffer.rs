@@ -8,7 +8,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::{fmt, io};
 
 use tidegate_http1::{HeadEdits, HeadMemory};
@@ -158,6 +158,10 @@ impl Input {
         if self.block.is_none() {
             return self.poll_first(cx, from);
         }
+        if from.poll_arrived(cx).is_pending() {
+            self.settle();
+            return Poll::Pending;
+        }
         self.make_room();
         let Some(block) = self.block.as_mut() else { return Poll::Ready(Ok(0)) };
         let read = from.poll_read(cx, &mut block[self.end..]);
@@ -175,6 +179,7 @@ impl Input {
 
     /// With nothing in hand, the common case: a block is kept only if something has arrived.
     fn poll_first(&mut self, cx: &mut Context<'_>, from: &mut Reading<'_>) -> Poll<io::Result<usize>> {
+        ready!(from.poll_arrived(cx));
         let mut block = self.buffers.block();
         let read = from.poll_read(cx, &mut block);
         match &read {
