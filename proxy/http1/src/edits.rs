@@ -117,12 +117,27 @@ impl HeadEdits {
         self.add(name.as_bytes(), value);
     }
 
-    fn add(&mut self, name: &[u8], value: &[u8]) {
+    /// The same for a line that lies there as it is written, `name: value CRLF`.
+    pub fn append_own_line(&mut self, name: &'static str, line: &[u8]) {
+        debug_assert!(is_line_of(name, line), "{name} is not written as it stands");
+        self.reserve(line.len());
+        let start = self.text.len();
+        self.text.extend_from_slice(line);
+        self.added.push(Added { line: Span::new(start, start + line.len()), name_len: position(name.len()) });
+    }
+
+    /// Room for one more line.
+    #[inline]
+    fn reserve(&mut self, bytes: usize) {
         if self.added.capacity() == 0 {
             self.added.reserve_exact(ADDED_USUALLY);
         }
+        self.text.reserve(if self.text.capacity() == 0 { TEXT_BYTES_USUALLY.max(bytes) } else { bytes });
+    }
+
+    fn add(&mut self, name: &[u8], value: &[u8]) {
         let (start, len) = (self.text.len(), name.len() + value.len() + 4);
-        self.text.reserve(if self.text.capacity() == 0 { TEXT_BYTES_USUALLY.max(len) } else { len });
+        self.reserve(len);
         self.text.extend_from_slice(name);
         self.text.extend_from_slice(b": ");
         self.text.extend_from_slice(value);
@@ -215,6 +230,11 @@ impl HeadEdits {
 /// Whether a line may be written as it stands.
 fn is_writable(name: &[u8], value: &[u8]) -> bool {
     is_token(name) && is_value(value) && trim_ows(value) == (0, value.len()) && !Known::of(name).is_written_by_codec()
+}
+
+fn is_line_of(name: &str, line: &[u8]) -> bool {
+    let value = line.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b": "));
+    value.and_then(|value| value.strip_suffix(b"\r\n")).is_some_and(|value| is_writable(name.as_bytes(), value))
 }
 
 /// What is forwarded of a head: end-to-end fields after edits, in order. Without the authority (Host) and all that concerns one

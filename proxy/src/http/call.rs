@@ -10,7 +10,7 @@ use tidegate_report::ResponseFlag;
 use tidegate_traffic::IdleLimit;
 use tidegate_traffic::rate_limit::ConnectionBuckets;
 
-use super::head::Request;
+use super::head::{PeerName, Request};
 use crate::clock::{Alarm, Stamp};
 use crate::config::snapshot::{ActiveListener, HttpChain};
 use crate::telemetry::access_log::Outcome;
@@ -26,7 +26,7 @@ pub(crate) struct Call<'c> {
     pub(crate) request: &'c RequestHead,
     pub(crate) peer: SocketAddr,
     /// Its address as text.
-    pub(crate) peer_ip: &'c str,
+    pub(crate) peer_name: &'c PeerName,
     pub(crate) local: Option<SocketAddr>,
     pub(crate) alarm: &'c Alarm,
     pub(crate) started: Stamp,

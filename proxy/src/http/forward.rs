@@ -11,7 +11,6 @@ use super::exchange::{Caller, Exchange, Late, Reply, Start, Trouble, discard, pa
 use super::head::{Forwarding, request_edits, response_edits};
 use crate::balance::outlier::Watched;
 use crate::clock::Slot;
-use crate::config::registry::EndpointState;
 use crate::filter::Passed;
 use crate::pool;
 use crate::router::attempts::{Failed, Record};
@@ -22,17 +21,21 @@ use crate::wire::body::{Patience, Pump, Sink, Source};
 use crate::wire::http1::Written;
 use crate::wire::http2::Http2Sink;
 
-/// Which attempt, on which endpoint.
+/// One attempt, on one endpoint.
 pub(crate) struct Attempt<'a, 'c> {
-    pub(crate) plan: &'a Plan<'c>,
+    call: &'a Call<'c>,
+    plan: &'a Plan<'c>,
     /// Of the endpoint in its cluster.
-    pub(crate) index: usize,
+    index: usize,
+    endpoint: Watched<'a>,
     /// Beginning with 1.
-    pub(crate) count: u32,
+    count: u32,
     /// An idle connection may be used.
-    pub(crate) may_reuse: bool,
+    may_reuse: bool,
     /// What filters left for the two heads.
-    pub(crate) passed: &'a Passed<'a>,
+    passed: &'a Passed<'a>,
+    /// How long the endpoint may be silent.
+    idle: Option<Duration>,
 }
 
 /// How far an exchange on a connection came.
@@ -48,36 +51,341 @@ impl From<Failed> for Done {
     }
 }
 
-/// Tries once. A failure before the answer's head leaves the caller unanswered, for another attempt or a refusal.
-pub(crate) async fn attempt<C: Caller, R: Reply>(
-    call: &Call<'_>,
-    caller: &mut C,
-    reply: &mut R,
-    attempt: &Attempt<'_, '_>,
-    record: &mut Record<'_>,
-) -> Result<Ending, Failed> {
-    let cluster = attempt.plan.cluster;
-    let Some(endpoint) = cluster.states.get(attempt.index) else {
-        return Err(failed(Trouble::Upstream(Fault::Unprocessed), 0, false, false, caller));
-    };
-    let endpoint = &Watched::begin(cluster, attempt.index, endpoint, call.worker)
-        .map_err(|limit| failed(Trouble::Upstream(Fault::Overflow(limit)), endpoint.id, false, false, caller))?;
-    set_limits(call, caller, attempt);
-    record.bandwidth = attempt.passed.bandwidth;
-    let mut _fault = None;
-    if let Some((fault, active)) = attempt.passed.attempt_fault(call) {
-        record.bandwidth = fault.bandwidth.or(record.bandwidth);
-        _fault = Some(active);
-        Box::pin(suffer(call, caller, reply, &fault, attempt.plan))
-            .await
-            .map_err(|trouble| failed(trouble, endpoint.id, false, false, caller))?;
+impl Done {
+    /// The answer had begun and cannot be finished.
+    const TORN: Self = Self { outcome: Ok(Ending::Abort), reusable: false };
+}
+
+impl<'a, 'c> Attempt<'a, 'c> {
+    /// Takes a place at the endpoint and sets the attempt's limits of time.
+    pub(crate) fn begin(
+        call: &'a Call<'c>,
+        plan: &'a Plan<'c>,
+        index: usize,
+        passed: &'a Passed<'a>,
+        record: &Record<'_>,
+        caller: &impl Caller,
+    ) -> Result<Self, Failed> {
+        let Some(endpoint) = plan.cluster.states.get(index) else {
+            return Err(failed(Trouble::Upstream(Fault::Unprocessed), 0, false, false, caller));
+        };
+        let endpoint = Watched::begin(plan.cluster, index, endpoint, call.worker)
+            .map_err(|limit| failed(Trouble::Upstream(Fault::Overflow(limit)), endpoint.id, false, false, caller))?;
+        let idle = shorter(plan.idle, plan.deadlines.per_try_idle);
+        let (count, may_reuse) = (record.count, record.may_reuse());
+        let attempt = Self { call, plan, index, endpoint, count, may_reuse, passed, idle };
+        attempt.set_limits(caller);
+        Ok(attempt)
     }
-    let tried = if attempt.plan.http2 {
-        over_http2(call, caller, reply, attempt, record, endpoint).await
-    } else {
-        over_http1(call, caller, reply, attempt, record, endpoint).await
-    };
-    tried.inspect_err(|failed| endpoint.failed(&failed.trouble, failed.reused, failed.sent))
+
+    /// Tries once. A failure before the answer's head leaves the caller unanswered, for another attempt or a refusal.
+    pub(crate) async fn run<C: Caller, R: Reply>(
+        &self,
+        caller: &mut C,
+        reply: &mut R,
+        record: &mut Record<'_>,
+    ) -> Result<Ending, Failed> {
+        record.bandwidth = self.passed.bandwidth;
+        let mut _fault = None;
+        if let Some((fault, active)) = self.passed.attempt_fault(self.call) {
+            record.bandwidth = fault.bandwidth.or(record.bandwidth);
+            _fault = Some(active);
+            let suffered = Box::pin(suffer(self.call, caller, reply, &fault, self.plan)).await;
+            suffered.map_err(|trouble| self.failed(trouble, false, false, caller))?;
+        }
+        let tried = if self.plan.http2 {
+            self.over_http2(caller, reply, record).await
+        } else {
+            self.over_http1(caller, reply, record).await
+        };
+        tried.inspect_err(|failed| self.endpoint.failed(&failed.trouble, failed.reused, failed.sent))
+    }
+
+    fn failed(&self, trouble: Trouble, reused: bool, sent: bool, caller: &impl Caller) -> Failed {
+        failed(trouble, self.endpoint.id, reused, sent, caller)
+    }
+
+    /// Limits of the whole run through all attempts; a later attempt does not push them back. Those of one attempt begin
+    /// anew.
+    fn set_limits(&self, caller: &impl Caller) {
+        let alarm = self.call.alarm;
+        for slot in [Slot::Attempt, Slot::Upload, Slot::Download] {
+            alarm.clear(slot);
+        }
+        if self.count > 1 {
+            return;
+        }
+        let limits = &self.plan.deadlines;
+        if limits.total.is_none() && limits.stream.is_none() {
+            return;
+        }
+        let now = self.call.worker.wheel.stamp();
+        let total = limits.total.filter(|_| caller.is_received());
+        let total = total.map(|limit| limit.saturating_sub(now.since(self.passed.begun)));
+        let stream = limits.stream.map(|limit| limit.saturating_sub(now.since(self.call.started)));
+        if let Some(left) = shorter(stream, total) {
+            alarm.tighten(Slot::Total, left);
+        }
+    }
+
+    /// What the proxy and its configuration change about the request. Its memory goes back with
+    /// [`Buffers::give_back_edits`].
+    ///
+    /// [`Buffers::give_back_edits`]: crate::wire::buffer::Buffers::give_back_edits
+    fn edits(&self) -> HeadEdits {
+        let Self { call, plan, .. } = self;
+        let described = plan.cluster.endpoints.endpoint(self.index);
+        let mut context = call.context(&plan.cluster.config.name);
+        context.upstream_host = Some(self.endpoint.address);
+        let forwarding = Forwarding {
+            request: call.seen,
+            manager: &call.chain.manager,
+            route: plan.route,
+            forward: plan.forward,
+            chosen: &plan.chosen,
+            context,
+            peer: call.peer_name,
+            request_id: plan.request_id,
+            endpoint_hostname: described.and_then(|endpoint| endpoint.hostname.as_deref()),
+            attempt: self.count,
+            speaks_to_proxies: call.speaks_to_proxies,
+        };
+        let mut edits = call.worker.buffers.edits();
+        request_edits(&forwarding, &mut edits);
+        self.passed.dress_request(call.request, &forwarding.context, &mut edits);
+        edits
+    }
+
+    async fn over_http1<C: Caller, R: Reply>(
+        &self,
+        caller: &mut C,
+        reply: &mut R,
+        record: &mut Record<'_>,
+    ) -> Result<Ending, Failed> {
+        let (worker, cluster) = (self.call.worker, self.plan.cluster);
+        let (mut connection, reused) = match self.take_http1() {
+            Some(connection) => (connection, true),
+            None => {
+                // Boxed, so that requests that find an idle connection do not carry the size of opening one.
+                let opened = Box::pin(self.open_http1()).await;
+                opened.map_err(|trouble| self.failed(trouble, false, false, caller))?
+            }
+        };
+        let sending = self.send_head(&mut connection);
+        sending.map_err(|unwritable| self.failed(unwritable.into(), reused, false, caller))?;
+        let framing = self.call.request.framing();
+        let written = Written::choose(caller.shows_framing(), framing, framing);
+        let limits = tidegate_http1::Limits::default();
+        let (sink, answer) = connection.split(&limits, self.call.request.method(), written);
+        let done = self.converse(self.exchange(caller, reply, sink, answer), reused, record).await;
+        if done.reusable {
+            let keeping = router::keeping(self.call, cluster);
+            worker.pools.give_back(&self.endpoint, connection, keeping, &worker.shared.limits);
+        }
+        done.outcome
+    }
+
+    /// A connection that lies idle.
+    fn take_http1(&self) -> Option<Box<http1::Connection>> {
+        let only_once = !tidegate_traffic::retry::is_idempotent(self.call.request.method());
+        let tls = self.plan.cluster.tls.as_ref();
+        self.may_reuse.then(|| self.call.worker.pools.take_http1(&self.endpoint, tls, only_once)).flatten()
+    }
+
+    /// A connection where none lay idle, and whether it has carried an exchange before.
+    async fn open_http1(&self) -> Result<(Box<http1::Connection>, bool), Trouble> {
+        let terms = router::terms(self.call, self.plan.cluster);
+        let opening = pool::waiting::http1(self.call.worker, &self.endpoint, &terms, self.may_reuse);
+        let opened = within(self.call, opening).await;
+        self.count_connect(&opened);
+        opened
+    }
+
+    /// Writes the head into a connection's output.
+    fn send_head(&self, connection: &mut http1::Connection) -> Result<(), Unwritable> {
+        let edits = self.edits();
+        let written = connection.begin(self.call.request, &edits, self.plan.upgrade);
+        self.call.worker.buffers.give_back_edits(edits);
+        written
+    }
+
+    fn count_connect<T>(&self, opened: &Result<(T, bool), Trouble>) {
+        let cells = self.plan.cluster.state.cells.of(self.call.worker.index);
+        match opened {
+            Ok((_, false)) => cells.connects.increment(),
+            Err(Trouble::Upstream(Fault::Connect(_) | Fault::Handshake(_) | Fault::ConnectTimeout)) => {
+                cells.connect_failures.increment()
+            }
+            Ok((_, true)) | Err(_) => {}
+        }
+    }
+
+    async fn over_http2<C: Caller, R: Reply>(
+        &self,
+        caller: &mut C,
+        reply: &mut R,
+        record: &mut Record<'_>,
+    ) -> Result<Ending, Failed> {
+        // Boxed, so that an exchange does not carry the size of opening a connection and a stream.
+        let begun = Box::pin(self.begin_http2()).await;
+        let (sink, answer, reused) = begun.map_err(|(trouble, reused)| self.failed(trouble, reused, false, caller))?;
+        self.converse(self.exchange(caller, reply, sink, answer), reused, record).await.outcome
+    }
+
+    /// A stream with the head sent, and whether its connection had carried others; that also where it fails.
+    async fn begin_http2(&self) -> Result<(Http2Sink, Http2Answer, bool), (Trouble, bool)> {
+        let (call, worker) = (self.call, self.call.worker);
+        let terms = router::terms(call, self.plan.cluster);
+        let (connection, reused) = match worker.pools.open_http2(&self.endpoint, &terms) {
+            Some(connection) => (connection, true),
+            None => {
+                let opening = Box::pin(worker.pools.http2(&self.endpoint, &terms, &worker.shared.limits));
+                let opened = within(call, opening).await;
+                self.count_connect(&opened);
+                opened.map_err(|trouble| (trouble, false))?
+            }
+        };
+        let edits = self.edits();
+        let begun = within(call, Box::pin(connection.begin(call.request, &edits, &terms))).await;
+        worker.buffers.give_back_edits(edits);
+        let (sink, answer) = begun.map_err(|trouble| (trouble, reused))?;
+        Ok((sink, answer, reused))
+    }
+
+    /// The parties, brought together.
+    fn exchange<'x, C: Caller, R: Reply, S: Sink, A: Answer>(
+        &'x self,
+        caller: &'x mut C,
+        reply: &'x mut R,
+        sink: S,
+        answer: A,
+    ) -> Exchange<'x, C, R, S, A> {
+        let Self { call, plan, idle, .. } = self;
+        let limits = &call.worker.shared.limits;
+        // Until the answer begins the caller owes its body; a gRPC stream may be silent for as long as it likes.
+        let sending = if plan.deadlines.grpc { *idle } else { shorter(*idle, Some(limits.body_progress)) };
+        let patience = Patience { source: sending, sink: Some(limits.write_progress) };
+        // Without a body the limits run already.
+        let received = caller.is_received();
+        if let Some(limit) = plan.deadlines.per_try.filter(|_| received) {
+            call.alarm.tighten(Slot::Attempt, limit);
+        }
+        Exchange {
+            caller,
+            reply,
+            sink,
+            answer,
+            alarm: call.alarm,
+            upload: Pump::new(Slot::Upload, patience),
+            unwanted: false,
+            total: plan.deadlines.total.filter(|_| !received),
+            per_try: plan.deadlines.per_try.filter(|_| !received),
+        }
+    }
+
+    /// Sends the request and relays the answer, unless another one is wanted.
+    async fn converse<C: Caller, R: Reply, S: Sink, A: Answer>(
+        &self,
+        mut exchange: Exchange<'_, C, R, S, A>,
+        reused: bool,
+        record: &mut Record<'_>,
+    ) -> Done {
+        let head = match exchange.head(self.idle).await {
+            Ok(head) => head,
+            Err(trouble) => return self.unanswered(trouble, reused, &exchange).into(),
+        };
+        if let Err(fault) = check_switch(&head, self.plan.upgrade) {
+            return self.failed(Trouble::Upstream(fault), reused, true, exchange.caller).into();
+        }
+        self.endpoint.answered(head.status(), grpc_status(self.call, &head));
+        if record.wants_another(&head, exchange.caller.is_replayable()) {
+            return Box::pin(self.give_up(&head, reused, &mut exchange)).await;
+        }
+        let Ok(start) = self.begin_answer(&head, &mut exchange) else { return self.torn(None, &mut exchange) };
+        if start.upgrade {
+            return Box::pin(self.tunnel(&mut exchange)).await;
+        }
+        let patience = Patience { source: self.idle, sink: Some(self.call.worker.shared.limits.write_progress) };
+        exchange.upload.change_patience(patience);
+        let relayed = exchange.relay(patience, record.bandwidth).await;
+        self.call.alarm.clear_all();
+        if let Err(trouble) = relayed {
+            return self.torn(Some(trouble), &mut exchange);
+        }
+        let whole = exchange.upload.is_done();
+        let close = !whole || start.close || exchange.reply.must_close();
+        let reusable = whole && can_go_on(&head);
+        self.call.worker.buffers.give_back_head(head.into_memory());
+        Done { outcome: Ok(if close { Ending::Close } else { Ending::Reusable }), reusable }
+    }
+
+    /// No answer came.
+    fn unanswered<C: Caller, R, S, A>(
+        &self,
+        trouble: Trouble,
+        reused: bool,
+        exchange: &Exchange<'_, C, R, S, A>,
+    ) -> Failed {
+        // What was silent is one attempt if its own limit is the shorter one.
+        let trouble = match trouble {
+            Trouble::Late(Late::Answer) if self.idle != self.plan.idle => Trouble::Late(Late::Attempt),
+            other => other,
+        };
+        let sent = exchange.upload.is_done() || exchange.unwanted || exchange.caller.is_touched();
+        self.failed(trouble, reused, sent, exchange.caller)
+    }
+
+    /// Lets an answer go because the policy wants another one.
+    async fn give_up<C: Caller, R: Reply, S: Sink, A: Answer>(
+        &self,
+        head: &ResponseHead,
+        reused: bool,
+        exchange: &mut Exchange<'_, C, R, S, A>,
+    ) -> Done {
+        let read = discard(exchange.answer.body()).await;
+        let reusable = read && exchange.upload.is_done() && can_go_on(head);
+        let failed = self.failed(Trouble::Answered(head.status()), reused, true, exchange.caller);
+        Done { outcome: Err(failed), reusable }
+    }
+
+    /// Begins to answer. Nothing that happens from here on can be answered any more.
+    fn begin_answer<C: Caller, R: Reply, S: Sink, A: Answer>(
+        &self,
+        head: &ResponseHead,
+        exchange: &mut Exchange<'_, C, R, S, A>,
+    ) -> Result<Start, Trouble> {
+        let Self { call, plan, passed, .. } = self;
+        let status = head.status();
+        call.alarm.clear(Slot::Attempt);
+        exchange.caller.commit();
+        let upgrade = status == 101;
+        let start = Start { raw: <A::Body as Source>::RAW, close: !exchange.upload.is_done() || upgrade, upgrade };
+        let mut context = call.context(&plan.cluster.config.name);
+        context.upstream_host = Some(self.endpoint.address);
+        context.response_code = Some(status);
+        let manager = &call.chain.manager;
+        let mut edits = response_edits(call.seen, head, manager, Some(plan.route), Some(&plan.chosen), &context);
+        passed.dress_served(head, &context, plan, &mut edits);
+        exchange.reply.begin(head, &edits, start)?;
+        call.count(status);
+        plan.cluster.state.cells.of(call.worker.index).requests.count(status);
+        Ok(start)
+    }
+
+    /// The answer cannot be finished: its trouble, or a head that cannot be written.
+    fn torn<C, R: Reply, S, A>(&self, trouble: Option<Trouble>, exchange: &mut Exchange<'_, C, R, S, A>) -> Done {
+        self.call.flag(trouble.as_ref().map_or(ResponseFlag::UpstreamProtocolError, flag));
+        exchange.reply.abort();
+        Done::TORN
+    }
+
+    /// Both ends have switched to another protocol.
+    async fn tunnel<C: Caller, R: Reply, S: Sink, A: Answer>(&self, exchange: &mut Exchange<'_, C, R, S, A>) -> Done {
+        self.call.alarm.clear(Slot::Total);
+        let ended = exchange.tunnel(self.idle).await;
+        let ending = if ended.is_ok() { Ending::Close } else { Ending::Abort };
+        Done { outcome: Ok(ending), reusable: false }
+    }
 }
 
 /// A fault of this attempt, inside its limit of time.
@@ -97,26 +405,6 @@ async fn suffer<C: Caller, R: Reply>(
     fault.abort.map_or(Ok(()), |abort| Err(Trouble::Injected(abort)))
 }
 
-/// Limits of the whole run through all attempts; a later attempt does not push them back. Those of one attempt begin anew.
-fn set_limits(call: &Call<'_>, caller: &impl Caller, attempt: &Attempt<'_, '_>) {
-    for slot in [Slot::Attempt, Slot::Upload, Slot::Download] {
-        call.alarm.clear(slot);
-    }
-    if attempt.count > 1 {
-        return;
-    }
-    let limits = attempt.plan.deadlines;
-    let now = call.worker.wheel.stamp();
-    let total = limits
-        .total
-        .filter(|_| caller.is_received())
-        .map(|limit| limit.saturating_sub(now.since(attempt.passed.begun)));
-    let stream = limits.stream.map(|limit| limit.saturating_sub(now.since(call.started)));
-    if let Some(left) = shorter(stream, total) {
-        call.alarm.tighten(Slot::Total, left);
-    }
-}
-
 /// Waits for a connection inside the request's limits.
 async fn within<T>(call: &Call<'_>, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Trouble> {
     match call.alarm.guard(work).await {
@@ -126,214 +414,8 @@ async fn within<T>(call: &Call<'_>, work: impl Future<Output = Result<T, Fault>>
     }
 }
 
-/// What the proxy and its configuration change about the request. Its memory goes back with [`Buffers::give_back_edits`].
-///
-/// [`Buffers::give_back_edits`]: crate::wire::buffer::Buffers::give_back_edits
-fn edits(call: &Call<'_>, attempt: &Attempt<'_, '_>, endpoint: &EndpointState) -> HeadEdits {
-    let plan = attempt.plan;
-    let described = plan.cluster.endpoints.endpoint(attempt.index);
-    let mut context = call.context(&plan.cluster.config.name);
-    context.upstream_host = Some(endpoint.address);
-    let forwarding = Forwarding {
-        request: call.seen,
-        manager: &call.chain.manager,
-        route: plan.route,
-        forward: plan.forward,
-        chosen: &plan.chosen,
-        context,
-        peer_ip: call.peer_ip,
-        request_id: plan.request_id,
-        endpoint_hostname: described.and_then(|endpoint| endpoint.hostname.as_deref()),
-        attempt: attempt.count,
-        speaks_to_proxies: call.speaks_to_proxies,
-    };
-    let mut edits = call.worker.buffers.edits();
-    request_edits(&forwarding, &mut edits);
-    attempt.passed.dress_request(call.request, &forwarding.context, &mut edits);
-    edits
-}
-
 fn failed(trouble: Trouble, endpoint: u64, reused: bool, sent: bool, caller: &impl Caller) -> Failed {
     Failed { trouble, endpoint, reused, sent, replayable: caller.is_replayable() }
-}
-
-async fn over_http1<C: Caller, R: Reply>(
-    call: &Call<'_>,
-    caller: &mut C,
-    reply: &mut R,
-    attempt: &Attempt<'_, '_>,
-    record: &mut Record<'_>,
-    endpoint: &Watched<'_>,
-) -> Result<Ending, Failed> {
-    let (worker, plan) = (call.worker, attempt.plan);
-    let only_once = !tidegate_traffic::retry::is_idempotent(call.request.method());
-    let idle =
-        attempt.may_reuse.then(|| worker.pools.take_http1(endpoint, plan.cluster.tls.as_ref(), only_once)).flatten();
-    let (mut connection, reused) = match idle {
-        Some(connection) => (connection, true),
-        None => {
-            // Boxed, so that requests that find an idle connection do not carry the size of opening one.
-            let opened = Box::pin(open_http1(call, attempt, endpoint)).await;
-            opened.map_err(|trouble| failed(trouble, endpoint.id, false, false, caller))?
-        }
-    };
-    let sending = send_head(call, attempt, endpoint, &mut connection);
-    sending.map_err(|unwritable| failed(unwritable.into(), endpoint.id, reused, false, caller))?;
-    let framing = call.request.framing();
-    let written = Written::choose(caller.shows_framing(), framing, framing);
-    let limits = tidegate_http1::Limits::default();
-    let (sink, answer) = connection.split(&limits, call.request.method(), written);
-    let mut exchange = exchange(call, plan, caller, reply, sink, answer);
-    let done = converse(call, attempt, record, endpoint, reused, &mut exchange).await;
-    if done.reusable {
-        worker.pools.give_back(endpoint, connection, router::keeping(call, plan.cluster), &worker.shared.limits);
-    }
-    done.outcome
-}
-
-/// A connection where none lay idle, and whether it has carried an exchange before.
-async fn open_http1(
-    call: &Call<'_>,
-    attempt: &Attempt<'_, '_>,
-    endpoint: &Watched<'_>,
-) -> Result<(Box<http1::Connection>, bool), Trouble> {
-    let terms = router::terms(call, attempt.plan.cluster);
-    let opened = within(call, pool::waiting::http1(call.worker, endpoint, &terms, attempt.may_reuse)).await;
-    count_connect(call, attempt.plan, &opened);
-    opened
-}
-
-/// Writes the head into a connection's output.
-fn send_head(
-    call: &Call<'_>,
-    attempt: &Attempt<'_, '_>,
-    endpoint: &EndpointState,
-    connection: &mut http1::Connection,
-) -> Result<(), Unwritable> {
-    let edits = edits(call, attempt, endpoint);
-    let written = connection.begin(call.request, &edits, attempt.plan.upgrade);
-    call.worker.buffers.give_back_edits(edits);
-    written
-}
-
-fn count_connect<T>(call: &Call<'_>, plan: &Plan<'_>, opened: &Result<(T, bool), Trouble>) {
-    let cells = plan.cluster.state.cells.of(call.worker.index);
-    match opened {
-        Ok((_, false)) => cells.connects.increment(),
-        Err(Trouble::Upstream(Fault::Connect(_) | Fault::Handshake(_) | Fault::ConnectTimeout)) => {
-            cells.connect_failures.increment()
-        }
-        Ok((_, true)) | Err(_) => {}
-    }
-}
-
-async fn over_http2<C: Caller, R: Reply>(
-    call: &Call<'_>,
-    caller: &mut C,
-    reply: &mut R,
-    attempt: &Attempt<'_, '_>,
-    record: &mut Record<'_>,
-    endpoint: &Watched<'_>,
-) -> Result<Ending, Failed> {
-    // Boxed, so that an exchange does not carry the size of opening a connection and a stream.
-    let begun = Box::pin(begin_http2(call, attempt, endpoint)).await;
-    let (sink, answer, reused) =
-        begun.map_err(|(trouble, reused)| failed(trouble, endpoint.id, reused, false, caller))?;
-    let mut exchange = exchange(call, attempt.plan, caller, reply, sink, answer);
-    converse(call, attempt, record, endpoint, reused, &mut exchange).await.outcome
-}
-
-/// A stream with the head sent, and whether its connection had carried others; that also where it fails.
-async fn begin_http2(
-    call: &Call<'_>,
-    attempt: &Attempt<'_, '_>,
-    endpoint: &Watched<'_>,
-) -> Result<(Http2Sink, Http2Answer, bool), (Trouble, bool)> {
-    let (worker, plan) = (call.worker, attempt.plan);
-    let terms = router::terms(call, plan.cluster);
-    let (connection, reused) = match worker.pools.open_http2(endpoint, &terms) {
-        Some(connection) => (connection, true),
-        None => {
-            let opening = Box::pin(worker.pools.http2(endpoint, &terms, &worker.shared.limits));
-            let opened = within(call, opening).await;
-            count_connect(call, plan, &opened);
-            opened.map_err(|trouble| (trouble, false))?
-        }
-    };
-    let edits = edits(call, attempt, endpoint);
-    let begun = within(call, Box::pin(connection.begin(call.request, &edits, &terms))).await;
-    worker.buffers.give_back_edits(edits);
-    let (sink, answer) = begun.map_err(|trouble| (trouble, reused))?;
-    Ok((sink, answer, reused))
-}
-
-/// The parties of an attempt, brought together.
-fn exchange<'x, C: Caller, R: Reply, S: Sink, A: Answer>(
-    call: &'x Call<'_>,
-    plan: &Plan<'_>,
-    caller: &'x mut C,
-    reply: &'x mut R,
-    sink: S,
-    answer: A,
-) -> Exchange<'x, C, R, S, A> {
-    let limits = &call.worker.shared.limits;
-    let idle = shorter(plan.idle, plan.deadlines.per_try_idle);
-    // Until the answer begins the caller owes its body; a gRPC stream may be silent for as long as it likes.
-    let sending = if plan.deadlines.grpc { idle } else { shorter(idle, Some(limits.body_progress)) };
-    let patience = Patience { source: sending, sink: Some(limits.write_progress) };
-    // Without a body the limits run already.
-    let received = caller.is_received();
-    if let Some(limit) = plan.deadlines.per_try.filter(|_| received) {
-        call.alarm.tighten(Slot::Attempt, limit);
-    }
-    Exchange {
-        caller,
-        reply,
-        sink,
-        answer,
-        alarm: call.alarm,
-        upload: Pump::new(Slot::Upload, patience),
-        unwanted: false,
-        total: plan.deadlines.total.filter(|_| !received),
-        per_try: plan.deadlines.per_try.filter(|_| !received),
-    }
-}
-
-async fn converse<C: Caller, R: Reply, S: Sink, A: Answer>(
-    call: &Call<'_>,
-    attempt: &Attempt<'_, '_>,
-    record: &mut Record<'_>,
-    endpoint: &Watched<'_>,
-    reused: bool,
-    exchange: &mut Exchange<'_, C, R, S, A>,
-) -> Done {
-    let plan = attempt.plan;
-    let idle = shorter(plan.idle, plan.deadlines.per_try_idle);
-    let head = match exchange.head(idle).await {
-        Ok(head) => head,
-        Err(trouble) => {
-            // What was silent is one attempt if its own limit is the shorter one.
-            let trouble = match trouble {
-                Trouble::Late(Late::Answer) if idle != plan.idle => Trouble::Late(Late::Attempt),
-                other => other,
-            };
-            let sent = exchange.upload.is_done() || exchange.unwanted || exchange.caller.is_touched();
-            return failed(trouble, endpoint.id, reused, sent, exchange.caller).into();
-        }
-    };
-    if let Err(fault) = check_switch(&head, plan.upgrade) {
-        return failed(Trouble::Upstream(fault), endpoint.id, reused, true, exchange.caller).into();
-    }
-    endpoint.answered(head.status(), grpc_status(call, &head));
-    if record.wants_another(&head, exchange.caller.is_replayable()) {
-        let read = discard(exchange.answer.body()).await;
-        let reusable = read && exchange.upload.is_done() && can_go_on(&head);
-        let failed = failed(Trouble::Answered(head.status()), endpoint.id, reused, true, exchange.caller);
-        return Done { outcome: Err(failed), reusable };
-    }
-    let done = finish(call, attempt, record, endpoint, exchange, &head, idle).await;
-    call.worker.buffers.give_back_head(head.into_memory());
-    done
 }
 
 /// The status of a gRPC answer that is over with its head.
@@ -356,73 +438,6 @@ fn check_switch(head: &ResponseHead, asked: Option<&str>) -> Result<(), Fault> {
         }
         _ => Ok(()),
     }
-}
-
-/// Relays the answer to its end. Nothing that happens here can be answered any more.
-async fn finish<C: Caller, R: Reply, S: Sink, A: Answer>(
-    call: &Call<'_>,
-    attempt: &Attempt<'_, '_>,
-    record: &Record<'_>,
-    endpoint: &EndpointState,
-    exchange: &mut Exchange<'_, C, R, S, A>,
-    head: &ResponseHead,
-    idle: Option<Duration>,
-) -> Done {
-    let plan = attempt.plan;
-    let status = head.status();
-    call.alarm.clear(Slot::Attempt);
-    exchange.caller.commit();
-    let upgrade = status == 101;
-    let start = Start { raw: <A::Body as Source>::RAW, close: !exchange.upload.is_done() || upgrade, upgrade };
-    if begin(call, attempt, endpoint, exchange.reply, head, start).is_err() {
-        call.flag(ResponseFlag::UpstreamProtocolError);
-        exchange.reply.abort();
-        return Done { outcome: Ok(Ending::Abort), reusable: false };
-    }
-    call.count(status);
-    plan.cluster.state.cells.of(call.worker.index).requests.count(status);
-    if upgrade {
-        call.alarm.clear(Slot::Total);
-        let ended = Box::pin(exchange.tunnel(idle)).await;
-        let ending = if ended.is_ok() { Ending::Close } else { Ending::Abort };
-        return Done { outcome: Ok(ending), reusable: false };
-    }
-    let limit = Some(call.worker.shared.limits.write_progress);
-    exchange.upload.change_patience(Patience { source: idle, sink: limit });
-    let relayed = exchange.relay(Patience { source: idle, sink: limit }, record.bandwidth).await;
-    call.alarm.clear_all();
-    match relayed {
-        Ok(()) => {
-            let whole = exchange.upload.is_done();
-            let close = !whole || start.close || exchange.reply.must_close();
-            let outcome = Ok(if close { Ending::Close } else { Ending::Reusable });
-            Done { outcome, reusable: whole && can_go_on(head) }
-        }
-        Err(trouble) => {
-            call.flag(flag(&trouble));
-            exchange.reply.abort();
-            Done { outcome: Ok(Ending::Abort), reusable: false }
-        }
-    }
-}
-
-/// Writes the head of an answer with what the proxy and its configuration change about it.
-fn begin(
-    call: &Call<'_>,
-    attempt: &Attempt<'_, '_>,
-    endpoint: &EndpointState,
-    reply: &mut impl Reply,
-    head: &ResponseHead,
-    start: Start,
-) -> Result<(), Trouble> {
-    let plan = attempt.plan;
-    let mut context = call.context(&plan.cluster.config.name);
-    context.upstream_host = Some(endpoint.address);
-    context.response_code = Some(head.status());
-    let manager = &call.chain.manager;
-    let mut edits = response_edits(call.seen, head, manager, Some(plan.route), Some(&plan.chosen), &context);
-    attempt.passed.dress_served(head, &context, plan, &mut edits);
-    reply.begin(head, &edits, start)
 }
 
 /// Why an answer that had begun was torn.

@@ -1,6 +1,8 @@
 //! Heads between the crates: the questions of the decisions answered from the codec's heads, and what the proxy changes.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::rc::Rc;
 
 use tidegate_http1::{HeadEdits, RequestHead, ResponseHead, Unwritable, Version};
 use tidegate_traffic::rewrite::{rewritten_authority, rewritten_path_and_query};
@@ -174,7 +176,7 @@ pub(crate) struct Forwarding<'a> {
     pub(crate) forward: &'a CompiledForward,
     pub(crate) chosen: &'a Chosen<'a>,
     pub(crate) context: Context<'a>,
-    pub(crate) peer_ip: &'a str,
+    pub(crate) peer: &'a PeerName,
     pub(crate) request_id: Option<RequestId>,
     pub(crate) endpoint_hostname: Option<&'a str>,
     pub(crate) attempt: u32,
@@ -187,13 +189,13 @@ pub(crate) struct Forwarding<'a> {
 pub(crate) fn request_edits(forwarding: &Forwarding<'_>, edits: &mut HeadEdits) {
     let head = forwarding.request.head;
     if let Some(id) = forwarding.request_id {
-        edits.append_own("x-request-id", &id.text());
+        edits.append_own_line(RequestId::NAME, &id.line());
     }
     if head.field("x-forwarded-proto").is_none() {
-        edits.append_own("x-forwarded-proto", head.scheme().unwrap_or("http").as_bytes());
+        forwarded_proto(head.scheme().unwrap_or("http"), edits);
     }
     if forwarding.manager.use_remote_address {
-        forwarded_for(head, forwarding.peer_ip, edits);
+        forwarded_for(head, forwarding.peer, edits);
     }
     if head.field(CLIENT_CERTIFICATE).is_some() {
         edits.remove(CLIENT_CERTIFICATE);
@@ -264,18 +266,48 @@ pub(crate) fn protocol(head: &RequestHead) -> &'static str {
     }
 }
 
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// A caller's address as text, and the line that says whom a request came from: written once for each connection.
+#[derive(Clone, Debug)]
+pub(crate) struct PeerName(Rc<str>);
+
+impl PeerName {
+    pub(crate) fn of(peer: SocketAddr) -> Self {
+        Self(format!("{FORWARDED_FOR}: {}\r\n", peer.ip().to_canonical()).into())
+    }
+
+    fn line(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    fn ip(&self) -> &str {
+        &self.0[FORWARDED_FOR.len() + 2..self.0.len() - 2]
+    }
+}
+
+/// Encrypted or not.
+fn forwarded_proto(scheme: &str, edits: &mut HeadEdits) {
+    const NAME: &str = "x-forwarded-proto";
+    match scheme {
+        "http" => edits.append_own_line(NAME, b"x-forwarded-proto: http\r\n"),
+        "https" => edits.append_own_line(NAME, b"x-forwarded-proto: https\r\n"),
+        other => edits.append_own(NAME, other.as_bytes()),
+    }
+}
+
 /// What was there, and the caller behind it.
-fn forwarded_for(head: &RequestHead, peer_ip: &str, edits: &mut HeadEdits) {
-    const NAME: &str = "x-forwarded-for";
+fn forwarded_for(head: &RequestHead, peer: &PeerName, edits: &mut HeadEdits) {
+    const NAME: &str = FORWARDED_FOR;
     if head.field(NAME).is_none() {
-        return edits.append_own(NAME, peer_ip.as_bytes());
+        return edits.append_own_line(NAME, peer.line());
     }
     let mut value = Vec::with_capacity(48);
     for earlier in head.field_all(NAME) {
         value.extend_from_slice(earlier);
         value.extend_from_slice(b", ");
     }
-    value.extend_from_slice(peer_ip.as_bytes());
+    value.extend_from_slice(peer.ip().as_bytes());
     edits.set(NAME, &value);
 }
 
@@ -284,21 +316,29 @@ fn forwarded_for(head: &RequestHead, peer_ip: &str, edits: &mut HeadEdits) {
 pub(crate) struct RequestId(pub(crate) [u64; 2]);
 
 impl RequestId {
+    const NAME: &str = "x-request-id";
+
     /// As it is sent.
     pub(crate) fn text(self) -> [u8; 36] {
+        let line = self.line();
+        std::array::from_fn(|at| line[Self::NAME.len() + 2 + at])
+    }
+
+    /// The line that is sent.
+    fn line(self) -> [u8; 52] {
         let [high, low] = self.0;
         let high = high & !0xf000 | 0x4000;
         let low = low & !(0x3 << 62) | 0x2 << 62;
         let [first, second] = [digits(high >> 32), digits(high)];
         let [third, fourth] = [digits(low >> 32), digits(low)];
-        let mut text = [b'-'; 36];
-        text[..8].copy_from_slice(&first);
-        text[9..13].copy_from_slice(&second[..4]);
-        text[14..18].copy_from_slice(&second[4..]);
-        text[19..23].copy_from_slice(&third[..4]);
-        text[24..28].copy_from_slice(&third[4..]);
-        text[28..].copy_from_slice(&fourth);
-        text
+        let mut line = *b"x-request-id: 00000000-0000-0000-0000-000000000000\r\n";
+        line[14..22].copy_from_slice(&first);
+        line[23..27].copy_from_slice(&second[..4]);
+        line[28..32].copy_from_slice(&second[4..]);
+        line[33..37].copy_from_slice(&third[..4]);
+        line[38..42].copy_from_slice(&third[4..]);
+        line[42..50].copy_from_slice(&fourth);
+        line
     }
 }
 
@@ -328,11 +368,13 @@ mod tests {
 
     #[test]
     fn a_request_id_is_a_version_4_uuid() {
-        let text = String::from_utf8(RequestId([u64::MAX; 2]).text().to_vec()).expect("ascii");
+        let id = |high, low| {
+            let line = String::from_utf8(RequestId([high, low]).line().to_vec()).expect("ascii");
+            line.strip_prefix("x-request-id: ").and_then(|rest| rest.strip_suffix("\r\n")).expect("a line").to_owned()
+        };
 
-        assert_eq!(text, "ffffffff-ffff-4fff-bfff-ffffffffffff");
-        assert_eq!(RequestId([0; 2]).text(), *b"00000000-0000-4000-8000-000000000000");
-        let id = RequestId([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]);
-        assert_eq!(id.text(), *b"01234567-89ab-4def-bedc-ba9876543210");
+        assert_eq!(id(u64::MAX, u64::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(id(0, 0), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(id(0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210), "01234567-89ab-4def-bedc-ba9876543210");
     }
 }

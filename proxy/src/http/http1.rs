@@ -136,7 +136,7 @@ async fn exchange(
         chain: &world.chain,
         request,
         peer: connection.peer,
-        peer_ip: &connection.peer_ip,
+        peer_name: &connection.peer_name,
         local: connection.local,
         alarm: &connection.alarm,
         started,

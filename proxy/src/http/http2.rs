@@ -25,7 +25,7 @@ use super::answer::rejected;
 use super::budget::{Begun, Budget, PREMATURE};
 use super::call::{Call, Ending};
 use super::exchange::{Caller, Reply, Start, Trouble};
-use super::head::{Request as Seen, speaks_to_proxies};
+use super::head::{PeerName, Request as Seen, speaks_to_proxies};
 use super::rejection::{Behind, Rejection};
 use super::serve::serve;
 use crate::clock::{Alarm, Ring, Slot};
@@ -50,7 +50,7 @@ type Accepted = Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>;
 
 /// Serves a connection until it ends.
 pub(crate) async fn run(worker: &Rc<Worker>, mut world: World, connection: Connection) {
-    let Connection { socket, mut input, alarm, peer, peer_ip, local } = connection;
+    let Connection { socket, mut input, alarm, peer, peer_name, local } = connection;
     let counted = Counted::of_client(Rewound::new(input.take(), socket.into_inner()));
     let meter = counted.meter();
     drop(input);
@@ -79,7 +79,7 @@ pub(crate) async fn run(worker: &Rc<Worker>, mut world: World, connection: Conne
                 world.refresh(worker);
                 let begun = restraint.budget.begin();
                 let (worker, world) = (Rc::clone(worker), world.clone());
-                let peer = (peer, Rc::clone(&peer_ip));
+                let peer = (peer, peer_name.clone());
                 streams.spawn_local(stream(worker, world, *request, respond, begun, peer, local));
             }
             Event::StreamEnded { panicked } => {
@@ -238,7 +238,7 @@ async fn stream(
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
     mut begun: Begun,
-    (peer, peer_ip): (SocketAddr, Rc<str>),
+    (peer, peer_name): (SocketAddr, PeerName),
     local: Option<SocketAddr>,
 ) {
     let started = worker.wheel.stamp();
@@ -260,7 +260,7 @@ async fn stream(
                 chain: &world.chain,
                 request: &head,
                 peer,
-                peer_ip: &peer_ip,
+                peer_name: &peer_name,
                 local,
                 alarm: &alarm,
                 started,

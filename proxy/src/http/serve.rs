@@ -6,7 +6,7 @@
 use super::answer;
 use super::call::{Call, Ending};
 use super::exchange::{Caller, Reply, pause};
-use super::forward::{Attempt, attempt};
+use super::forward::Attempt;
 use super::rejection::Rejection;
 use super::replay::Replay;
 use crate::balance::{self, Wish};
@@ -71,8 +71,11 @@ async fn follow<C: Caller, R: Reply>(
         };
         record.count += 1;
         call.outcome.attempt(record.count, plan.cluster.states.get(index).map(|endpoint| endpoint.address));
-        let attempted = Attempt { plan, index, count: record.count, may_reuse: record.may_reuse(), passed: &passed };
-        let failed = match attempt(call, &mut caller, reply, &attempted, &mut record).await {
+        let attempted = match Attempt::begin(call, plan, index, &passed, &record, &caller) {
+            Ok(attempt) => attempt.run(&mut caller, reply, &mut record).await,
+            Err(failed) => Err(failed),
+        };
+        let failed = match attempted {
             Ok(ending) => return ending,
             Err(failed) => failed,
         };

@@ -14,6 +14,7 @@ use tracing::debug;
 use super::chain::{self, Shown};
 use crate::clock::{Alarm, Slot};
 use crate::config::snapshot::{ActiveListener, ChainKind, HttpChain};
+use crate::http::head::PeerName;
 use crate::telemetry::Silence;
 use crate::tls::hello::{self, Hello, Seen};
 use crate::tls::server::{Failure, ServerTls};
@@ -32,7 +33,7 @@ pub(crate) struct Connection {
     pub(crate) alarm: Alarm,
     pub(crate) peer: SocketAddr,
     /// Its address as text, for heads: written once for all requests.
-    pub(crate) peer_ip: Rc<str>,
+    pub(crate) peer_name: PeerName,
     pub(crate) local: Option<SocketAddr>,
 }
 
@@ -44,7 +45,7 @@ impl Connection {
             input: Input::new(&worker.buffers),
             alarm: worker.wheel.alarm(),
             peer,
-            peer_ip: peer.ip().to_canonical().to_string().into(),
+            peer_name: PeerName::of(peer),
         }
     }
 }
@@ -207,7 +208,7 @@ async fn secure(
     connection: Connection,
     tls: &ServerTls,
 ) -> Result<(Connection, Option<Detected>), Failure> {
-    let Connection { socket, mut input, alarm, peer, peer_ip, local } = connection;
+    let Connection { socket, mut input, alarm, peer, peer_name, local } = connection;
     let handshake = tls.accept(input.take(), socket);
     drop(input);
     let socket = alarm.guard(Box::pin(handshake)).await.unwrap_or_else(|_late| {
@@ -221,7 +222,7 @@ async fn secure(
         Some(_) | None => None,
     };
     let input = Input::new(&worker.buffers);
-    Ok((Connection { socket, input, alarm, peer, peer_ip, local }, protocol))
+    Ok((Connection { socket, input, alarm, peer, peer_name, local }, protocol))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -127,7 +127,7 @@ fn edits(call: &Call<'_>, plan: &Plan<'_>, mirror: &CompiledMirror) -> HeadEdits
         forward: plan.forward,
         chosen: &plan.chosen,
         context,
-        peer_ip: call.peer_ip,
+        peer: call.peer_name,
         request_id: plan.request_id,
         endpoint_hostname: None,
         attempt: 1,
