@@ -177,7 +177,8 @@ impl<'a, 'c> Attempt<'a, 'c> {
         let written = Written::choose(caller.shows_framing(), framing, framing);
         let limits = tidegate_http1::Limits::default();
         let (sink, answer) = connection.split(&limits, self.call.request.method(), written);
-        let done = self.converse(self.exchange(caller, reply, sink, answer), reused, record).await;
+        let mut exchange = self.exchange(caller, reply, sink, answer);
+        let done = self.converse(&mut exchange, reused, record).await;
         if done.reusable {
             let keeping = router::keeping(self.call, cluster);
             worker.pools.give_back(&self.endpoint, connection, keeping, &worker.shared.limits);
@@ -229,7 +230,8 @@ impl<'a, 'c> Attempt<'a, 'c> {
         // Boxed, so that an exchange does not carry the size of opening a connection and a stream.
         let begun = Box::pin(self.begin_http2()).await;
         let (sink, answer, reused) = begun.map_err(|(trouble, reused)| self.failed(trouble, reused, false, caller))?;
-        self.converse(self.exchange(caller, reply, sink, answer), reused, record).await.outcome
+        let mut exchange = self.exchange(caller, reply, sink, answer);
+        self.converse(&mut exchange, reused, record).await.outcome
     }
 
     /// A stream with the head sent, and whether its connection had carried others; that also where it fails.
@@ -286,31 +288,31 @@ impl<'a, 'c> Attempt<'a, 'c> {
     /// Sends the request and relays the answer, unless another one is wanted.
     async fn converse<C: Caller, R: Reply, S: Sink, A: Answer>(
         &self,
-        mut exchange: Exchange<'_, C, R, S, A>,
+        exchange: &mut Exchange<'_, C, R, S, A>,
         reused: bool,
         record: &mut Record<'_>,
     ) -> Done {
         let head = match exchange.head(self.idle).await {
             Ok(head) => head,
-            Err(trouble) => return self.unanswered(trouble, reused, &exchange).into(),
+            Err(trouble) => return self.unanswered(trouble, reused, exchange).into(),
         };
         if let Err(fault) = check_switch(&head, self.plan.upgrade) {
             return self.failed(Trouble::Upstream(fault), reused, true, exchange.caller).into();
         }
         self.endpoint.answered(head.status(), grpc_status(self.call, &head));
         if record.wants_another(&head, exchange.caller.is_replayable()) {
-            return Box::pin(self.give_up(&head, reused, &mut exchange)).await;
+            return Box::pin(self.give_up(&head, reused, exchange)).await;
         }
-        let Ok(start) = self.begin_answer(&head, &mut exchange) else { return self.torn(None, &mut exchange) };
+        let Ok(start) = self.begin_answer(&head, exchange) else { return self.torn(None, exchange) };
         if start.upgrade {
-            return Box::pin(self.tunnel(&mut exchange)).await;
+            return Box::pin(self.tunnel(exchange)).await;
         }
         let patience = Patience { source: self.idle, sink: Some(self.call.worker.shared.limits.write_progress) };
         exchange.upload.change_patience(patience);
         let relayed = exchange.relay(patience, record.bandwidth).await;
         self.call.alarm.clear_all();
         if let Err(trouble) = relayed {
-            return self.torn(Some(trouble), &mut exchange);
+            return self.torn(Some(trouble), exchange);
         }
         let whole = exchange.upload.is_done();
         let close = !whole || start.close || exchange.reply.must_close();
