@@ -4,6 +4,7 @@
 //! same checks as the parser: no other way leads to a head.
 
 use crate::fields::{Field, FieldList, Fields, Known, Span};
+use crate::head::{Head, RequestLine, StatusLine};
 use crate::host::check_authority;
 use crate::limits::Limits;
 use crate::meaning::{self, Framing, Meaning, Sender, Version};
@@ -210,19 +211,16 @@ impl HeadBuilder {
         }
         let meaning = meaning::read(&buf, &mut list, self.version, Sender::Client)?;
         let framing = settled_framing(self.framing, &meaning)?;
-        Ok(RequestHead {
+        let method = Method::of(self.method.as_bytes(), Span::new(0, self.method.len()));
+        Ok(RequestHead(Box::new(Head {
             fields: Fields { buf, list, plain: false },
             line: Some(line),
-            method: Method::of(self.method.as_bytes(), Span::new(0, self.method.len())),
-            path,
-            query,
-            authority: host_value,
-            scheme,
-            form,
             version: self.version,
             framing,
             meaning,
-        })
+            target: RequestLine { method, path, query, authority: host_value, scheme, form },
+            status: StatusLine::default(),
+        })))
     }
 
     fn settled_authority(&self) -> Result<Vec<u8>, Refusal> {
@@ -339,15 +337,15 @@ impl ResponseBuilder {
                 if settled == Framing::None { Framing::Length(0) } else { settled }
             }
         };
-        Ok(ResponseHead {
+        Ok(ResponseHead(Box::new(Head {
             fields: Fields { buf, list, plain: false },
             line: Some(line),
-            status: self.status,
-            reason,
             version: self.version,
             framing,
             meaning,
-        })
+            target: RequestLine::default(),
+            status: StatusLine { status: self.status, reason },
+        })))
     }
 }
 

@@ -68,7 +68,6 @@ impl Known {
     }
 
     /// The same for a name that is known to be a token.
-    #[inline]
     pub(crate) fn of_token(name: &[u8]) -> Self {
         let (text, known) = Self::candidate(name);
         if known != Self::Other && is_same_token(name, text) { known } else { Self::Other }
@@ -129,13 +128,18 @@ impl Known {
 /// those that names hold.
 #[inline]
 fn is_same_token(name: &[u8], lower: &[u8]) -> bool {
-    let (words, rest) = name.as_chunks::<8>();
-    let (lower_words, lower_rest) = lower.as_chunks::<8>();
-    let differs = |a: &[u8; 8], b: &[u8; 8]| u64::from_ne_bytes(*a) | FOLD != u64::from_ne_bytes(*b);
     const FOLD: u64 = u64::from_ne_bytes([0x20; 8]);
-    name.len() == lower.len()
-        && !words.iter().zip(lower_words).any(|(a, b)| differs(a, b))
-        && !rest.iter().zip(lower_rest).any(|(a, b)| a | 0x20 != *b)
+    let folded = |word: &[u8; 8]| u64::from_ne_bytes(*word) | FOLD;
+    let is_same = |a: &[u8; 8], b: &[u8; 8]| folded(a) == u64::from_ne_bytes(*b);
+    if name.len() != lower.len() {
+        return false;
+    }
+    let (Some(last), Some(lower_last)) = (name.last_chunk(), lower.last_chunk()) else {
+        return name.iter().zip(lower).all(|(a, b)| a | 0x20 == *b);
+    };
+    // The last word covers what whole words from the start leave over.
+    let words = name.as_chunks().0.iter().zip(lower.as_chunks().0);
+    is_same(last, lower_last) && words.into_iter().all(|(a, b)| is_same(a, b))
 }
 
 /// The bit by which a list remembers a name: the same for all names of one length and the same ends.
@@ -229,22 +233,24 @@ pub(crate) struct FieldList {
 }
 
 impl FieldList {
-    /// In the memory of a list that is over.
-    pub(crate) fn within(mut fields: Vec<Field>) -> Self {
-        fields.clear();
-        Self { fields, marks: 0, known: 0 }
+    /// Empties it, and makes room for what a head usually holds.
+    #[inline]
+    pub(crate) fn begin(&mut self) {
+        self.fields.clear();
+        self.marks = 0;
+        self.known = 0;
+        if self.fields.capacity() == 0 {
+            self.fields.reserve_exact(FIELDS_USUALLY);
+        }
     }
 
-    pub(crate) fn into_memory(self) -> Vec<Field> {
-        self.fields
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.fields.capacity() * size_of::<Field>()
     }
 
     /// `name` is that of the field.
     #[inline]
     pub(crate) fn push(&mut self, field: Field, name: &[u8]) {
-        if self.fields.capacity() == 0 {
-            self.fields.reserve_exact(FIELDS_USUALLY);
-        }
         self.marks |= mark(name);
         self.known |= field.known.bit();
         self.fields.push(field);
@@ -273,22 +279,8 @@ impl FieldList {
     }
 }
 
-/// The memory of a head that is over, to be used for the next one.
-#[derive(Debug, Default)]
-pub struct HeadMemory {
-    pub(crate) text: Vec<u8>,
-    pub(crate) fields: Vec<Field>,
-}
-
-impl HeadMemory {
-    /// How much is held.
-    pub fn bytes(&self) -> usize {
-        self.text.capacity() + self.fields.capacity() * size_of::<Field>()
-    }
-}
-
 /// The fields of one head, in the order and case they were received.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Fields {
     pub(crate) buf: Vec<u8>,
     pub(crate) list: FieldList,
@@ -326,10 +318,6 @@ impl Fields {
 
     fn is_named(&self, field: &Field, name: &[u8]) -> bool {
         usize::from(field.name_len) == name.len() && field.name_span().of(&self.buf).eq_ignore_ascii_case(name)
-    }
-
-    pub(crate) fn into_memory(self) -> HeadMemory {
-        HeadMemory { text: self.buf, fields: self.list.into_memory() }
     }
 
     pub fn len(&self) -> usize {

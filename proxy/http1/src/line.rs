@@ -7,7 +7,7 @@
 //! The scan goes strictly from left to right and fails at the first wrong byte, so a head that arrives in pieces gets the verdict
 //! it would have got whole.
 
-use crate::fields::{Field, FieldList, Span, is_look_alike};
+use crate::fields::{Field, FieldList, Span, is_look_alike, position};
 use crate::limits::{Limits, Underscores};
 use crate::octets::{is_ows, name_len, plain_name_len, trim_ows, value_len};
 use crate::refusal::{HEAD_TOO_LARGE, Refusal, TOO_MANY_FIELDS};
@@ -83,33 +83,33 @@ fn trimmed(raw: &[u8]) -> (usize, usize) {
     }
 }
 
-/// The line at `at` and where the next one begins, if it has the form that nearly all senders use, `name: value`, with no other
-/// white space around the value and no underscore. None says nothing: [`field_line`] decides.
+/// A line of the form that nearly all senders use, `name: value`, with no other white space around the value and no underscore.
+struct Usual<'b> {
+    field: Field,
+    name: &'b [u8],
+    /// What follows the line.
+    after: &'b [u8],
+}
+
+/// The first line of `rest`, which begins at `at`, if it has the usual form. None says nothing: [`field_line`] decides.
 #[inline]
-fn usual_line(buf: &[u8], at: usize) -> Option<(Field, &[u8], usize)> {
-    let rest = buf.get(at..)?;
-    let name_len = plain_name_len(rest);
-    let (name, after) = rest.split_at_checked(name_len)?;
-    let (gap, raw) = match after {
-        [b':', b' ', raw @ ..] => (2, raw),
-        [b':', raw @ ..] => (1, raw),
+fn usual_line(rest: &[u8], at: u32) -> Option<Usual<'_>> {
+    let (name, gap) = rest.split_at_checked(plain_name_len(rest))?;
+    let raw = match gap {
+        [b':', b' ', raw @ ..] | [b':', raw @ ..] => raw,
         _ => return None,
     };
-    let len = value_len(raw);
-    let (value, end) = raw.split_at_checked(len)?;
+    let (value, end) = raw.split_at_checked(value_len(raw))?;
     let is_bare = match value {
         [] => true,
         [first, ..] => !is_ows(*first) && value.last().is_some_and(|last| !is_ows(*last)),
     };
-    if name.is_empty() || !is_bare || !end.starts_with(b"\r\n") {
+    let [b'\r', b'\n', after @ ..] = end else { return None };
+    if name.is_empty() || !is_bare {
         return None;
     }
-    let value_at = at + name_len + gap;
-    let next = value_at + len + 2;
-    // All positions of the line lie before this one.
-    u32::try_from(next).ok()?;
-    let field = Field::placed(name, at as u32, value_at as u32, len as u32)?;
-    Some((field, name, next))
+    let field = Field::placed(name, at, at + (rest.len() - raw.len()) as u32, value.len() as u32)?;
+    Some(Usual { field, name, after })
 }
 
 /// Where a section ends.
@@ -129,15 +129,20 @@ pub(crate) fn field_section(
 ) -> Result<Option<Section>, Refusal> {
     let mut count = 0;
     let mut tight = true;
+    list.begin();
     loop {
-        if let Some((field, name, next)) = usual_line(buf, at) {
+        let mut rest = buf.get(at..).unwrap_or_default();
+        while let Some(Usual { field, name, after }) = usual_line(rest, position(buf.len() - rest.len())) {
             count += 1;
             if count > limits.fields_max {
                 return Err(TOO_MANY_FIELDS);
             }
-            at = next;
             list.push(field, name);
-            continue;
+            rest = after;
+        }
+        at = buf.len() - rest.len();
+        if rest.starts_with(b"\r\n") {
+            return Ok(Some(Section { end: at + 2, tight }));
         }
         match field_line(buf, at)? {
             Line::Partial => return Ok(None),
@@ -198,15 +203,16 @@ mod tests {
                 for value in ["", "v", " v", "v ", "v\tw", "v\r", "v\x7f", "\u{e9}", "long enough for two words"] {
                     for end in ["\r\n", "\n", "\r", "", "\r\nX"] {
                         let line = format!("{name}{gap}{value}{end}");
-                        let Some((field, _, next)) = usual_line(line.as_bytes(), 0) else { continue };
+                        let Some(Usual { field, after, .. }) = usual_line(line.as_bytes(), 0) else { continue };
+                        let next = line.len() - after.len();
                         usual += 1;
 
                         let general = field_line(line.as_bytes(), 0).expect("accepted");
 
-                        let Line::Field { name, underscore: false, value, tight: true, next: after } = general else {
+                        let Line::Field { name, underscore: false, value, tight: true, next: cut } = general else {
                             panic!("{line:?} is not of the usual form");
                         };
-                        assert_eq!((field.name_span(), field.value_span(), next), (name, value, after), "{line:?}");
+                        assert_eq!((field.name_span(), field.value_span(), next), (name, value, cut), "{line:?}");
                     }
                 }
             }

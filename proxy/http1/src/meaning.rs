@@ -58,6 +58,8 @@ pub(crate) enum Sender {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Meaning {
     pub(crate) content_length: Option<u64>,
+    /// It has leading zeros.
+    pub(crate) length_is_padded: bool,
     pub(crate) chunked: bool,
     /// Index of the one Host field.
     pub(crate) host: Option<usize>,
@@ -69,10 +71,38 @@ pub(crate) struct Meaning {
     pub(crate) accepts_trailers: bool,
 }
 
+impl Meaning {
+    fn host_at(&mut self, index: usize) -> Result<(), Refusal> {
+        if self.host.replace(index).is_some() { Err(DUPLICATE_HOST) } else { Ok(()) }
+    }
+
+    fn length(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        let length = decimal(value).ok_or(BAD_LENGTH)?;
+        self.length_is_padded = matches!(value, [b'0', _, ..]);
+        if self.content_length.replace(length).is_some() { Err(DUPLICATE_LENGTH) } else { Ok(()) }
+    }
+}
+
 /// Reads and checks the fields; marks those that are not to be forwarded.
 pub(crate) fn read(buf: &[u8], list: &mut FieldList, version: Version, sender: Sender) -> Result<Meaning, Refusal> {
+    let usual = Known::Other.bit() | Known::Cookie.bit() | Known::Host.bit() | Known::ContentLength.bit();
+    if list.holds_any(!usual) {
+        return read_all(buf, list.as_mut_slice(), version, sender);
+    }
+    // Nearly every head: nothing but the authority and the length is said of the message.
     let mut meaning = Meaning::default();
-    let fields = list.as_mut_slice();
+    for (index, field) in list.as_slice().iter().enumerate() {
+        match field.known {
+            Known::Host if sender == Sender::Client => meaning.host_at(index)?,
+            Known::ContentLength => meaning.length(field.value_span().of(buf))?,
+            _ => {}
+        }
+    }
+    Ok(meaning)
+}
+
+fn read_all(buf: &[u8], fields: &mut [Field], version: Version, sender: Sender) -> Result<Meaning, Refusal> {
+    let mut meaning = Meaning::default();
     let mut options = Options::default();
     let (mut codings, mut expectations) = (0, 0);
     let (mut upgrade, mut upgrades) = (None, 0);
@@ -80,18 +110,9 @@ pub(crate) fn read(buf: &[u8], list: &mut FieldList, version: Version, sender: S
         let value = field.value_span().of(buf);
         field.stripped = field.known.is_hop_by_hop();
         match field.known {
-            Known::Host if sender == Sender::Client => {
-                if meaning.host.replace(index).is_some() {
-                    return Err(DUPLICATE_HOST);
-                }
-            }
+            Known::Host if sender == Sender::Client => meaning.host_at(index)?,
             Known::Connection => options.read(value, sender)?,
-            Known::ContentLength => {
-                let length = decimal(value).ok_or(BAD_LENGTH)?;
-                if meaning.content_length.replace(length).is_some() {
-                    return Err(DUPLICATE_LENGTH);
-                }
-            }
+            Known::ContentLength => meaning.length(value)?,
             Known::TransferEncoding => {
                 codings += 1;
                 if codings > 1 {

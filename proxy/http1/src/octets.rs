@@ -1,6 +1,10 @@
 //! Byte classes of the grammar.
 //!
-//! Names are checked by table, values eight bytes at a time: these two loops see every byte of every head.
+//! Names and values are checked eight bytes at a time where they are made of usual bytes, else by table: these two loops see
+//! every byte of every head.
+
+const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+const TOPS: u64 = u64::from_ne_bytes([0x80; 8]);
 
 const fn token_table() -> [bool; 256] {
     let mut table = [false; 256];
@@ -32,7 +36,37 @@ pub(crate) fn is_token_byte(byte: u8) -> bool {
 /// How many leading bytes are token bytes but no underscores.
 #[inline]
 pub(crate) fn plain_name_len(bytes: &[u8]) -> usize {
-    bytes.iter().position(|&byte| !PLAIN_NAME[usize::from(byte)]).unwrap_or(bytes.len())
+    let usual = usual_len(bytes);
+    match bytes.get(usual..) {
+        Some([b':', ..]) | None => usual,
+        Some(rest) => usual + rest.iter().position(|&byte| !PLAIN_NAME[usize::from(byte)]).unwrap_or(rest.len()),
+    }
+}
+
+/// How many leading bytes are surely letters, digits, `-` or `.`, which is what nearly all names and hosts are made of. Looks at
+/// whole words only, so there may be more.
+pub(crate) fn usual_len(bytes: &[u8]) -> usize {
+    let (words, _) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let unusual = unusual_bytes(u64::from_le_bytes(*word));
+        if unusual != 0 {
+            return index * 8 + (unusual.trailing_zeros() / 8) as usize;
+        }
+    }
+    words.len() * 8
+}
+
+/// Marks, by their top bits, the bytes of a word that are neither letters nor digits, `-` or `.`.
+#[inline]
+fn unusual_bytes(word: u64) -> u64 {
+    let low = word & !TOPS;
+    // Adding what a bound lacks to 0x80 sets the top bit of each byte from that bound on; nothing is carried, for no byte and
+    // no such number exceeds 0x7f.
+    let within = |bytes: u64, first: u8, last: u8| {
+        (bytes + ONES * u64::from(0x80 - first)) & !(bytes + ONES * u64::from(0x7f - last))
+    };
+    let usual = within(low | ONES * 0x20, b'a', b'z') | within(low, b'0', b'9') | within(low, b'-', b'.');
+    !(usual & !word) & TOPS
 }
 
 /// How many leading bytes are token bytes, and whether an underscore is among them.
@@ -61,22 +95,16 @@ fn is_value_byte(byte: u8) -> bool {
 }
 
 /// How many leading bytes may stand in a field value.
-#[inline]
 pub(crate) fn value_len(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
-    const TOPS: u64 = u64::from_ne_bytes([0x80; 8]);
     let (words, rest) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
-        let w = u64::from_ne_bytes(*word);
-        // Set top bits mark bytes below 0x20 and bytes equal to 0x7f. A borrow may mark an innocent byte beside a guilty one, so a
-        // marked byte is looked at; an unmarked word is surely clean.
-        let below_space = w.wrapping_sub(ONES * 0x20) & !w & TOPS;
-        let x = w ^ (ONES * 0x7f);
-        let delete = x.wrapping_sub(ONES) & !x & TOPS;
-        let mut marked = u64::from_le(below_space | delete);
+        let w = u64::from_le_bytes(*word);
+        let low = w & !TOPS;
+        // The top bits of bytes below 0x20 and of those equal to 0x7f, by additions that carry nothing. A tab is among them.
+        let mut marked = (!(low + ONES * 0x60) | (low + ONES)) & !w & TOPS;
         while marked != 0 {
             let at = (marked.trailing_zeros() / 8) as usize;
-            if !is_value_byte(word[at]) {
+            if word[at] != b'\t' {
                 return index * 8 + at;
             }
             marked &= marked - 1;
@@ -133,6 +161,21 @@ mod tests {
                 let expected = value.iter().position(|&b| !is_value_byte(b)).unwrap_or(20);
 
                 assert_eq!(value_len(&value), expected, "byte {byte:#x} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn name_length_agrees_with_the_byte_by_byte_rule_at_every_position() {
+        for byte in 0..=255u8 {
+            for at in 0..20 {
+                let mut name = *b"Some-Long.Name-09azA";
+                name[at] = byte;
+                let is_plain = |byte: u8| is_token_byte(byte) && byte != b'_';
+                let expected = name.iter().position(|&b| !is_plain(b)).unwrap_or(20);
+
+                assert_eq!(plain_name_len(&name), expected, "byte {byte:#x} at {at}");
+                assert!(usual_len(&name) <= expected, "byte {byte:#x} at {at}");
             }
         }
     }

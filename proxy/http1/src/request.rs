@@ -7,7 +7,8 @@ use std::borrow::Cow;
 
 use crate::builder::HeadBuilder;
 use crate::edits::{EditedFields, HeadEdits};
-use crate::fields::{Field, FieldList, Fields, HeadMemory, Known, Span};
+use crate::fields::{Field, FieldList, Known, Span};
+use crate::head::{Head, HeadMemory, RequestLine};
 use crate::host::check_authority;
 use crate::limits::Limits;
 use crate::line::{Section, field_section, line_end, surely_partial, window};
@@ -41,22 +42,9 @@ pub enum Parsed<T> {
     },
 }
 
+/// As large as a pointer: it may be handed on freely.
 #[derive(Debug, Clone)]
-pub struct RequestHead {
-    pub(crate) fields: Fields,
-    /// The request line as it is to be forwarded, when the buffer holds it.
-    pub(crate) line: Option<Span>,
-    pub(crate) method: Method,
-    pub(crate) path: Span,
-    /// With its question mark, directly behind the path; or empty.
-    pub(crate) query: Span,
-    pub(crate) authority: Span,
-    pub(crate) scheme: Option<&'static str>,
-    pub(crate) form: TargetForm,
-    pub(crate) version: Version,
-    pub(crate) framing: Framing,
-    pub(crate) meaning: Meaning,
-}
+pub struct RequestHead(pub(crate) Box<Head>);
 
 /// The methods that nearly every request has are known by name; others are read from the buffer.
 #[derive(Debug, Clone, Copy)]
@@ -90,46 +78,29 @@ pub fn parse_request(buf: &[u8], limits: &Limits) -> Result<Parsed<RequestHead>,
 /// The same in the memory of a head that is over ([`RequestHead::into_memory`]). What is not used stays in `memory`.
 pub fn parse_request_in(memory: &mut HeadMemory, buf: &[u8], limits: &Limits) -> Result<Parsed<RequestHead>, Refusal> {
     let buf = window(buf, limits);
-    let partial = || if buf.len() < limits.head_bytes_max { Ok(Parsed::Partial) } else { Err(HEAD_TOO_LARGE) };
+    Ok(match memory.parse(|head| read(buf, head, limits))? {
+        Some((head, consumed)) => Parsed::Complete { head: RequestHead(head), consumed },
+        None => Parsed::Partial,
+    })
+}
+
+/// Fills a head and says how long it is; None when more bytes are needed.
+fn read(buf: &[u8], head: &mut Head, limits: &Limits) -> Result<Option<usize>, Refusal> {
+    let partial = || if buf.len() < limits.head_bytes_max { Ok(None) } else { Err(HEAD_TOO_LARGE) };
     let Some(line) = request_line(buf, limits)? else { return partial() };
     if surely_partial(buf, limits) {
-        return Ok(Parsed::Partial);
+        return Ok(None);
     }
-    let mut list = FieldList::within(std::mem::take(&mut memory.fields));
-    let read = match field_section(buf, line.next, limits, &mut list) {
-        Ok(Some(section)) => read(buf, &line, &section, &mut list, limits).map(|parts| (parts, section.end)),
-        Ok(None) => {
-            memory.fields = list.into_memory();
-            return partial();
-        }
-        Err(refusal) => Err(refusal),
-    };
-    let (parts, consumed) = match read {
-        Ok(read) => read,
-        Err(refusal) => {
-            memory.fields = list.into_memory();
-            return Err(refusal);
-        }
-    };
-    let mut text = std::mem::take(&mut memory.text);
-    text.clear();
-    let Parts { start, path, query, target, meaning, framing, plain } = parts;
-    let (authority, scheme, form) = (start.authority, start.scheme, start.form);
-    let fields = Fields { buf: text, list, plain };
-    let method = Method::of(line.method.of(buf), line.method);
-    let version = line.version;
-    let mut head =
-        RequestHead { fields, line: None, method, path, query, authority, scheme, form, version, framing, meaning };
-    match target {
-        Some(target) => head.lay_out_anew(buf, &line, consumed, &target),
+    let Some(section) = field_section(buf, line.next, limits, &mut head.fields.list)? else { return partial() };
+    match settle(buf, &line, &section, head, limits)? {
+        Some(target) => head.lay_out_anew(buf, &line, section.end, &target),
         None => {
-            head.fields.buf.extend_from_slice(buf.get(..consumed).unwrap_or_default());
-            if line.version == Version::Http11 {
-                head.line = Some(Span::new(line.start, line.next));
-            }
+            head.fields.buf.clear();
+            head.fields.buf.extend_from_slice(buf.get(..section.end).unwrap_or_default());
+            head.line = (line.version == Version::Http11).then_some(Span::new(line.start, line.next));
         }
     }
-    Ok(Parsed::Complete { head, consumed })
+    Ok(Some(section.end))
 }
 
 /// The request line, cut up.
@@ -141,67 +112,51 @@ struct Line {
     next: usize,
 }
 
-/// What the target and Host say together.
-struct Start {
-    authority: Span,
-    scheme: Option<&'static str>,
-    form: TargetForm,
-}
-
-/// What a head is made of besides its fields.
-struct Parts<'a> {
-    start: Start,
-    path: Span,
-    query: Span,
-    /// Set when the head cannot be kept as it was received.
-    target: Option<Target<'a>>,
-    meaning: Meaning,
-    framing: Framing,
-    plain: bool,
-}
-
-/// Everything that is asked of a head once it is there whole.
-fn read<'a>(
+/// Everything that is asked of a head once it is there whole. Gives the target when the head cannot be kept as it was received.
+fn settle<'a>(
     buf: &'a [u8],
     line: &Line,
     section: &Section,
-    list: &mut FieldList,
+    head: &mut Head,
     limits: &Limits,
-) -> Result<Parts<'a>, Refusal> {
+) -> Result<Option<Target<'a>>, Refusal> {
     let method = line.method.of(buf);
     check_known_method(method, limits)?;
+    let list = &mut head.fields.list;
     let meaning = meaning::read(buf, list, line.version, Sender::Client)?;
-    let framing = request_framing(&meaning);
+    let (host, framing) = (meaning.host, request_framing(&meaning));
     if method == b"TRACE" && framing != Framing::None {
         return Err(TRACE_WITH_BODY);
     }
+    head.meaning = meaning;
+    head.framing = framing;
+    head.version = line.version;
+    head.target.method = Method::of(method, line.method);
     let (raw, at) = (line.target.of(buf), line.target.start as usize);
-    if let Some(len) = plain_path_len(raw).filter(|_| method != b"CONNECT" && meaning.host.is_some()) {
+    if let Some(len) = plain_path_len(raw).filter(|_| method != b"CONNECT" && host.is_some()) {
+        let (authority, kept) = settle_authority(buf, list, host, line, None)?;
+        head.fields.plain = section.tight && kept && is_plain(&head.meaning, list, line.version);
         let (path, query) = (Span::new(at, at + len), Span::new(at + len, at + raw.len()));
-        let (authority, kept) = settle_authority(buf, list, meaning.host, line, None)?;
-        let plain = section.tight && kept && is_plain(buf, list, line.version);
-        let start = Start { authority, scheme: None, form: TargetForm::Origin };
-        return Ok(Parts { start, path, query, target: None, meaning, framing, plain });
+        let method = head.target.method;
+        head.target = RequestLine { method, path, query, authority, scheme: None, form: TargetForm::Origin };
+        return Ok(None);
     }
     let target = parse_target(method, raw, at, limits)?;
-    let (authority, _) = settle_authority(buf, list, meaning.host, line, target.authority)?;
+    let (authority, _) = settle_authority(buf, list, host, line, target.authority)?;
+    head.fields.plain = false;
     let path = Span::new(target.path_start, target.path_start + target.path.len());
     let query = Span::new(path.end as usize, path.end as usize + target.query.len());
-    let start = Start { authority, scheme: target.scheme, form: target.form };
+    let (method, scheme, form) = (head.target.method, target.scheme, target.form);
+    head.target = RequestLine { method, path, query, authority, scheme, form };
     let as_received =
         matches!(target.path, Cow::Borrowed(_)) && target.form != TargetForm::Absolute && target.scheme.is_none();
-    let target = Some(target).filter(|_| !as_received || meaning.host.is_none());
-    Ok(Parts { start, path, query, target, meaning, framing, plain: false })
+    Ok(Some(target).filter(|_| !as_received || host.is_none()))
 }
 
 /// Whether the lines of a head, which are tight, need nothing of the writer where framing and authority stay the same.
-pub(crate) fn is_plain(buf: &[u8], list: &FieldList, version: Version) -> bool {
+pub(crate) fn is_plain(meaning: &Meaning, list: &FieldList, version: Version) -> bool {
     let none = Known::Other.bit() | Known::Cookie.bit() | Known::Host.bit() | Known::ContentLength.bit();
-    let is_canonical =
-        |field: &Field| field.known != Known::ContentLength || !matches!(field.value_span().of(buf), [b'0', _, ..]);
-    version == Version::Http11
-        && !list.holds_any(!none)
-        && (!list.holds_any(Known::ContentLength.bit()) || list.as_slice().iter().all(is_canonical))
+    version == Version::Http11 && !list.holds_any(!none) && !meaning.length_is_padded
 }
 
 fn request_line(buf: &[u8], limits: &Limits) -> Result<Option<Line>, Refusal> {
@@ -306,13 +261,14 @@ fn settle_authority(
     Ok((authority, authority == received))
 }
 
-impl RequestHead {
+impl Head {
     /// Builds the buffer for a head that is not forwarded as received: canonical request line, the received fields, the authority.
     fn lay_out_anew(&mut self, buf: &[u8], line: &Line, consumed: usize, target: &Target<'_>) {
         let fields = buf.get(line.next..consumed).unwrap_or_default();
-        let authority = self.authority.of(buf);
+        let authority = self.target.authority.of(buf);
         let method = line.method.of(buf);
         let mut block = std::mem::take(&mut self.fields.buf);
+        block.clear();
         block.reserve(consumed + 32);
         block.extend_from_slice(method);
         block.push(b' ');
@@ -333,16 +289,16 @@ impl RequestHead {
             field.shift(moved);
         }
         // In authority-form there is no path to lay out: the writer puts the line together.
-        self.line = (self.form != TargetForm::Authority).then_some(Span::new(0, fields_at));
-        self.method = Method::of(method, Span::new(0, method.len()));
-        self.path = Span::new(path_at, path_at + target.path.len());
-        self.query = Span::new(path_at + target.path.len(), path_at + target.path.len() + target.query.len());
-        self.authority = Span::new(authority_at, authority_at + authority.len());
+        self.line = (self.target.form != TargetForm::Authority).then_some(Span::new(0, fields_at));
+        self.target.method = Method::of(method, Span::new(0, method.len()));
+        self.target.path = Span::new(path_at, path_at + target.path.len());
+        self.target.query = Span::new(path_at + target.path.len(), path_at + target.path.len() + target.query.len());
+        self.target.authority = Span::new(authority_at, authority_at + authority.len());
         match self.meaning.host.and_then(|index| self.fields.list.as_mut_slice().get_mut(index)) {
-            Some(host) => host.point_value_at(self.authority),
+            Some(host) => host.point_value_at(self.target.authority),
             None => {
                 let name = Span::new(host_at, host_at + "Host".len());
-                if let Some(field) = Field::new(&block, name, self.authority) {
+                if let Some(field) = Field::new(&block, name, self.target.authority) {
                     self.meaning.host = Some(self.fields.len());
                     self.fields.list.push(field, b"Host");
                 }
@@ -350,19 +306,21 @@ impl RequestHead {
         }
         self.fields.buf = block;
     }
+}
 
+impl RequestHead {
     pub fn builder() -> HeadBuilder {
         HeadBuilder::new()
     }
 
     /// What the gate let pass is ASCII; the empty string cannot occur.
     fn text(&self, span: Span) -> &str {
-        std::str::from_utf8(span.of(&self.fields.buf)).unwrap_or_default()
+        std::str::from_utf8(span.of(&self.0.fields.buf)).unwrap_or_default()
     }
 
     #[inline]
     pub fn method(&self) -> &str {
-        match self.method {
+        match self.0.target.method {
             Method::Known(name) => name,
             Method::Other(span) => self.text(span),
         }
@@ -370,7 +328,7 @@ impl RequestHead {
 
     /// Canonical, without the query; `*` in asterisk-form, empty for CONNECT.
     pub fn path(&self) -> &str {
-        self.text(self.path)
+        self.text(self.0.target.path)
     }
 
     /// The path as rules are matched against it: without `;parameters`.
@@ -380,93 +338,99 @@ impl RequestHead {
 
     /// Without its question mark.
     pub fn query(&self) -> Option<&str> {
-        self.text(self.query).strip_prefix('?')
+        self.text(self.0.target.query).strip_prefix('?')
     }
 
     pub fn path_and_query(&self) -> &str {
-        self.text(Span { start: self.path.start, end: self.query.end })
+        self.text(Span { start: self.0.target.path.start, end: self.0.target.query.end })
     }
 
     /// `host[:port]`, in the case it was received.
     pub fn authority(&self) -> &str {
-        self.text(self.authority)
+        self.text(self.0.target.authority)
+    }
+
+    /// The same as bytes, for those who ask no text.
+    #[inline]
+    pub fn authority_bytes(&self) -> &[u8] {
+        self.0.target.authority.of(&self.0.fields.buf)
     }
 
     /// Known from absolute-form, HTTP/2 and encryption.
     #[inline]
     pub fn scheme(&self) -> Option<&str> {
-        self.scheme
+        self.0.target.scheme
     }
 
     /// Says that the request came under encryption: what its target claims about that does not count.
     pub fn arrived_encrypted(&mut self) {
-        self.scheme = Some("https");
+        self.0.target.scheme = Some("https");
     }
 
     pub fn target_form(&self) -> TargetForm {
-        self.form
+        self.0.target.form
     }
 
     #[inline]
     pub fn version(&self) -> Version {
-        self.version
+        self.0.version
     }
 
     /// All fields as received, with Host replaced by the authority.
     #[inline]
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.fields.iter()
+        self.0.fields.iter()
     }
 
     #[inline]
     pub fn field(&self, lower_name: &str) -> Option<&[u8]> {
-        self.fields.get(lower_name)
+        self.0.fields.get(lower_name)
     }
 
     #[inline]
     pub fn field_all<'a, 'n>(&'a self, lower_name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
-        self.fields.get_all(lower_name)
+        self.0.fields.get_all(lower_name)
     }
 
     /// The fields to be forwarded, after `edits`.
     pub fn edited<'a>(&'a self, edits: &'a HeadEdits) -> EditedFields<'a> {
-        EditedFields::new(&self.fields, edits, self.meaning.accepts_trailers)
+        EditedFields::new(&self.0.fields, edits, self.0.meaning.accepts_trailers)
     }
 
     #[inline]
     pub fn framing(&self) -> Framing {
-        self.framing
+        self.0.framing
     }
 
     /// Whether the client lets the connection live on after the answer.
     #[inline]
     pub fn keep_alive(&self) -> bool {
-        self.meaning.lives_on(self.version)
+        self.0.meaning.lives_on(self.0.version)
     }
 
     /// The protocol asked for, in lower case: one token, announced by Connection, on HTTP/1.1, and with no body in between that
     /// could be taken for the new protocol.
     pub fn upgrade(&self) -> Option<&str> {
-        match self.framing {
-            Framing::None | Framing::Length(0) => self.meaning.upgrade.as_deref(),
+        match self.0.framing {
+            Framing::None | Framing::Length(0) => self.0.meaning.upgrade.as_deref(),
             Framing::Length(_) | Framing::Chunked | Framing::UntilClose => None,
         }
     }
 
     /// Whether the client waits for `100 Continue` before it sends its body.
     pub fn expects_continue(&self) -> bool {
-        self.meaning.expects_continue && !matches!(self.framing, Framing::None | Framing::Length(0))
+        self.0.meaning.expects_continue && !matches!(self.0.framing, Framing::None | Framing::Length(0))
     }
 
     /// The memory, for the next head.
     pub fn into_memory(self) -> HeadMemory {
-        self.fields.into_memory()
+        HeadMemory::of(self.0)
     }
 
     /// Whether the client takes trailers (`TE: trailers`).
     #[inline]
     pub fn accepts_trailers(&self) -> bool {
-        self.meaning.accepts_trailers
+        self.0.meaning.accepts_trailers
     }
 }
 

@@ -5,7 +5,8 @@
 
 use crate::builder::ResponseBuilder;
 use crate::edits::{EditedFields, HeadEdits};
-use crate::fields::{FieldList, Fields, HeadMemory, Span};
+use crate::fields::Span;
+use crate::head::{Head, HeadMemory, StatusLine};
 use crate::limits::Limits;
 use crate::line::{field_section, line_end, surely_partial, window};
 use crate::meaning::{self, Framing, Meaning, Sender, Version};
@@ -16,17 +17,9 @@ use crate::request::{Parsed, VERSION_LEN, is_plain, version};
 const BAD_LINE: Refusal = Refusal::bad("invalid status line", "RFC 9112 4");
 const BAD_REASON: Refusal = Refusal::bad("control character in the reason phrase", "RFC 9112 4");
 
+/// As large as a pointer: it may be handed on freely.
 #[derive(Debug, Clone)]
-pub struct ResponseHead {
-    pub(crate) fields: Fields,
-    /// The status line as it is to be forwarded, when the buffer holds it.
-    pub(crate) line: Option<Span>,
-    pub(crate) status: u16,
-    pub(crate) reason: Span,
-    pub(crate) version: Version,
-    pub(crate) framing: Framing,
-    pub(crate) meaning: Meaning,
-}
+pub struct ResponseHead(pub(crate) Box<Head>);
 
 /// Parses a response head and copies it into a buffer of its own. The request's method decides whether there can be a body.
 pub fn parse_response(buf: &[u8], request_method: &str, limits: &Limits) -> Result<Parsed<ResponseHead>, Refusal> {
@@ -41,45 +34,31 @@ pub fn parse_response_in(
     limits: &Limits,
 ) -> Result<Parsed<ResponseHead>, Refusal> {
     let buf = window(buf, limits);
-    let mut list = FieldList::within(std::mem::take(&mut memory.fields));
-    let read = read(buf, &mut list, limits).map_err(Refusal::by_upstream);
-    let Ok(Some(Read { line, end, tight, meaning })) = read else {
-        memory.fields = list.into_memory();
-        return read.map(|_| Parsed::Partial);
-    };
-    let mut text = std::mem::take(&mut memory.text);
-    text.clear();
-    text.extend_from_slice(buf.get(..end).unwrap_or_default());
-    let plain = tight && line.copyable && is_plain(&text, &list, line.version);
-    let head = ResponseHead {
-        line: line.copyable.then_some(Span::new(0, line.next)),
-        status: line.status,
-        reason: line.reason,
-        version: line.version,
-        framing: response_framing(line.status, request_method, &meaning),
-        fields: Fields { buf: text, list, plain },
-        meaning,
-    };
-    Ok(Parsed::Complete { head, consumed: end })
+    let parsed = memory.parse(|head| read(buf, head, request_method, limits));
+    Ok(match parsed.map_err(Refusal::by_upstream)? {
+        Some((head, consumed)) => Parsed::Complete { head: ResponseHead(head), consumed },
+        None => Parsed::Partial,
+    })
 }
 
-/// A head that is there whole.
-struct Read {
-    line: Line,
-    end: usize,
-    tight: bool,
-    meaning: Meaning,
-}
-
-fn read(buf: &[u8], list: &mut FieldList, limits: &Limits) -> Result<Option<Read>, Refusal> {
+/// Fills a head and says how long it is; None when more bytes are needed.
+fn read(buf: &[u8], head: &mut Head, request_method: &str, limits: &Limits) -> Result<Option<usize>, Refusal> {
     let partial = || if buf.len() < limits.head_bytes_max { Ok(None) } else { Err(HEAD_TOO_LARGE) };
     let Some(line) = status_line(buf)? else { return partial() };
     if surely_partial(buf, limits) {
         return Ok(None);
     }
+    let list = &mut head.fields.list;
     let Some(section) = field_section(buf, line.next, limits, list)? else { return partial() };
-    let meaning = meaning::read(buf, list, line.version, Sender::Server)?;
-    Ok(Some(Read { line, end: section.end, tight: section.tight, meaning }))
+    head.meaning = meaning::read(buf, list, line.version, Sender::Server)?;
+    head.fields.plain = section.tight && line.copyable && is_plain(&head.meaning, list, line.version);
+    head.fields.buf.clear();
+    head.fields.buf.extend_from_slice(buf.get(..section.end).unwrap_or_default());
+    head.line = line.copyable.then_some(Span::new(0, line.next));
+    head.status = StatusLine { status: line.status, reason: line.reason };
+    head.version = line.version;
+    head.framing = response_framing(line.status, request_method, &head.meaning);
+    Ok(Some(section.end))
 }
 
 struct Line {
@@ -142,71 +121,74 @@ impl ResponseHead {
 
     #[inline]
     pub fn status(&self) -> u16 {
-        self.status
+        self.0.status.status
     }
 
     /// As received; obs-text is possible.
     pub fn reason(&self) -> &[u8] {
-        self.reason.of(&self.fields.buf)
+        self.0.status.reason.of(&self.0.fields.buf)
     }
 
     #[inline]
     pub fn version(&self) -> Version {
-        self.version
+        self.0.version
     }
 
     /// All fields as received.
     #[inline]
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.fields.iter()
+        self.0.fields.iter()
     }
 
     #[inline]
     pub fn field(&self, lower_name: &str) -> Option<&[u8]> {
-        self.fields.get(lower_name)
+        self.0.fields.get(lower_name)
     }
 
     #[inline]
     pub fn field_all<'a, 'n>(&'a self, lower_name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
-        self.fields.get_all(lower_name)
+        self.0.fields.get_all(lower_name)
     }
 
     /// The fields to be forwarded, after `edits`.
     pub fn edited<'a>(&'a self, edits: &'a HeadEdits) -> EditedFields<'a> {
-        EditedFields::new(&self.fields, edits, false)
+        EditedFields::new(&self.0.fields, edits, false)
     }
 
     #[inline]
     pub fn framing(&self) -> Framing {
-        self.framing
+        self.0.framing
     }
 
     /// Whether the upstream's connection can carry another exchange once this body was read to its end.
     #[inline]
     pub fn keep_alive(&self) -> bool {
-        self.framing != Framing::UntilClose && self.meaning.lives_on(self.version) && !self.announces_what_cannot_be()
+        self.0.framing != Framing::UntilClose
+            && self.0.meaning.lives_on(self.0.version)
+            && !self.announces_what_cannot_be()
     }
 
     /// A 204 has no body (RFC 9110 15.3.5), nor may it announce one (8.6; RFC 9112 6.1). A server that does may well send it, later,
     /// and it would be read as the next answer. Answers to HEAD and 304 announce bodies in good faith.
     fn announces_what_cannot_be(&self) -> bool {
-        self.status == 204 && (self.meaning.chunked || self.meaning.content_length.is_some_and(|length| length > 0))
+        self.0.status.status == 204
+            && (self.0.meaning.chunked || self.0.meaning.content_length.is_some_and(|length| length > 0))
     }
 
     /// The protocol the upstream switches to (101) or offers, in lower case.
     pub fn upgrade(&self) -> Option<&str> {
-        self.meaning.upgrade.as_deref()
+        self.0.meaning.upgrade.as_deref()
     }
 
     /// The memory, for the next head.
     pub fn into_memory(self) -> HeadMemory {
-        self.fields.into_memory()
+        HeadMemory::of(self.0)
     }
 
     /// An interim response, after which the real one is still to come. 101 is final for HTTP.
     #[inline]
     pub fn is_interim(&self) -> bool {
-        self.status < 200 && self.status != 101
+        self.0.status.status < 200 && self.0.status.status != 101
     }
 }
 

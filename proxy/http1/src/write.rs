@@ -74,8 +74,8 @@ fn request(
     framing: Framing,
     upgrade: Option<&str>,
 ) -> Result<(), Unwritable> {
-    if head.fields.plain && framing == head.framing && upgrade.is_none() && edits.keeps_start(&head.fields) {
-        return plain(out, &head.fields, head.line, edits);
+    if head.0.fields.plain && framing == head.0.framing && upgrade.is_none() && edits.keeps_start(&head.0.fields) {
+        return plain(out, &head.0.fields, head.0.line, edits);
     }
     let plan = Plan {
         authority: edits.new_authority(),
@@ -101,18 +101,18 @@ fn request(
     if plan.authority.is_some_and(|a| check_authority(a) != Ok(a.len())) {
         return Err(Unwritable::Authority);
     }
-    out.reserve(head.fields.buf.len() + 64);
+    out.reserve(head.0.fields.buf.len() + 64);
     let rewritten = edits.new_method().is_some()
         || edits.new_path_and_query().is_some()
-        || (plan.authority.is_some() && head.form == TargetForm::Authority);
-    let run = match head.line {
+        || (plan.authority.is_some() && head.0.target.form == TargetForm::Authority);
+    let run = match head.0.line {
         Some(line) if !rewritten => (line.start as usize, line.end as usize),
         _ => {
             request_line(out, head, edits)?;
             (0, 0)
         }
     };
-    fields(out, &head.fields, edits, &plan, run)
+    fields(out, &head.0.fields, edits, &plan, run)
 }
 
 fn request_line(out: &mut Vec<u8>, head: &RequestHead, edits: &HeadEdits) -> Result<(), Unwritable> {
@@ -120,7 +120,7 @@ fn request_line(out: &mut Vec<u8>, head: &RequestHead, edits: &HeadEdits) -> Res
     if !is_method(method) {
         return Err(Unwritable::Method);
     }
-    let target = match (edits.new_path_and_query(), head.form) {
+    let target = match (edits.new_path_and_query(), head.0.target.form) {
         (_, TargetForm::Authority) => edits.authority_of(head),
         (Some(rewritten), _) => {
             if !is_path_and_query(rewritten) {
@@ -163,15 +163,15 @@ fn response(
     connection: ConnectionField,
     to_http10: bool,
 ) -> Result<(), Unwritable> {
-    let unsaid = connection == ConnectionField::None && !to_http10 && !is_bodiless(head.status);
-    if head.fields.plain && framing == head.framing && unsaid && edits.removes_none_of(&head.fields) {
-        return plain(out, &head.fields, head.line, edits);
+    let unsaid = connection == ConnectionField::None && !to_http10 && !is_bodiless(head.0.status.status);
+    if head.0.fields.plain && framing == head.0.framing && unsaid && edits.removes_none_of(&head.0.fields) {
+        return plain(out, &head.0.fields, head.0.line, edits);
     }
     let plan = Plan {
         authority: None,
         framing: match framing {
             // 9112 6.1 and 6.2: neither field in 1xx and 204.
-            _ if is_bodiless(head.status) && head.status != 304 => Announced::Nothing,
+            _ if is_bodiless(head.0.status.status) && head.0.status.status != 304 => Announced::Nothing,
             Framing::None if to_http10 => Announced::LengthAsReceived,
             Framing::None => Announced::AsReceived,
             Framing::Length(length) => Announced::Length(length),
@@ -188,19 +188,19 @@ fn response(
         upgrade: head.upgrade().filter(|_| connection == ConnectionField::Upgrade).map(str::as_bytes),
         te: false,
     };
-    out.reserve(head.fields.buf.len() + 64);
-    let run = match head.line {
+    out.reserve(head.0.fields.buf.len() + 64);
+    let run = match head.0.line {
         Some(line) if !to_http10 => (line.start as usize, line.end as usize),
         _ => {
             out.extend_from_slice(if to_http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
-            out.extend_from_slice(Decimal::of(u64::from(head.status)).as_bytes());
+            out.extend_from_slice(Decimal::of(u64::from(head.0.status.status)).as_bytes());
             out.push(b' ');
             out.extend_from_slice(head.reason());
             out.extend_from_slice(b"\r\n");
             (0, 0)
         }
     };
-    fields(out, &head.fields, edits, &plan, run)
+    fields(out, &head.0.fields, edits, &plan, run)
 }
 
 /// Writes a head whose received lines all stay as they are: one run, nearly always.
