@@ -112,37 +112,43 @@ impl HeadEdits {
 
     /// The same for a line that is well-formed whatever is configured: a name of the program's own and a value that it wrote
     /// itself.
+    #[inline]
     pub fn append_own(&mut self, name: &'static str, value: &[u8]) {
         debug_assert!(is_writable(name.as_bytes(), value), "{name} is not written as it stands");
         self.add(name.as_bytes(), value);
     }
 
     /// The same for a line that lies there as it is written, `name: value CRLF`.
+    #[inline]
     pub fn append_own_line(&mut self, name: &'static str, line: &[u8]) {
         debug_assert!(is_line_of(name, line), "{name} is not written as it stands");
-        self.reserve(line.len());
         let start = self.text.len();
+        if self.text.capacity() - start < line.len() {
+            self.grow(line.len());
+        }
         self.text.extend_from_slice(line);
         self.added.push(Added { line: Span::new(start, start + line.len()), name_len: position(name.len()) });
     }
 
-    /// Room for one more line.
     #[inline]
-    fn reserve(&mut self, bytes: usize) {
-        if self.added.capacity() == 0 {
-            self.added.reserve_exact(ADDED_USUALLY);
-        }
-        self.text.reserve(if self.text.capacity() == 0 { TEXT_BYTES_USUALLY.max(bytes) } else { bytes });
-    }
-
     fn add(&mut self, name: &[u8], value: &[u8]) {
         let (start, len) = (self.text.len(), name.len() + value.len() + 4);
-        self.reserve(len);
+        if self.text.capacity() - start < len {
+            self.grow(len);
+        }
         self.text.extend_from_slice(name);
         self.text.extend_from_slice(b": ");
         self.text.extend_from_slice(value);
         self.text.extend_from_slice(b"\r\n");
         self.added.push(Added { line: Span::new(start, start + len), name_len: position(name.len()) });
+    }
+
+    #[cold]
+    fn grow(&mut self, len: usize) {
+        if self.added.capacity() == 0 {
+            self.added.reserve_exact(ADDED_USUALLY);
+        }
+        self.text.reserve(if self.text.capacity() == 0 { TEXT_BYTES_USUALLY.max(len) } else { len });
     }
 
     fn rewrites(&mut self) -> &mut Rewrites {
