@@ -164,6 +164,8 @@ async fn read_head(
     let mut begun = !input.is_empty();
     let mut unparsed = begun;
     let mut unwanted = false;
+    // The first bytes have come and their deadline is not set yet.
+    let mut first = false;
     alarm.set(Slot::Total, Some(if begun { head_limit } else { idle.unwrap_or(FAR) }));
     let incoming = poll_fn(|cx| {
         loop {
@@ -185,16 +187,18 @@ async fn read_head(
             match input.poll_fill(cx, &mut reading) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Left::Over)),
                 Poll::Ready(Ok(_)) => {
-                    if !begun {
-                        begun = true;
-                        alarm.set(Slot::Total, Some(head_limit));
-                    }
+                    first |= !begun;
+                    begun = true;
                     // A head ends with a line feed: without one among the new bytes there is nothing to parse.
                     let fresh = input.bytes().get(held..).unwrap_or_default();
                     unparsed = memchr(b'\n', fresh).is_some() || input.is_full() || held == 0;
                     continue;
                 }
                 Poll::Pending => {}
+            }
+            // Nearly every head arrives whole, and then there is nothing to wait for.
+            if std::mem::take(&mut first) {
+                alarm.set(Slot::Total, Some(head_limit));
             }
             match alarm.poll(cx) {
                 Poll::Ready(Ring::Due(_)) if begun => return Poll::Ready(Err(Left::Refused(Rejection::HEAD_TIMEOUT))),
