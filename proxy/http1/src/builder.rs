@@ -209,7 +209,8 @@ impl HeadBuilder {
                 list.push(*field, name);
             }
         }
-        let meaning = meaning::read(&buf, &mut list, self.version, Sender::Client)?;
+        let mut meaning = Meaning::default();
+        meaning::read(&mut meaning, &buf, &mut list, self.version, Sender::Client)?;
         let framing = settled_framing(self.framing, &meaning)?;
         let method = Method::of(self.method.as_bytes(), Span::new(0, self.method.len()));
         Ok(RequestHead(Box::new(Head {
@@ -329,7 +330,9 @@ impl ResponseBuilder {
         text.extend_from_slice(b"\r\n");
         let line = Span::new(0, text.len());
         let (buf, mut list) = self.lines.behind(text, &Limits::default()).map_err(Refusal::by_upstream)?;
-        let meaning = meaning::read(&buf, &mut list, self.version, Sender::Server).map_err(Refusal::by_upstream)?;
+        let mut meaning = Meaning::default();
+        let read = meaning::read(&mut meaning, &buf, &mut list, self.version, Sender::Server);
+        read.map_err(Refusal::by_upstream)?;
         let framing = match response_framing(self.status, &self.request_method, &meaning) {
             Framing::None => Framing::None,
             Framing::Length(_) | Framing::Chunked | Framing::UntilClose => {

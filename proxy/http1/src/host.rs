@@ -6,7 +6,6 @@
 
 use std::net::Ipv6Addr;
 
-use crate::octets::usual_len;
 use crate::refusal::Refusal;
 
 const BAD_HOST: Refusal = Refusal::bad("invalid host", "RFC 9112 3.2");
@@ -22,7 +21,7 @@ pub(crate) fn check_authority(authority: &[u8]) -> Result<usize, Refusal> {
             address.parse::<Ipv6Addr>().map_err(|_| BAD_HOST)?;
             close + 2
         }
-        None => reg_name_len(authority),
+        None => authority.iter().position(|&b| !is_reg_name_byte(b)).unwrap_or(authority.len()),
     };
     if host_len == 0 {
         return Err(BAD_HOST);
@@ -36,13 +35,6 @@ pub(crate) fn check_authority(authority: &[u8]) -> Result<usize, Refusal> {
         Some([b':', ..]) => Err(BAD_PORT),
         Some(_) => Err(BAD_HOST),
     }
-}
-
-/// How many leading bytes may stand in a name.
-fn reg_name_len(authority: &[u8]) -> usize {
-    let usual = usual_len(authority);
-    let rest = authority.get(usual..).unwrap_or_default();
-    usual + rest.iter().position(|&b| !is_reg_name_byte(b)).unwrap_or(rest.len())
 }
 
 fn is_port(port: &[u8]) -> bool {

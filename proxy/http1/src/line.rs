@@ -7,7 +7,7 @@
 //! The scan goes strictly from left to right and fails at the first wrong byte, so a head that arrives in pieces gets the verdict
 //! it would have got whole.
 
-use crate::fields::{Field, FieldList, Span, is_look_alike, position};
+use crate::fields::{Field, FieldList, Span, is_look_alike};
 use crate::limits::{Limits, Underscores};
 use crate::octets::{is_ows, name_len, plain_name_len, trim_ows, value_len};
 use crate::refusal::{HEAD_TOO_LARGE, Refusal, TOO_MANY_FIELDS};
@@ -120,7 +120,7 @@ pub(crate) struct Section {
     pub(crate) tight: bool,
 }
 
-/// Reads all fields from `at`; None when the empty line has not arrived.
+/// Reads all fields from `at` in a window of a head's size; None when the empty line has not arrived.
 pub(crate) fn field_section(
     buf: &[u8],
     mut at: usize,
@@ -132,7 +132,7 @@ pub(crate) fn field_section(
     list.begin();
     loop {
         let mut rest = buf.get(at..).unwrap_or_default();
-        while let Some(Usual { field, name, after }) = usual_line(rest, position(buf.len() - rest.len())) {
+        while let Some(Usual { field, name, after }) = usual_line(rest, (buf.len() - rest.len()) as u32) {
             count += 1;
             if count > limits.fields_max {
                 return Err(TOO_MANY_FIELDS);
@@ -183,12 +183,17 @@ const EAGER_BYTES_MAX: usize = 512;
 /// Whether scanning the fields is surely too early: a long head whose end has not arrived. Without this a head sent byte by byte would be
 /// tokenised again for each byte; with it only the short ones are, and the long ones pay a vectorised search.
 pub(crate) fn surely_partial(buf: &[u8], limits: &Limits) -> bool {
-    buf.len() > EAGER_BYTES_MAX && buf.len() < limits.head_bytes_max && memchr::memmem::find(buf, b"\n\r\n").is_none()
+    buf.len() > EAGER_BYTES_MAX && buf.len() < head_bytes_max(limits) && memchr::memmem::find(buf, b"\n\r\n").is_none()
 }
 
 /// The bytes a head may occupy.
 pub(crate) fn window<'a>(buf: &'a [u8], limits: &Limits) -> &'a [u8] {
-    buf.get(..limits.head_bytes_max).unwrap_or(buf)
+    buf.get(..head_bytes_max(limits)).unwrap_or(buf)
+}
+
+/// Whatever the limit, positions are held in half a word.
+pub(crate) fn head_bytes_max(limits: &Limits) -> usize {
+    limits.head_bytes_max.min(u32::MAX as usize)
 }
 
 #[cfg(test)]

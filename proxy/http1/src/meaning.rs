@@ -83,14 +83,20 @@ impl Meaning {
     }
 }
 
-/// Reads and checks the fields; marks those that are not to be forwarded.
-pub(crate) fn read(buf: &[u8], list: &mut FieldList, version: Version, sender: Sender) -> Result<Meaning, Refusal> {
+/// Reads and checks the fields; marks those that are not to be forwarded. What `meaning` was before is forgotten.
+pub(crate) fn read(
+    meaning: &mut Meaning,
+    buf: &[u8],
+    list: &mut FieldList,
+    version: Version,
+    sender: Sender,
+) -> Result<(), Refusal> {
+    *meaning = Meaning::default();
     let usual = Known::Other.bit() | Known::Cookie.bit() | Known::Host.bit() | Known::ContentLength.bit();
     if list.holds_any(!usual) {
-        return read_all(buf, list.as_mut_slice(), version, sender);
+        return read_all(meaning, buf, list.as_mut_slice(), version, sender);
     }
     // Nearly every head: nothing but the authority and the length is said of the message.
-    let mut meaning = Meaning::default();
     for (index, field) in list.as_slice().iter().enumerate() {
         match field.known {
             Known::Host if sender == Sender::Client => meaning.host_at(index)?,
@@ -98,11 +104,16 @@ pub(crate) fn read(buf: &[u8], list: &mut FieldList, version: Version, sender: S
             _ => {}
         }
     }
-    Ok(meaning)
+    Ok(())
 }
 
-fn read_all(buf: &[u8], fields: &mut [Field], version: Version, sender: Sender) -> Result<Meaning, Refusal> {
-    let mut meaning = Meaning::default();
+fn read_all(
+    meaning: &mut Meaning,
+    buf: &[u8],
+    fields: &mut [Field],
+    version: Version,
+    sender: Sender,
+) -> Result<(), Refusal> {
     let mut options = Options::default();
     let (mut codings, mut expectations) = (0, 0);
     let (mut upgrade, mut upgrades) = (None, 0);
@@ -160,7 +171,7 @@ fn read_all(buf: &[u8], fields: &mut [Field], version: Version, sender: Sender) 
     if options.upgrade && upgrades == 1 && version == Version::Http11 {
         meaning.upgrade = upgrade.and_then(protocol);
     }
-    Ok(meaning)
+    Ok(())
 }
 
 /// A protocol name, alone: lists ask for a choice that is the upstream's to make, and are treated as no request to upgrade.

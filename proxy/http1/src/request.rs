@@ -11,7 +11,7 @@ use crate::fields::{Field, FieldList, Known, Span};
 use crate::head::{Head, HeadMemory, RequestLine};
 use crate::host::check_authority;
 use crate::limits::Limits;
-use crate::line::{Section, field_section, line_end, surely_partial, window};
+use crate::line::{Section, field_section, head_bytes_max, line_end, surely_partial, window};
 use crate::meaning::{self, Framing, Meaning, Sender, Version};
 use crate::octets::token_len;
 use crate::path::without_parameters;
@@ -86,7 +86,7 @@ pub fn parse_request_in(memory: &mut HeadMemory, buf: &[u8], limits: &Limits) ->
 
 /// Fills a head and says how long it is; None when more bytes are needed.
 fn read(buf: &[u8], head: &mut Head, limits: &Limits) -> Result<Option<usize>, Refusal> {
-    let partial = || if buf.len() < limits.head_bytes_max { Ok(None) } else { Err(HEAD_TOO_LARGE) };
+    let partial = || if buf.len() < head_bytes_max(limits) { Ok(None) } else { Err(HEAD_TOO_LARGE) };
     let Some(line) = request_line(buf, limits)? else { return partial() };
     if surely_partial(buf, limits) {
         return Ok(None);
@@ -123,13 +123,12 @@ fn settle<'a>(
     let method = line.method.of(buf);
     check_known_method(method, limits)?;
     let list = &mut head.fields.list;
-    let meaning = meaning::read(buf, list, line.version, Sender::Client)?;
-    let (host, framing) = (meaning.host, request_framing(&meaning));
-    if method == b"TRACE" && framing != Framing::None {
+    meaning::read(&mut head.meaning, buf, list, line.version, Sender::Client)?;
+    head.framing = request_framing(&head.meaning);
+    if method == b"TRACE" && head.framing != Framing::None {
         return Err(TRACE_WITH_BODY);
     }
-    head.meaning = meaning;
-    head.framing = framing;
+    let host = head.meaning.host;
     head.version = line.version;
     head.target.method = Method::of(method, line.method);
     let (raw, at) = (line.target.of(buf), line.target.start as usize);

@@ -8,7 +8,7 @@ use crate::edits::{EditedFields, HeadEdits};
 use crate::fields::Span;
 use crate::head::{Head, HeadMemory, StatusLine};
 use crate::limits::Limits;
-use crate::line::{field_section, line_end, surely_partial, window};
+use crate::line::{field_section, head_bytes_max, line_end, surely_partial, window};
 use crate::meaning::{self, Framing, Meaning, Sender, Version};
 use crate::octets::value_len;
 use crate::refusal::{HEAD_TOO_LARGE, Refusal};
@@ -43,14 +43,14 @@ pub fn parse_response_in(
 
 /// Fills a head and says how long it is; None when more bytes are needed.
 fn read(buf: &[u8], head: &mut Head, request_method: &str, limits: &Limits) -> Result<Option<usize>, Refusal> {
-    let partial = || if buf.len() < limits.head_bytes_max { Ok(None) } else { Err(HEAD_TOO_LARGE) };
+    let partial = || if buf.len() < head_bytes_max(limits) { Ok(None) } else { Err(HEAD_TOO_LARGE) };
     let Some(line) = status_line(buf)? else { return partial() };
     if surely_partial(buf, limits) {
         return Ok(None);
     }
     let list = &mut head.fields.list;
     let Some(section) = field_section(buf, line.next, limits, list)? else { return partial() };
-    head.meaning = meaning::read(buf, list, line.version, Sender::Server)?;
+    meaning::read(&mut head.meaning, buf, list, line.version, Sender::Server)?;
     head.fields.plain = section.tight && line.copyable && is_plain(&head.meaning, list, line.version);
     head.fields.buf.clear();
     head.fields.buf.extend_from_slice(buf.get(..section.end).unwrap_or_default());
