@@ -31,7 +31,7 @@ pub(crate) fn local(
     now: u64,
 ) -> LocalVerdict {
     let random = || call.worker.random();
-    let dice = LocalDice { enabled: random(), enforced: random() };
+    let dice = LocalDice { enabled: random, enforced: random };
     let verdict = if limit.per_connection {
         let mut own = call.buckets.borrow_mut();
         limit.decide(own.of(limit), request, sources, facts, dice, now)
@@ -87,11 +87,11 @@ pub(crate) async fn shared(
     sources: Sources<'_>,
     facts: &Facts<'_>,
 ) -> Option<Said> {
-    let asked: Vec<Descriptor<'_>> = limit.descriptors(route, sources, request, facts, call.worker.random());
+    let asked: Vec<Descriptor<'_>> = limit.descriptors(route, sources, request, facts, || call.worker.random());
     if asked.is_empty() {
         return None;
     }
-    let is_enforced = limit.is_enforced(call.worker.random());
+    let is_enforced = limit.is_enforced(|| call.worker.random());
     let said = leased(call, limit, &asked, request, is_enforced);
     if said.rejection.is_some() || asked.iter().all(|descriptor| descriptor.lease.is_some()) {
         return Some(said);

@@ -49,6 +49,7 @@ impl CompiledString {
         })
     }
 
+    #[inline]
     pub(crate) fn matches(&self, text: &[u8]) -> bool {
         match self {
             Self::Exact { value, ignore_case } => equal(text, value, *ignore_case),
@@ -66,8 +67,34 @@ impl CompiledString {
     }
 }
 
+#[inline]
 pub(crate) fn equal(a: &[u8], b: &[u8], ignore_case: bool) -> bool {
-    if ignore_case { a.eq_ignore_ascii_case(b) } else { a == b }
+    if ignore_case { equal_in_any_case(a, b) } else { a == b }
+}
+
+/// `eq_ignore_ascii_case`, eight bytes at a time: hosts are compared so for each request.
+fn equal_in_any_case(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let (Some(last_a), Some(last_b)) = (a.last_chunk(), b.last_chunk()) else { return a.eq_ignore_ascii_case(b) };
+    let is_same = |a: &[u8; 8], b: &[u8; 8]| a == b || lower(a) == lower(b);
+    // The last word covers what whole words from the start leave over.
+    let mut words = a.as_chunks().0.iter().zip(b.as_chunks().0).take((a.len() - 1) / 8);
+    is_same(last_a, last_b) && words.all(|(a, b)| is_same(a, b))
+}
+
+/// A word with its capital letters made small.
+#[inline]
+fn lower(word: &[u8; 8]) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+    const TOPS: u64 = u64::from_ne_bytes([0x80; 8]);
+    let word = u64::from_ne_bytes(*word);
+    let low = word & !TOPS;
+    // The top bits of bytes from `A` on, and of those beyond `Z`: nothing is carried from one byte to the next.
+    let from_a = low + ONES * u64::from(0x80 - b'A');
+    let beyond_z = low + ONES * u64::from(0x7f - b'Z');
+    word | (from_a & !beyond_z & !word & TOPS) >> 2
 }
 
 /// A [`HeaderMatcher`] ready to be asked.
@@ -106,10 +133,11 @@ impl CompiledHeader {
     }
 
     pub(crate) fn matches(&self, request: &impl RequestView) -> bool {
-        let Source::Field(name) = &self.source else {
-            return self.decide(self.source.first(request).as_deref());
-        };
-        self.decide_all(request.header(name))
+        match &self.source {
+            Source::Field(name) => self.decide_all(request.header(name)),
+            Source::Method => self.decide(Some(request.method().as_bytes()).filter(|method| !method.is_empty())),
+            Source::Scheme | Source::Authority | Source::Path => self.decide(self.source.first(request).as_deref()),
+        }
     }
 
     /// The same of an answer, which has no pseudo-header but `:status`, and that is asked for elsewhere.
@@ -131,6 +159,7 @@ impl CompiledHeader {
         }
     }
 
+    #[inline]
     fn decide(&self, value: Option<&[u8]>) -> bool {
         let value = value.or(if self.missing_as_empty { Some(b"") } else { None });
         match (&self.condition, value) {
@@ -141,6 +170,7 @@ impl CompiledHeader {
     }
 
     /// Whether one value is what the condition asks for.
+    #[inline]
     fn fits(&self, value: &[u8]) -> bool {
         match &self.condition {
             Condition::Present(want) => *want,
@@ -213,6 +243,11 @@ impl Share {
     /// The same share, or a smaller one where a caller asked for less: its word never widens what configuration allows.
     pub(crate) fn capped(self, numerator: u64) -> Self {
         Self { numerator: self.numerator.min(numerator), ..self }
+    }
+
+    /// The same, drawing only where the draw decides: most shares are all or nothing.
+    pub(crate) fn takes_one(self, draw: impl FnOnce() -> u64) -> bool {
+        self.numerator >= self.denominator || (self.numerator > 0 && self.takes(draw()))
     }
 
     pub(crate) fn takes(self, random: u64) -> bool {

@@ -163,7 +163,7 @@ fn passes(table: &RouteTable, path: &str) -> bool {
     let route = table.find(&request, 0).unwrap();
     let [word] = route.filters(None).route else { panic!("one filter is overridden") };
     let Some(CompiledFilterConfig::LocalRateLimit(limit)) = &word.config else { panic!("a rate limit") };
-    let dice = LocalDice { enabled: 0, enforced: 0 };
+    let dice = LocalDice { enabled: || 0, enforced: || 0 };
     let verdict = limit.decide(limit.buckets(), &request, Sources::default(), &Facts::default(), dice, 0);
     verdict.outcome == Outcome::Within
 }

@@ -190,3 +190,26 @@ fn a_share_takes_the_lowest_draws_of_its_denominator() {
 fn a_share_of_nothing_is_refused() {
     assert!(Share::compile(Fraction { numerator: 1, denominator: 0 }).is_err());
 }
+
+#[test]
+fn words_are_compared_without_regard_to_case_as_bytes_are() {
+    for byte in 0..=255_u8 {
+        for other in 0..=255_u8 {
+            for at in [0, 7, 8, 11] {
+                let (mut a, mut b) = (*b"Reviews.Shop", *b"reviews.shop");
+                (a[at], b[at]) = (byte, other);
+
+                assert_eq!(equal(&a, &b, true), a.eq_ignore_ascii_case(&b), "{byte:#x} and {other:#x} at {at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_drawn_for_all_or_none() {
+    let share = |numerator| Share::compile(Fraction { numerator, denominator: 100 }).unwrap();
+    let never = || -> u64 { panic!("drawn") };
+
+    assert!(share(100).takes_one(never) && share(200).takes_one(never) && !share(0).takes_one(never));
+    assert!(share(30).takes_one(|| 29) && !share(30).takes_one(|| 30));
+}

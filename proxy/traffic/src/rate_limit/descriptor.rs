@@ -33,6 +33,8 @@ pub struct CompiledActions {
     actions: Box<[Action]>,
     pub(super) hits: u32,
     lease: Option<Arc<Lease>>,
+    /// What all of them say, where that is the same for all requests.
+    constants: Option<Box<[(Arc<str>, Arc<str>)]>>,
 }
 
 #[derive(Clone, Debug)]
@@ -86,6 +88,12 @@ pub struct Sources<'r> {
     pub(crate) include_host: bool,
 }
 
+impl Sources<'_> {
+    pub(super) fn are_empty(&self) -> bool {
+        self.route.is_empty() && self.host.is_empty()
+    }
+}
+
 impl CompiledActions {
     /// Several lists. Errors are under `list`.
     pub(crate) fn compile_all(lists: &[RateLimitActions], list: &str) -> Result<Box<[Self]>, CompileError> {
@@ -96,18 +104,25 @@ impl CompiledActions {
     fn compile(list: &RateLimitActions) -> Result<Self, CompileError> {
         let actions = list.actions.iter().enumerate();
         let actions = actions.map(|(i, action)| Action::compile(action).map_err(|e| e.under(&format!("actions[{i}]"))));
+        let actions: Box<[Action]> = actions.collect::<Result<_, _>>()?;
+        let constants = actions.iter().map(Action::constant).collect::<Option<Box<[_]>>>();
         Ok(Self {
             stage: list.stage,
-            actions: actions.collect::<Result<_, _>>()?,
+            constants: constants.filter(|constants| !constants.is_empty()),
+            actions,
             hits: list.hits,
             lease: list.lease.clone(),
         })
     }
 
+    pub(super) fn stage(&self) -> u32 {
+        self.stage
+    }
+
     /// The keys and values of the description, where it is the same for all requests.
-    pub(super) fn constants(&self) -> Option<impl Iterator<Item = (&str, &str)> + Clone> {
-        let all = !self.actions.is_empty() && self.actions.iter().all(|action| action.constant().is_some());
-        all.then(|| self.actions.iter().filter_map(Action::constant))
+    #[inline]
+    pub(super) fn constants(&self) -> Option<&[(Arc<str>, Arc<str>)]> {
+        self.constants.as_deref()
     }
 
     /// The description of a request, if there is one.
@@ -212,9 +227,9 @@ impl Action {
     }
 
     /// What it says about every request.
-    fn constant(&self) -> Option<(&str, &str)> {
+    fn constant(&self) -> Option<(Arc<str>, Arc<str>)> {
         match self {
-            Self::Constant { key, value } => Some((key, value)),
+            Self::Constant { key, value } => Some((Arc::clone(key), Arc::clone(value))),
             Self::SourceCluster
             | Self::DestinationCluster
             | Self::Field { .. }

@@ -72,6 +72,18 @@ pub struct CompiledLocalRateLimit {
     retry_after: bool,
     resource_exhausted: bool,
     buckets: Arc<LocalBuckets>,
+    sole: Option<Sole>,
+}
+
+/// The one bucket that counts every request, where configuration alone says which.
+#[derive(Clone, Copy, Debug)]
+enum Sole {
+    Default,
+    /// That of the configured descriptor at a position.
+    Of {
+        position: usize,
+        tokens: u32,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -94,13 +106,13 @@ enum DescriptorBuckets {
     PerValue(Arc<Keyed>),
 }
 
-/// One draw for each share.
+/// A draw for each share, made only where it decides.
 #[derive(Clone, Copy, Debug)]
-pub struct LocalDice {
+pub struct LocalDice<E, F> {
     /// Whether the limit is asked.
-    pub enabled: u64,
+    pub enabled: E,
     /// Whether its word is enforced.
-    pub enforced: u64,
+    pub enforced: F,
 }
 
 /// What a limit says to a request.
@@ -145,7 +157,8 @@ impl CompiledLocalRateLimit {
             default: limit.bucket.map(|bucket| scope.limiters().single(scope.place(), &[], bucket)),
             descriptors: descriptors.clone().map(|d| find(d, limit.dynamic_descriptors_max, scope)).collect(),
         };
-        Ok(Self {
+        let mut compiled = Self {
+            sole: None,
             stat_prefix: Arc::clone(&limit.stat_prefix),
             status: if (400..600).contains(&limit.status) { limit.status } else { STATUS_DEFAULT },
             per_connection: limit.per_connection,
@@ -169,7 +182,20 @@ impl CompiledLocalRateLimit {
             retry_after: limit.retry_after,
             resource_exhausted: limit.resource_exhausted,
             buckets: Arc::new(buckets),
-        })
+        };
+        compiled.sole = compiled.sole();
+        Ok(compiled)
+    }
+
+    fn sole(&self) -> Option<Sole> {
+        if self.descriptors.is_empty() {
+            return Some(Sole::Default);
+        }
+        let mut own = self.own.iter().filter(|list| list.stage() == self.stage);
+        let (list, None) = (own.next()?, own.next()) else { return None };
+        let is_alone = self.default.is_none() || !self.always_consume_default;
+        let position = self.position_of_constants(list, &self.buckets).filter(|_| is_alone)?;
+        Some(Sole::Of { position, tokens: list.hits })
     }
 
     /// The buckets that all workers and all snapshots share.
@@ -190,11 +216,14 @@ impl CompiledLocalRateLimit {
         request: &impl RequestView,
         sources: Sources<'_>,
         facts: &Facts<'_>,
-        dice: LocalDice,
+        dice: LocalDice<impl FnOnce() -> u64, impl FnOnce() -> u64>,
         now_nanos: u64,
     ) -> LocalVerdict {
-        if !self.enabled.takes(dice.enabled) {
+        if !self.enabled.takes_one(dice.enabled) {
             return LocalVerdict::NOT_ASKED;
+        }
+        if !self.ratelimit_headers && self.takes_from_sole(buckets, now_nanos) {
+            return LocalVerdict { outcome: Outcome::Within, ..LocalVerdict::NOT_ASKED };
         }
         let mut counts = self.counting(buckets, request, sources, facts);
         let Some(Admission { passed, strictest }) = admit(counts.as_mut_slice(), now_nanos, self.ratelimit_headers)
@@ -203,7 +232,7 @@ impl CompiledLocalRateLimit {
         };
         let outcome = match passed {
             true => Outcome::Within,
-            false if self.enforced.takes(dice.enforced) => Outcome::Refused,
+            false if self.enforced.takes_one(dice.enforced) => Outcome::Refused,
             false => Outcome::OverNotEnforced,
         };
         let until_passing = strictest.and_then(|seen| seen.until_passing);
@@ -214,6 +243,22 @@ impl CompiledLocalRateLimit {
             // At once would be refused again.
             retry_after_seconds: until_passing.map(|wait| seconds_up(Some(wait)).max(1)),
         }
+    }
+
+    /// Whether there is a bucket that counts every request, and it had the tokens. They are taken then.
+    fn takes_from_sole(&self, buckets: &LocalBuckets, now_nanos: u64) -> bool {
+        let (rate, bucket, tokens) = match self.sole {
+            None => return false,
+            Some(Sole::Default) => match (&self.default, &buckets.default) {
+                (Some(rate), Some(bucket)) => (rate, bucket, 1),
+                _ => return false,
+            },
+            Some(Sole::Of { position, tokens }) => match buckets.descriptors.get(position) {
+                Some(DescriptorBuckets::One(bucket)) => (&self.descriptors[position].rate, bucket, tokens),
+                Some(DescriptorBuckets::PerValue(_)) | None => return false,
+            },
+        };
+        bucket.try_take(rate, tokens, now_nanos)
     }
 
     /// The buckets that count this request.
@@ -246,17 +291,21 @@ impl CompiledLocalRateLimit {
 
     /// The bucket of a description that is the same for all requests, if that is one bucket: found without describing.
     fn of_constants<'a>(&'a self, list: &CompiledActions, buckets: &'a LocalBuckets) -> Option<Counting<'a>> {
-        let constants = list.constants()?;
-        let mut positions = self.descriptors.iter().zip(&buckets.descriptors);
-        let found = positions.find(|(configured, _)| {
-            constants.clone().eq(configured.entries.iter().map(|(key, value)| (&**key, &**value)))
-        });
-        match found? {
-            (configured, DescriptorBuckets::One(bucket)) => {
-                Some(Counting { rate: &configured.rate, tokens: list.hits, bucket: Which::One(bucket) })
+        let position = self.position_of_constants(list, buckets)?;
+        match &buckets.descriptors[position] {
+            DescriptorBuckets::One(bucket) => {
+                let rate = &self.descriptors[position].rate;
+                Some(Counting { rate, tokens: list.hits, bucket: Which::One(bucket) })
             }
-            (_, DescriptorBuckets::PerValue(_)) => None,
+            DescriptorBuckets::PerValue(_) => None,
         }
+    }
+
+    /// Where that bucket is.
+    fn position_of_constants(&self, list: &CompiledActions, buckets: &LocalBuckets) -> Option<usize> {
+        let constants = list.constants()?;
+        let found = self.descriptors.iter().position(|configured| *configured.entries == *constants)?;
+        matches!(buckets.descriptors.get(found), Some(DescriptorBuckets::One(_))).then_some(found)
     }
 
     fn of_description<'a>(&'a self, description: Descriptor<'a>, buckets: &'a LocalBuckets) -> Option<Counting<'a>> {
@@ -346,14 +395,15 @@ enum Counts<'a> {
 
 impl<'a> Counts<'a> {
     fn push(&mut self, counting: Counting<'a>) {
-        *self = match std::mem::take(self) {
-            Self::None => Self::One(counting),
-            Self::One(first) => Self::Many(vec![first, counting]),
-            Self::Many(mut all) => {
-                all.push(counting);
-                Self::Many(all)
+        match self {
+            Self::None => *self = Self::One(counting),
+            Self::Many(all) => all.push(counting),
+            Self::One(_) => {
+                if let Self::One(first) = std::mem::take(self) {
+                    *self = Self::Many(vec![first, counting]);
+                }
             }
-        };
+        }
     }
 
     fn is_empty(&self) -> bool {

@@ -67,19 +67,20 @@ impl CompiledSharedRateLimit {
         sources: Sources<'a>,
         request: &'a impl RequestView,
         facts: &Facts<'a>,
-        random: u64,
+        draw: impl FnOnce() -> u64,
     ) -> Vec<Descriptor<'a>> {
-        if !self.enabled.takes(random) || !self.concerns(request) {
+        let own = route.map_or(&self.own, |route| if route.own.is_empty() { &self.own } else { &route.own });
+        let is_undescribed = own.is_empty() && sources.are_empty();
+        if is_undescribed || !self.enabled.takes_one(draw) || !self.concerns(request) {
             return Vec::new();
         }
-        let own = route.map_or(&self.own, |route| if route.own.is_empty() { &self.own } else { &route.own });
         let host_limits = route.map(|route| route.host_limits).unwrap_or_default();
         describe(own, sources, host_limits, self.service.stage, request, facts)
     }
 
     /// Whether a request over the limit is refused; otherwise that is only counted.
-    pub fn is_enforced(&self, random: u64) -> bool {
-        self.enforced.takes(random)
+    pub fn is_enforced(&self, draw: impl FnOnce() -> u64) -> bool {
+        self.enforced.takes_one(draw)
     }
 
     fn concerns(&self, request: &impl RequestView) -> bool {

@@ -13,7 +13,9 @@ use crate::testing::{Head, Request};
 const SECOND: u64 = 1_000_000_000;
 const ALL: Fraction = Fraction { numerator: 100, denominator: 100 };
 const NONE: Fraction = Fraction { numerator: 0, denominator: 100 };
-const DICE: LocalDice = LocalDice { enabled: 0, enforced: 0 };
+type Draw = fn() -> u64;
+
+const DICE: LocalDice<Draw, Draw> = LocalDice { enabled: || 0, enforced: || 0 };
 
 /// `capacity` tokens and one more each second.
 fn bucket(capacity: u32) -> TokenBucket {
@@ -56,7 +58,12 @@ fn compile(limit: &LocalRateLimit) -> CompiledLocalRateLimit {
     CompiledLocalRateLimit::compile(limit, &Scope::new(&Limiters::default(), "test")).unwrap()
 }
 
-fn ask_with(limit: &CompiledLocalRateLimit, request: &Request, dice: LocalDice, now: u64) -> LocalVerdict {
+fn ask_with(
+    limit: &CompiledLocalRateLimit,
+    request: &Request,
+    dice: LocalDice<impl FnOnce() -> u64, impl FnOnce() -> u64>,
+    now: u64,
+) -> LocalVerdict {
     limit.decide(limit.buckets(), request, Sources::default(), &Facts::default(), dice, now)
 }
 
@@ -81,6 +88,41 @@ fn without_descriptors_all_requests_share_the_default_bucket() {
     assert!(passes(&limit, &Request::get("/b"), 0));
     assert_eq!(ask(&limit, &Request::get("/c"), 0).outcome, Outcome::Refused);
     assert!(passes(&limit, &Request::get("/c"), SECOND));
+}
+
+#[test]
+fn who_is_told_nothing_passes_where_who_is_told_passes() {
+    let constant = |value: &str, stage| {
+        let action = RateLimitAction::GenericKey { key: "generic_key".into(), value: value.into() };
+        RateLimitActions { stage, actions: vec![action], hits: 2, lease: None }
+    };
+    let of = |value| descriptor("generic_key", value, 7);
+    let lists = [
+        vec![],
+        vec![constant("all", 0)],
+        vec![constant("all", 1)],
+        vec![constant("other", 0)],
+        vec![constant("all", 0), constant("other", 1)],
+        vec![constant("all", 0), constant("other", 0)],
+        vec![constant("all", 0), actions("x-user", "generic_key")],
+    ];
+    for own in lists {
+        for descriptors in [vec![], vec![of("all")], vec![of("")], vec![of(""), of("all")], vec![of("all"), of("ann")]]
+        {
+            for (default, always) in [(None, false), (Some(bucket(4)), false), (Some(bucket(4)), true)] {
+                let outcomes = |is_told| {
+                    let mut limit = limit(default, descriptors.clone());
+                    limit.rate_limits.clone_from(&own);
+                    limit.always_consume_default = always;
+                    limit.ratelimit_headers = is_told;
+                    let limit = compile(&limit);
+                    let request = Request::get("/").with("x-user", "ann");
+                    (0..12).map(|i| ask(&limit, &request, i / 6 * SECOND).outcome).collect::<Vec<_>>()
+                };
+                assert_eq!(outcomes(false), outcomes(true), "{own:?} of {descriptors:?}, {default:?}, {always}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -157,7 +199,10 @@ fn the_shares_decide_who_is_asked_and_who_is_refused() {
     half.enabled = Fraction { numerator: 50, denominator: 100 };
     half.enforced = Fraction { numerator: 10, denominator: 100 };
     let limit = compile(&half);
-    let outcome = |enabled, enforced| ask_with(&limit, &Request::get("/"), LocalDice { enabled, enforced }, 0).outcome;
+    let outcome = |enabled: u64, enforced: u64| {
+        let dice = LocalDice { enabled: || enabled, enforced: || enforced };
+        ask_with(&limit, &Request::get("/"), dice, 0).outcome
+    };
 
     assert_eq!(outcome(50, 0), Outcome::NotAsked);
     assert_eq!(outcome(49, 9), Outcome::Refused);
