@@ -26,6 +26,7 @@ use crate::rate_limit::CompiledActions;
 use crate::request::{RequestView, Source};
 use crate::retry::CompiledRetry;
 use crate::rewrite::{CompiledHostRewrite, PathEdit, check_host};
+use crate::timeout::{self, Deadlines};
 
 /// A forwarding action, compiled.
 #[derive(Clone, Debug)]
@@ -40,9 +41,10 @@ pub struct CompiledForward {
     pub mirrors: Box<[CompiledMirror]>,
     pub(crate) path_edit: PathEdit,
     pub(crate) host_rewrite: CompiledHostRewrite,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) idle_timeout: Option<Duration>,
-    pub(crate) max_stream_duration: Option<Duration>,
+    /// Of a request that says nothing about its limits.
+    pub(crate) deadlines: Deadlines,
+    /// Its time runs from the request's head, limited or not.
+    pub(crate) is_timed_as_stream: bool,
     pub(crate) grpc_timeout_max: Option<Duration>,
     /// How its requests are described to rate limits.
     pub(crate) rate_limits: Box<[CompiledActions]>,
@@ -112,8 +114,11 @@ impl CompiledForward {
             CompiledMirror::compile(mirror).map_err(|e| e.under(&format!("request_mirror_policies[{i}]")))
         });
         let retry = forward.retry.as_ref().map(CompiledRetry::compile).transpose();
+        let retry = retry.map_err(|e| e.under("retry_policy"))?;
         Ok(Self {
-            retry: retry.map_err(|e| e.under("retry_policy"))?,
+            deadlines: timeout::configured(forward, retry.as_ref()),
+            is_timed_as_stream: forward.max_stream_duration.is_some(),
+            retry,
             mirrors: mirrors.collect::<Result<_, _>>()?,
             rate_limits: CompiledActions::compile_all(&forward.rate_limits, "rate_limits")?,
             include_host_rate_limits: forward.include_virtual_host_rate_limits,
@@ -122,9 +127,6 @@ impl CompiledForward {
             append_x_forwarded_host: forward.append_x_forwarded_host,
             path_edit: PathEdit::from_rewrite(&forward.path_rewrite, path)?,
             host_rewrite: compile_host_rewrite(&forward.host_rewrite)?,
-            timeout: forward.timeout,
-            idle_timeout: forward.idle_timeout,
-            max_stream_duration: forward.max_stream_duration,
             grpc_timeout_max: forward.grpc_timeout_max,
             upgrades: forward.upgrades.as_slice().into(),
             clusters,

@@ -13,7 +13,10 @@
 
 use std::time::Duration;
 
+use tidegate_xds::resource::route::Forward;
+
 use crate::request::{RequestView, is_grpc};
+use crate::retry::CompiledRetry;
 use crate::split::CompiledForward;
 
 /// A caller's wish in milliseconds. Read by [`deadlines`]; the proxy removes it from what it forwards.
@@ -53,35 +56,53 @@ pub enum IdleLimit {
     After(Duration),
 }
 
-/// The limits for a request on its route.
-pub fn deadlines(forward: &CompiledForward, request: &impl RequestView) -> Deadlines {
-    let grpc = is_grpc(request);
-    let bound = forward.grpc_timeout_max.filter(|_| grpc);
-    let caller = bound.and_then(|max| {
-        let wanted = parse_grpc_timeout(request.header("grpc-timeout").next()?)?;
-        Some(limit(Some(max)).map_or(wanted, |max| max.min(wanted)))
-    });
-    let (total, stream) = match (forward.max_stream_duration, bound) {
-        (None, None) => (limit(forward.timeout), None),
-        (None, Some(_)) => (caller.or_else(|| limit(bound)), None),
-        (Some(duration), _) => (None, caller.or_else(|| limit(Some(duration)))),
+/// The limits of a route for a request that says nothing about them: nearly every one, so they are settled when it is compiled.
+pub(crate) fn configured(forward: &Forward, retry: Option<&CompiledRetry>) -> Deadlines {
+    let (total, stream) = match forward.max_stream_duration {
+        None => (limit(forward.timeout), None),
+        Some(duration) => (None, limit(Some(duration))),
     };
-    let total = shorter(total, wanted(request, TIMEOUT_HEADER));
-    let retry = forward.retry.as_ref();
-    let per_try = retry.and_then(|retry| limit(retry.per_try_timeout));
-    let per_try = shorter(per_try, wanted(request, PER_TRY_TIMEOUT_HEADER));
     Deadlines {
         total,
         stream,
-        per_try: per_try.filter(|one| total.is_none_or(|all| *one < all)),
+        per_try: reachable(retry.and_then(|retry| limit(retry.per_try_timeout)), total),
         per_try_idle: retry.and_then(|retry| limit(retry.per_try_idle_timeout)),
         idle: match forward.idle_timeout {
             None => IdleLimit::Inherit,
             Some(Duration::ZERO) => IdleLimit::Off,
             Some(after) => IdleLimit::After(after),
         },
-        grpc,
+        grpc: false,
     }
+}
+
+/// The limits for a request on its route.
+pub fn deadlines(forward: &CompiledForward, request: &impl RequestView) -> Deadlines {
+    let grpc = is_grpc(request);
+    if grpc || request.speaks_to_proxies() { wanted_deadlines(forward, request, grpc) } else { forward.deadlines }
+}
+
+fn wanted_deadlines(forward: &CompiledForward, request: &impl RequestView, grpc: bool) -> Deadlines {
+    let configured = forward.deadlines;
+    let bound = forward.grpc_timeout_max.filter(|_| grpc);
+    let caller = bound.and_then(|max| {
+        let wanted = parse_grpc_timeout(request.header("grpc-timeout").next()?)?;
+        Some(limit(Some(max)).map_or(wanted, |max| max.min(wanted)))
+    });
+    let (total, stream) = match (forward.is_timed_as_stream, bound) {
+        (false, None) => (configured.total, None),
+        (false, Some(_)) => (caller.or_else(|| limit(bound)), None),
+        (true, _) => (None, caller.or(configured.stream)),
+    };
+    let total = shorter(total, wanted(request, TIMEOUT_HEADER));
+    let per_try = forward.retry.as_ref().and_then(|retry| limit(retry.per_try_timeout));
+    let per_try = shorter(per_try, wanted(request, PER_TRY_TIMEOUT_HEADER));
+    Deadlines { total, stream, per_try: reachable(per_try, total), grpc, ..configured }
+}
+
+/// The limit of one attempt, where it is shorter than that of all.
+fn reachable(per_try: Option<Duration>, total: Option<Duration>) -> Option<Duration> {
+    per_try.filter(|one| total.is_none_or(|all| *one < all))
 }
 
 /// Zero in a configured limit means none.
