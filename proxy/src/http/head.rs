@@ -49,6 +49,10 @@ impl RequestView for Request<'_> {
         self.head.authority()
     }
 
+    fn authority_bytes(&self) -> &[u8] {
+        self.head.authority_bytes()
+    }
+
     fn path(&self) -> &str {
         self.path
     }

@@ -35,7 +35,7 @@ pub struct Chain {
 pub struct CompiledFilter {
     /// By which overrides name it.
     pub name: Arc<str>,
-    key: u64,
+    key: Key,
     /// Does nothing unless an override switches it on.
     pub disabled: bool,
     /// What it does where nothing overrides it.
@@ -97,7 +97,7 @@ impl Chain {
             let at = |e: CompileError| e.under(&format!("http_filters[{i}].typed_config"));
             Ok(CompiledFilter {
                 name: Arc::clone(&filter.name),
-                key: key(&filter.name),
+                key: Key::of(&filter.name),
                 disabled: filter.disabled,
                 config: CompiledFilterConfig::compile(&filter.config, &scope.part(&filter.name)).map_err(at)?,
             })
@@ -156,48 +156,85 @@ impl CompiledFilterConfig {
 #[derive(Clone, Debug)]
 pub(crate) struct CompiledOverride {
     name: Arc<str>,
-    key: u64,
+    key: Key,
     disabled: bool,
     config: Option<CompiledFilterConfig>,
 }
 
 /// What tells names apart at first sight (FNV-1a): a request compares each filter with each word.
-fn key(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |key, byte| (key ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Key(u64);
+
+impl Key {
+    fn of(name: &str) -> Self {
+        let add = |key: u64, byte: u8| (key ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        Self(name.bytes().fold(0xcbf2_9ce4_8422_2325, add))
+    }
+
+    /// A bit that nearly no other name has.
+    #[inline]
+    fn mark(self) -> u64 {
+        1 << (self.0 >> 58)
+    }
 }
 
 /// The words of a level and of those above it. Empty almost everywhere.
-pub(crate) type Level = Arc<[CompiledOverride]>;
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Level {
+    words: Arc<[CompiledOverride]>,
+    /// The marks of all their names.
+    marks: u64,
+}
 
 /// The words of one level in front of those of the level above. Errors name the field that carries them.
 pub(crate) fn compile_level(own: &FilterOverrides, above: &Level, scope: &Scope<'_>) -> Result<Level, CompileError> {
     if own.is_empty() {
-        return Ok(Arc::clone(above));
+        return Ok(above.clone());
     }
     let compile = |(name, word): (&Arc<str>, &FilterOverride)| {
         let at = |e: CompileError| e.under(&format!("typed_per_filter_config[{name}]"));
         let config = word.config.as_ref();
         let config = config.map(|c| CompiledFilterConfig::compile(c, &scope.part(name)).map_err(at)).transpose()?;
-        Ok(CompiledOverride { name: Arc::clone(name), key: key(name), disabled: word.disabled, config })
+        Ok(CompiledOverride { name: Arc::clone(name), key: Key::of(name), disabled: word.disabled, config })
     };
-    let mut level = own.iter().map(compile).collect::<Result<Vec<_>, CompileError>>()?;
-    level.extend(above.iter().filter(|word| !own.contains_key(&word.name)).cloned());
-    Ok(level.into())
+    let mut words = own.iter().map(compile).collect::<Result<Vec<_>, CompileError>>()?;
+    words.extend(above.words.iter().filter(|word| !own.contains_key(&word.name)).cloned());
+    let marks = words.iter().fold(0, |marks, word| marks | word.key.mark());
+    Ok(Level { words: words.into(), marks })
 }
 
 /// All that a route, and the chosen member of its weighted choice, say to filters.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Overrides<'r> {
-    pub(crate) member: &'r [CompiledOverride],
-    pub(crate) route: &'r [CompiledOverride],
+    member: &'r [CompiledOverride],
+    route: &'r [CompiledOverride],
+    /// The marks of all names in both.
+    marks: u64,
 }
 
 impl<'r> Overrides<'r> {
+    pub(crate) fn new(member: Option<&'r Level>, route: &'r Level) -> Self {
+        let marks = route.marks | member.map_or(0, |member| member.marks);
+        Self { member: member.map_or(&[], |member| &member.words), route: &route.words, marks }
+    }
+
     /// What a listener's filter does here; `None` when it does nothing.
     ///
     /// For [`CompiledFilterConfig::SharedRateLimit`] the answer may be
     /// [`CompiledFilterConfig::SharedRateLimitPerRoute`], which is asked beside the listener's own.
+    #[inline]
     pub fn effective<'a>(&'a self, filter: &'a CompiledFilter) -> Option<&'a CompiledFilterConfig>
+    where
+        'r: 'a,
+    {
+        if self.marks & filter.key.mark() == 0 {
+            return (!filter.disabled).then_some(&filter.config);
+        }
+        self.overridden(filter)
+    }
+
+    /// The same for a filter whose name is likely to be overridden.
+    fn overridden<'a>(&'a self, filter: &'a CompiledFilter) -> Option<&'a CompiledFilterConfig>
     where
         'r: 'a,
     {

@@ -193,7 +193,7 @@ impl MutationLevels {
         values: &Values<'_, Q, S>,
         editor: &mut impl HeadEditor,
     ) {
-        if let Some(member) = member {
+        if let Some(member) = member.filter(|member| !member.is_empty()) {
             member.apply(values, editor);
         }
         for level in &self.levels {

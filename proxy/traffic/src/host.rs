@@ -56,8 +56,8 @@ impl HostTable {
     }
 
     /// The position of the virtual host that serves `authority`. An empty authority belongs to none.
-    pub(crate) fn find(&self, authority: &str) -> Option<usize> {
-        let host = if self.ignore_port { without_port(authority) } else { authority }.as_bytes();
+    pub(crate) fn find(&self, authority: &[u8]) -> Option<usize> {
+        let host = if self.ignore_port { &authority[..name_len(authority)] } else { authority };
         if host.is_empty() {
             return None;
         }
@@ -88,9 +88,15 @@ fn of_length(all: &mut Vec<Wildcards>, length: usize) -> &mut TextMap<usize> {
 
 /// `reviews:9080` to `reviews`, `[::1]:80` to `[::1]`; a bare IPv6 literal keeps its colons.
 pub(crate) fn without_port(authority: &str) -> &str {
-    match authority.bytes().rposition(|byte| byte == b':' || byte == b']') {
-        Some(last) if authority.as_bytes()[last] == b':' => &authority[..last],
-        Some(_) | None => authority,
+    authority.get(..name_len(authority.as_bytes())).unwrap_or(authority)
+}
+
+/// Where the port begins, with its colon: only digits can follow that. Most authorities end in something else.
+fn name_len(authority: &[u8]) -> usize {
+    let digits = authority.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    match authority.len() - digits {
+        colon @ 1.. if authority[colon - 1] == b':' => colon - 1,
+        _ => authority.len(),
     }
 }
 

@@ -110,6 +110,10 @@ impl Balancer {
     }
 
     fn choose_in(&self, pool: &Pool, load: &impl Load, random: &mut impl FnMut() -> u64) -> Option<usize> {
+        // Subsets are often of one endpoint; then there is nothing to choose.
+        if let Some(only) = pool.only() {
+            return Some(only).filter(|only| load.usable(*only));
+        }
         match self {
             Self::RoundRobin(turns) => {
                 // Other threads take turns in between, so a full round may still miss an endpoint; hence the last resort.

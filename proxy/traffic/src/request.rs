@@ -14,6 +14,11 @@ pub trait RequestView {
     fn scheme(&self) -> &str;
     /// Host with optional port, as received.
     fn authority(&self) -> &str;
+    /// The same as bytes. Implementations that have yet to make a text of them save that.
+    fn authority_bytes(&self) -> &[u8] {
+        self.authority().as_bytes()
+    }
+
     /// Without query and fragment.
     fn path(&self) -> &str;
     /// What follows the `?`, without it.

@@ -2,7 +2,8 @@
 //!
 //! # Order is meaning
 //! A virtual host's routes are asked in list order and the first whose conditions all hold wins; a more specific one
-//! further down never does. The index of `path_index` only leaves out routes whose path cannot match.
+//! further down never does. The index of `path_index`, which a host with many routes has, only leaves out routes whose path
+//! cannot match.
 //!
 //! # One draw for all shares
 //! Several routes of a list may take a share of requests each. All are asked with the same draw, as in Envoy, so their
@@ -11,6 +12,7 @@
 //! only ever see the lowest tenth of the weights.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use tidegate_xds::resource::route::{
@@ -43,10 +45,14 @@ pub struct RouteTable {
 /// The routes of one virtual host.
 #[derive(Clone, Debug)]
 struct HostRoutes {
-    /// Position of the first in [`RouteTable::routes`]; the index counts from there.
-    first: usize,
-    index: PathIndex,
+    /// Positions in [`RouteTable::routes`]; the index counts from the first.
+    routes: Range<usize>,
+    /// None where there are no more than [`LOOKED_THROUGH_MAX`].
+    index: Option<PathIndex>,
 }
+
+/// So few routes are asked one after the other: comparing so many paths is cheaper than leaving some of them out.
+const LOOKED_THROUGH_MAX: usize = 8;
 
 /// A route, compiled.
 #[derive(Clone, Debug)]
@@ -165,11 +171,13 @@ impl RouteTable {
     /// condition has to ask for: `:path` of a request that does not hold its target in one piece
     /// ([`RequestView::path_and_query`]).
     pub fn find(&self, request: &impl RequestView, random: u64) -> Option<&CompiledRoute> {
-        let host = &self.virtual_hosts[self.hosts.find(request.authority())?];
-        host.index
-            .candidates(request.path())
-            .map(|position| &self.routes[host.first + position as usize])
-            .find(|route| route.conditions.hold(request, random))
+        let host = &self.virtual_hosts[self.hosts.find(request.authority_bytes())?];
+        let routes = &self.routes[host.routes.clone()];
+        let mut takes = |route: &&CompiledRoute| route.conditions.hold(request, random);
+        match &host.index {
+            None => routes.iter().find(takes),
+            Some(index) => index.candidates(request.path()).map(|position| &routes[position as usize]).find(&mut takes),
+        }
     }
 
     /// The virtual host of a request, and its routes in their order up to the first that takes every request like it, each
@@ -177,11 +185,10 @@ impl RouteTable {
     ///
     /// Slower than [`Self::find`], which leaves out by its index what cannot match; the conditions are the same code.
     pub fn walk(&self, request: &impl RequestView) -> Option<Walk<'_>> {
-        let virtual_host = self.hosts.find(request.authority())?;
-        let first = self.virtual_hosts[virtual_host].first;
-        let end = self.virtual_hosts.get(virtual_host + 1).map_or(self.routes.len(), |next| next.first);
+        let virtual_host = self.hosts.find(request.authority_bytes())?;
+        let routes = &self.routes[self.virtual_hosts[virtual_host].routes.clone()];
         let mut steps = Vec::new();
-        for (position, route) in self.routes[first..end].iter().enumerate() {
+        for (position, route) in routes.iter().enumerate() {
             let unmet = route.conditions.first_unmet(request, |_| true);
             let share = route.conditions.share.filter(|_| unmet.is_none());
             steps.push(Step { position, route, unmet });
@@ -207,7 +214,7 @@ impl CompiledRoute {
     /// What is said here to the listener's filters. `chosen` is the member of a weighted choice, once it is made.
     pub fn filters<'r>(&'r self, chosen: Option<&Chosen<'r>>) -> Overrides<'r> {
         let member = chosen.and_then(|chosen| chosen.member);
-        Overrides { member: member.map_or(&[], |member| &member.filters), route: &self.filters }
+        Overrides::new(member.map(|member| &member.filters), &self.filters)
     }
 
     /// How requests are described to rate limits. A redirect or a fixed answer is described by nobody, as in Envoy.
@@ -300,8 +307,9 @@ impl Compiler<'_> {
             let compiled = self.route(&level, route, &scope).map_err(|e| e.under(&format!("routes[{i}]")))?;
             self.routes.push(compiled);
         }
-        let index = PathIndex::new(host.routes.iter().map(|r| &r.matches.path));
-        self.virtual_hosts.push(HostRoutes { first, index });
+        let paths = host.routes.iter().map(|r| &r.matches.path);
+        let index = (paths.len() > LOOKED_THROUGH_MAX).then(|| PathIndex::new(paths));
+        self.virtual_hosts.push(HostRoutes { routes: first..self.routes.len(), index });
         Ok(())
     }
 

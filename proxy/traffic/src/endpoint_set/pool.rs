@@ -54,6 +54,11 @@ impl Pool {
         self.members.len()
     }
 
+    /// The one member, if there is but one.
+    pub(crate) fn only(&self) -> Option<usize> {
+        if let [only] = *self.members { Some(only as usize) } else { None }
+    }
+
     pub(crate) fn member(&self, i: usize) -> usize {
         self.members[i % self.members.len()] as usize
     }

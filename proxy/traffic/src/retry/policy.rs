@@ -113,7 +113,14 @@ impl RateLimited {
 pub(super) struct Conditions(u16);
 
 impl Conditions {
-    fn bit(condition: RetryOn) -> u16 {
+    /// Those on a `grpc-status`.
+    const GRPC: u16 = Self::bit(RetryOn::Cancelled)
+        | Self::bit(RetryOn::DeadlineExceeded)
+        | Self::bit(RetryOn::Internal)
+        | Self::bit(RetryOn::ResourceExhausted)
+        | Self::bit(RetryOn::Unavailable);
+
+    const fn bit(condition: RetryOn) -> u16 {
         1 << match condition {
             RetryOn::FiveXx => 0,
             RetryOn::Cancelled => 1,
@@ -175,15 +182,28 @@ impl Conditions {
         is_listed: impl FnOnce() -> bool,
         has_header: impl FnOnce() -> bool,
     ) -> bool {
-        if answer.header(RATELIMITED_HEADER).next().is_some() {
-            return self.has(RetryOn::RateLimited);
+        let is_rate_limited = || answer.header(RATELIMITED_HEADER).next().is_some();
+        // Most answers are wanted by nobody, and then it does not matter who said so.
+        match self.has(RetryOn::RateLimited) {
+            true => is_rate_limited() || self.want(status, answer, is_listed, has_header),
+            false => self.want(status, answer, is_listed, has_header) && !is_rate_limited(),
         }
+    }
+
+    /// The same of an answer that no rate limit gave.
+    fn want(
+        self,
+        status: u16,
+        answer: &impl ResponseView,
+        is_listed: impl FnOnce() -> bool,
+        has_header: impl FnOnce() -> bool,
+    ) -> bool {
         (self.has(RetryOn::FiveXx) && (500..600).contains(&status))
             || (self.has(RetryOn::GatewayError) && (502..505).contains(&status))
             || (self.has(RetryOn::Retriable4xx) && status == 409)
             || (self.has(RetryOn::RetriableStatusCodes) && is_listed())
             || (self.has(RetryOn::RetriableHeaders) && has_header())
-            || grpc_condition(answer).is_some_and(|condition| self.has(condition))
+            || (self.0 & Self::GRPC != 0 && grpc_condition(answer).is_some_and(|condition| self.has(condition)))
     }
 }
 

@@ -246,9 +246,8 @@ fn a_condition_that_cannot_be_compiled_is_refused_with_its_path() {
 
 /// The answer without an index: each route of the chosen host in turn.
 fn scanned(table: &RouteTable, request: &Request, random: u64) -> Option<usize> {
-    let at = table.hosts.find(&request.authority)?;
-    let end = table.virtual_hosts.get(at + 1).map_or(table.routes.len(), |next| next.first);
-    let own = &table.routes[table.virtual_hosts[at].first..end];
+    let at = table.hosts.find(request.authority.as_bytes())?;
+    let own = &table.routes[table.virtual_hosts[at].routes.clone()];
     own.iter().find(|route| route.conditions.hold(request, random)).map(|route| route.index)
 }
 
@@ -336,11 +335,11 @@ proptest! {
     }
 }
 
-/// How many routes are evaluated until the answer is known.
+/// How many routes of a host with an index are evaluated until the answer is known.
 fn evaluated(table: &RouteTable, request: &Request) -> usize {
-    let host = &table.virtual_hosts[table.hosts.find(&request.authority).unwrap()];
-    let answer = table.find(request, 0).map(|route| route.index - host.first);
-    let candidates = host.index.candidates(&request.path);
+    let host = &table.virtual_hosts[table.hosts.find(request.authority.as_bytes()).unwrap()];
+    let answer = table.find(request, 0).map(|route| route.index - host.routes.start);
+    let candidates = host.index.as_ref().unwrap().candidates(&request.path);
     match answer {
         Some(answer) => candidates.take_while(|position| *position as usize <= answer).count(),
         None => candidates.count(),
@@ -348,8 +347,8 @@ fn evaluated(table: &RouteTable, request: &Request) -> usize {
 }
 
 #[test]
-fn as_many_routes_are_evaluated_among_ten_thousand_as_among_one() {
-    for size in [1, 10, 100, 1_000, 10_000] {
+fn as_many_routes_are_evaluated_among_ten_thousand_as_among_ten() {
+    for size in [10, 100, 1_000, 10_000] {
         let exact_paths = (0..size).map(|i| route("r", exact(&format!("/service/{i}/method"))));
         let prefixes = (0..size).map(|i| route("r", prefix(&format!("/service-{i:05}/"))));
         let exact_paths = compile(&routes(exact_paths.collect()));
