@@ -95,10 +95,7 @@ struct Usual<'b> {
 #[inline]
 fn usual_line(rest: &[u8], at: u32) -> Option<Usual<'_>> {
     let (name, gap) = rest.split_at_checked(plain_name_len(rest))?;
-    let raw = match gap {
-        [b':', b' ', raw @ ..] | [b':', raw @ ..] => raw,
-        _ => return None,
-    };
+    let ([b':', b' ', raw @ ..] | [b':', raw @ ..]) = gap else { return None };
     let (value, end) = raw.split_at_checked(value_len(raw))?;
     let is_bare = match value {
         [] => true,

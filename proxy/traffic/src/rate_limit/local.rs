@@ -17,6 +17,7 @@
 //! up: Envoy rounds down, and who obeys it comes too early. `retry-after` says when *this* request could pass.
 
 mod connection;
+mod sole;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,7 @@ use crate::matcher::Share;
 use crate::request::{RequestView, is_grpc};
 
 pub use self::connection::ConnectionBuckets;
+use self::sole::Sole;
 
 /// The body of a refusal, as Envoy writes it.
 pub const REFUSED_BODY: &str = "local_rate_limited";
@@ -73,17 +75,6 @@ pub struct CompiledLocalRateLimit {
     resource_exhausted: bool,
     buckets: Arc<LocalBuckets>,
     sole: Option<Sole>,
-}
-
-/// The one bucket that counts every request, where configuration alone says which.
-#[derive(Clone, Copy, Debug)]
-enum Sole {
-    Default,
-    /// That of the configured descriptor at a position.
-    Of {
-        position: usize,
-        tokens: u32,
-    },
 }
 
 #[derive(Clone, Debug)]
@@ -187,17 +178,6 @@ impl CompiledLocalRateLimit {
         Ok(compiled)
     }
 
-    fn sole(&self) -> Option<Sole> {
-        if self.descriptors.is_empty() {
-            return Some(Sole::Default);
-        }
-        let mut own = self.own.iter().filter(|list| list.stage() == self.stage);
-        let (list, None) = (own.next()?, own.next()) else { return None };
-        let is_alone = self.default.is_none() || !self.always_consume_default;
-        let position = self.position_of_constants(list, &self.buckets).filter(|_| is_alone)?;
-        Some(Sole::Of { position, tokens: list.hits })
-    }
-
     /// The buckets that all workers and all snapshots share.
     pub fn buckets(&self) -> &LocalBuckets {
         &self.buckets
@@ -243,22 +223,6 @@ impl CompiledLocalRateLimit {
             // At once would be refused again.
             retry_after_seconds: until_passing.map(|wait| seconds_up(Some(wait)).max(1)),
         }
-    }
-
-    /// Whether there is a bucket that counts every request, and it had the tokens. They are taken then.
-    fn takes_from_sole(&self, buckets: &LocalBuckets, now_nanos: u64) -> bool {
-        let (rate, bucket, tokens) = match self.sole {
-            None => return false,
-            Some(Sole::Default) => match (&self.default, &buckets.default) {
-                (Some(rate), Some(bucket)) => (rate, bucket, 1),
-                _ => return false,
-            },
-            Some(Sole::Of { position, tokens }) => match buckets.descriptors.get(position) {
-                Some(DescriptorBuckets::One(bucket)) => (&self.descriptors[position].rate, bucket, tokens),
-                Some(DescriptorBuckets::PerValue(_)) | None => return false,
-            },
-        };
-        bucket.try_take(rate, tokens, now_nanos)
     }
 
     /// The buckets that count this request.
