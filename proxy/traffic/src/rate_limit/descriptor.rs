@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use tidegate_xds::resource::filter::{Lease, RateLimitAction, RateLimitActions, VirtualHostLimits};
 
+use super::limiters::Entries;
 use crate::error::CompileError;
 use crate::matcher::{CompiledHeader, CompiledQuery, first_parameter};
 use crate::request::{RequestView, Source};
@@ -34,7 +35,7 @@ pub struct CompiledActions {
     pub(super) hits: u32,
     lease: Option<Arc<Lease>>,
     /// What all of them say, where that is the same for all requests.
-    constants: Option<Box<[(Arc<str>, Arc<str>)]>>,
+    constants: Option<Box<Entries>>,
 }
 
 #[derive(Clone, Debug)]
@@ -121,7 +122,7 @@ impl CompiledActions {
 
     /// The keys and values of the description, where it is the same for all requests.
     #[inline]
-    pub(super) fn constants(&self) -> Option<&[(Arc<str>, Arc<str>)]> {
+    pub(super) fn constants(&self) -> Option<&Entries> {
         self.constants.as_deref()
     }
 
