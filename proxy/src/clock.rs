@@ -82,9 +82,11 @@ pub(crate) enum Slot {
     Download = 2,
     /// One attempt, or a pause between two.
     Attempt = 3,
+    /// From when on an exchange watches whether its caller is still there.
+    Presence = 4,
 }
 
-const SLOTS: usize = 4;
+const SLOTS: usize = 5;
 
 /// What an [`Alarm`] says when it rings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -331,7 +333,7 @@ impl Alarm {
         }
         if self.entry.ringing.replace(false) {
             let now_ms = self.wheel.floor_ms(now());
-            for slot in [Slot::Total, Slot::Attempt, Slot::Upload, Slot::Download] {
+            for slot in [Slot::Total, Slot::Attempt, Slot::Upload, Slot::Download, Slot::Presence] {
                 if self.entry.deadlines_ms[slot as usize].get() <= now_ms {
                     self.clear(slot);
                     self.reschedule();

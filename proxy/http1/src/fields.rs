@@ -144,12 +144,25 @@ fn is_same_token(name: &[u8], lower: &[u8]) -> bool {
 
 /// The bit by which a list remembers a name: the same for all names of one length and the same ends.
 #[inline]
-fn mark(name: &[u8]) -> u64 {
+const fn mark(name: &[u8]) -> u64 {
     match name {
-        [first, .., last] => {
-            1 << ((name.len() ^ (usize::from(first & 0x1f) * 5) ^ (usize::from(last & 0x1f) * 11)) & 63)
-        }
+        [first, .., last] => 1 << ((name.len() ^ ((*first & 0x1f) as usize * 5) ^ ((*last & 0x1f) as usize * 11)) & 63),
         _ => 1,
+    }
+}
+
+/// Some names at once, to learn by one comparison that a head has none of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Names(u64);
+
+impl Names {
+    pub const fn of(lower_names: &[&str]) -> Self {
+        let (mut marks, mut index) = (0, 0);
+        while index < lower_names.len() {
+            marks |= mark(lower_names[index].as_bytes());
+            index += 1;
+        }
+        Self(marks)
     }
 }
 
@@ -260,6 +273,12 @@ impl FieldList {
     #[inline]
     pub(crate) fn may_hold(&self, name: &[u8]) -> bool {
         self.marks & mark(name) != 0
+    }
+
+    /// Whether certainly no field has one of these names.
+    #[inline]
+    pub(crate) fn lacks(&self, names: Names) -> bool {
+        self.marks & names.0 == 0
     }
 
     /// Whether one of these known names occurs.

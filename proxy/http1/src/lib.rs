@@ -69,7 +69,7 @@ mod write;
 pub use body::{BodyReader, Progress, is_forwardable_trailer};
 pub use builder::{HeadBuilder, ResponseBuilder};
 pub use edits::{EditedFields, HeadEdits};
-pub use fields::{Fields, Span};
+pub use fields::{Fields, Names, Span};
 pub use head::HeadMemory;
 pub use limits::{EscapedSlashes, Limits, Underscores};
 pub use meaning::{Framing, Version};

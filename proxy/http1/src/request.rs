@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use crate::builder::HeadBuilder;
 use crate::edits::{EditedFields, HeadEdits};
-use crate::fields::{Field, FieldList, Known, Span};
+use crate::fields::{Field, FieldList, Known, Names, Span};
 use crate::head::{Head, HeadMemory, RequestLine};
 use crate::host::check_authority;
 use crate::limits::Limits;
@@ -379,6 +379,12 @@ impl RequestHead {
     #[inline]
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.0.fields.iter()
+    }
+
+    /// `true`: no field has one of these names. `false` says nothing.
+    #[inline]
+    pub fn lacks(&self, names: Names) -> bool {
+        self.0.fields.list.lacks(names)
     }
 
     #[inline]

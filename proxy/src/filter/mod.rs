@@ -196,6 +196,7 @@ pub(crate) async fn run<'a, C: Caller, R: Reply>(
                     now = passed.begun.nanos();
                 }
             }
+            Some(CompiledFilterConfig::LocalRateLimit(limit)) if limit.counts_nothing() => {}
             Some(CompiledFilterConfig::LocalRateLimit(limit)) => {
                 let verdict = rate_limit::local(call, limit, request, sources, &facts, now);
                 if verdict.says_something() {
@@ -217,6 +218,9 @@ pub(crate) async fn run<'a, C: Caller, R: Reply>(
                     CompiledFilterConfig::SharedRateLimitPerRoute(word) => Some(&**word),
                     _ => None,
                 };
+                if limit.asks_nothing(word, sources) {
+                    continue;
+                }
                 let said = rate_limit::shared(call, limit, word, request, sources, &facts).await;
                 let Some(said) = said else { continue };
                 passed.verdicts.extend(said.verdict);

@@ -109,7 +109,7 @@ impl<'a, 'c> Attempt<'a, 'c> {
     /// anew.
     fn set_limits(&self, caller: &impl Caller) {
         let alarm = self.call.alarm;
-        for slot in [Slot::Attempt, Slot::Upload, Slot::Download] {
+        for slot in [Slot::Attempt, Slot::Upload, Slot::Download, Slot::Presence] {
             alarm.clear(slot);
         }
         if self.count > 1 {
@@ -280,6 +280,7 @@ impl<'a, 'c> Attempt<'a, 'c> {
             alarm: call.alarm,
             upload: Pump::new(Slot::Upload, patience),
             unwanted: false,
+            watched: false,
             total: plan.deadlines.total.filter(|_| !received),
             per_try: plan.deadlines.per_try.filter(|_| !received),
         }
@@ -412,7 +413,7 @@ async fn within<T>(call: &Call<'_>, work: impl Future<Output = Result<T, Fault>>
     match call.alarm.guard(work).await {
         Ok(result) => result.map_err(Trouble::Upstream),
         Err(Slot::Attempt) => Err(Trouble::Late(Late::Attempt)),
-        Err(Slot::Total | Slot::Upload | Slot::Download) => Err(Trouble::Late(Late::Total)),
+        Err(Slot::Total | Slot::Upload | Slot::Download | Slot::Presence) => Err(Trouble::Late(Late::Total)),
     }
 }
 

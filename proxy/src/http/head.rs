@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use tidegate_http1::{HeadEdits, RequestHead, ResponseHead, Unwritable, Version};
+use tidegate_http1::{HeadEdits, Names, RequestHead, ResponseHead, Unwritable, Version};
 use tidegate_traffic::rewrite::{rewritten_authority, rewritten_path_and_query};
 use tidegate_traffic::timeout::{PER_TRY_TIMEOUT_HEADER, TIMEOUT_HEADER};
 use tidegate_traffic::{
@@ -195,16 +195,18 @@ pub(crate) fn request_edits(forwarding: &Forwarding<'_>, edits: &mut HeadEdits) 
     if let Some(id) = forwarding.request_id {
         edits.append_own_line(RequestId::NAME, &id.line());
     }
-    if head.field("x-forwarded-proto").is_none() {
+    // Most heads come from applications, which know nothing of these.
+    let received = !head.lacks(FROM_PROXIES);
+    if !received || head.field(FORWARDED_PROTO).is_none() {
         forwarded_proto(head.scheme().unwrap_or("http"), edits);
     }
     if forwarding.manager.use_remote_address {
         forwarded_for(head, forwarding.peer, edits);
     }
-    if head.field(CLIENT_CERTIFICATE).is_some() {
+    if received && head.field(CLIENT_CERTIFICATE).is_some() {
         edits.remove(CLIENT_CERTIFICATE);
     }
-    if !traceparent::is_sound(head) {
+    if received && !traceparent::is_sound(head) {
         edits.remove("traceparent");
         edits.remove("tracestate");
     }
@@ -271,6 +273,10 @@ pub(crate) fn protocol(head: &RequestHead) -> &'static str {
 }
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
+
+/// What another proxy, or a tracer, may have written.
+const FROM_PROXIES: Names = Names::of(&[FORWARDED_PROTO, CLIENT_CERTIFICATE, "traceparent"]);
 
 /// A caller's address as text, and the line that says whom a request came from: written once for each connection.
 #[derive(Clone, Debug)]
@@ -292,7 +298,7 @@ impl PeerName {
 
 /// Encrypted or not.
 fn forwarded_proto(scheme: &str, edits: &mut HeadEdits) {
-    const NAME: &str = "x-forwarded-proto";
+    const NAME: &str = FORWARDED_PROTO;
     match scheme {
         "http" => edits.append_own_line(NAME, b"x-forwarded-proto: http\r\n"),
         "https" => edits.append_own_line(NAME, b"x-forwarded-proto: https\r\n"),

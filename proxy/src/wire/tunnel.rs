@@ -46,7 +46,7 @@ pub(crate) async fn tunnel(
         while let Poll::Ready(ring) = alarm.poll(cx) {
             match ring {
                 Ring::Due(Slot::Total) => return Poll::Ready(Err(Quiet::Idle)),
-                Ring::Due(Slot::Upload | Slot::Download | Slot::Attempt) | Ring::Poked => {}
+                Ring::Due(Slot::Upload | Slot::Download | Slot::Attempt | Slot::Presence) | Ring::Poked => {}
             }
         }
         Poll::Pending

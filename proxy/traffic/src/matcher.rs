@@ -140,6 +140,11 @@ impl CompiledHeader {
         }
     }
 
+    /// What a condition says of every request with this method; `None` when it asks for something else.
+    pub(crate) fn matches_method(&self, method: &str) -> Option<bool> {
+        matches!(self.source, Source::Method).then(|| self.decide(Some(method.as_bytes())))
+    }
+
     /// The same of an answer, which has no pseudo-header but `:status`, and that is asked for elsewhere.
     pub(crate) fn matches_answer(&self, answer: &impl ResponseView) -> bool {
         match &self.source {

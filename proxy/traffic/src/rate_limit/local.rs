@@ -225,6 +225,11 @@ impl CompiledLocalRateLimit {
         }
     }
 
+    /// Whether it has no bucket at all: a place in the listener's list for what routes may say.
+    pub fn counts_nothing(&self) -> bool {
+        self.default.is_none() && self.descriptors.is_empty()
+    }
+
     /// The buckets that count this request.
     fn counting<'a>(
         &'a self,

@@ -69,13 +69,21 @@ impl CompiledSharedRateLimit {
         facts: &Facts<'a>,
         draw: impl FnOnce() -> u64,
     ) -> Vec<Descriptor<'a>> {
-        let own = route.map_or(&self.own, |route| if route.own.is_empty() { &self.own } else { &route.own });
-        let is_undescribed = own.is_empty() && sources.are_empty();
-        if is_undescribed || !self.enabled.takes_one(draw) || !self.concerns(request) {
+        let own = self.own_actions(route);
+        if self.asks_nothing(route, sources) || !self.enabled.takes_one(draw) || !self.concerns(request) {
             return Vec::new();
         }
         let host_limits = route.map(|route| route.host_limits).unwrap_or_default();
         describe(own, sources, host_limits, self.service.stage, request, facts)
+    }
+
+    /// Whether no request that comes this way is described, so that there is nothing to ask about.
+    pub fn asks_nothing(&self, route: Option<&CompiledPerRoute>, sources: Sources<'_>) -> bool {
+        self.own_actions(route).is_empty() && sources.are_empty()
+    }
+
+    fn own_actions<'a>(&'a self, route: Option<&'a CompiledPerRoute>) -> &'a [CompiledActions] {
+        route.map_or(&self.own, |route| if route.own.is_empty() { &self.own } else { &route.own })
     }
 
     /// Whether a request over the limit is refused; otherwise that is only counted.

@@ -56,6 +56,22 @@ pub struct CompiledRetry {
     pub(super) rate_limited: Option<RateLimited>,
     retriable_headers: Box<[CompiledHeader]>,
     request_headers: Box<[CompiledHeader]>,
+    /// What these say of each of [`METHODS`], where they ask for nothing but the method.
+    methods: Option<[bool; METHODS.len()]>,
+}
+
+/// The methods that nearly every request has.
+const METHODS: [&str; 6] = ["GET", "POST", "PUT", "HEAD", "DELETE", "PATCH"];
+
+/// Decided once for each method, because these are asked for each request.
+fn settle_methods(conditions: &[CompiledHeader]) -> Option<[bool; METHODS.len()]> {
+    let mut settled = [false; METHODS.len()];
+    for (method, any) in METHODS.iter().zip(&mut settled) {
+        for condition in conditions {
+            *any |= condition.matches_method(method)?;
+        }
+    }
+    Some(settled)
 }
 
 /// Headers of answers that say when to come back.
@@ -68,7 +84,10 @@ pub(super) struct RateLimited {
 impl CompiledRetry {
     pub(crate) fn compile(policy: &RetryPolicy) -> Result<Self, CompileError> {
         let rate_limited = policy.rate_limited_back_off.as_ref();
+        let request_headers =
+            CompiledHeader::compile_all(&policy.retriable_request_headers, "retriable_request_headers")?;
         Ok(Self {
+            methods: settle_methods(&request_headers),
             num_retries: policy.num_retries,
             avoid_previous_hosts: policy.avoid_previous_hosts,
             host_selection_attempts: policy.host_selection_attempts,
@@ -79,16 +98,20 @@ impl CompiledRetry {
             back_off: BackOff::new(policy.back_off_base, policy.back_off_max),
             rate_limited: rate_limited.map(|b| RateLimited { headers: b.headers.as_slice().into(), max: b.max }),
             retriable_headers: CompiledHeader::compile_all(&policy.retriable_headers, "retriable_headers")?,
-            request_headers: CompiledHeader::compile_all(
-                &policy.retriable_request_headers,
-                "retriable_request_headers",
-            )?,
+            request_headers,
         })
     }
 
     /// Whether the policy concerns a request at all.
     pub(super) fn concerns(&self, request: &impl RequestView) -> bool {
-        self.request_headers.is_empty() || self.request_headers.iter().any(|header| header.matches(request))
+        if self.request_headers.is_empty() {
+            return true;
+        }
+        let known = || METHODS.iter().position(|method| *method == request.method());
+        match self.methods.zip(known()) {
+            Some((settled, method)) => settled[method],
+            None => self.request_headers.iter().any(|header| header.matches(request)),
+        }
     }
 
     pub(super) fn has_retriable_header(&self, answer: &impl ResponseView) -> bool {
