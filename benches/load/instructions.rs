@@ -15,9 +15,10 @@ use anyhow::{Context as _, ensure};
 use tokio::net::TcpStream;
 
 use super::load::ask;
+use super::mesh::HTTP1;
 use super::peers::{Peer, ours};
 use super::world::{LOAD_CORE, Process, World};
-use super::{meter, peers};
+use super::{mesh, meter, peers};
 
 const REQUESTS: u64 = 2_048;
 /// Their requests are sent together and their answers awaited together, as under load.
@@ -27,18 +28,23 @@ const END_LIMIT: Duration = Duration::from_secs(60);
 
 /// Counts, prints, and fails above `max`.
 pub(crate) async fn run(bin: &Path, max: Option<u64>, profile: Option<&Path>) -> anyhow::Result<()> {
-    let world = World::start(bin, &Peer::gateways()[..1])?;
-    let once = count(&world, REQUESTS).await?;
-    let twice = count(&world, 2 * REQUESTS).await?;
-    if let Some(profile) = profile {
-        std::fs::copy(profile_of(&world, 2 * REQUESTS), profile).context("cannot keep the profile")?;
-    }
-    let each = twice.saturating_sub(once) / REQUESTS;
+    let each = per_request(bin, profile).await?;
     println!("{each} instructions for each HTTP/1.1 request with all governance configured");
     if let Some(max) = max {
         ensure!(each <= max, "more than the {max} that are allowed");
     }
     Ok(())
+}
+
+/// What a request costs.
+pub(crate) async fn per_request(bin: &Path, profile: Option<&Path>) -> anyhow::Result<u64> {
+    let world = World::start(bin, |certificates| mesh::ordinary(&Peer::gateways()[..1], certificates))?;
+    let once = count(&world, REQUESTS).await?;
+    let twice = count(&world, 2 * REQUESTS).await?;
+    if let Some(profile) = profile {
+        std::fs::copy(profile_of(&world, 2 * REQUESTS), profile).context("cannot keep the profile")?;
+    }
+    Ok(twice.saturating_sub(once) / REQUESTS)
 }
 
 fn profile_of(world: &World, requests: u64) -> PathBuf {
@@ -48,7 +54,7 @@ fn profile_of(world: &World, requests: u64) -> PathBuf {
 /// The instructions of a whole run.
 async fn count(world: &World, requests: u64) -> anyhow::Result<u64> {
     let file = profile_of(world, requests);
-    let (program, arguments) = ours(world);
+    let (program, arguments) = ours(world, Peer::Ours);
     let mut words = vec![
         "--tool=callgrind".to_owned(),
         format!("--callgrind-out-file={}", file.display()),
@@ -63,7 +69,7 @@ async fn count(world: &World, requests: u64) -> anyhow::Result<u64> {
         streams.push(TcpStream::connect(address).await?);
     }
     for _ in 0..requests / CONNECTIONS {
-        let together = streams.iter_mut().map(|stream| ask(stream, "/"));
+        let together = streams.iter_mut().map(|stream| ask(stream, HTTP1, "/"));
         futures_util::future::try_join_all(together).await?;
     }
     drop(streams);

@@ -1,4 +1,4 @@
-//! Load: wrk for HTTP/1.1 and h2load for HTTP/2 as fast as they can, a loop of our own at a given rate.
+//! Load: wrk for HTTP/1.1 and h2load for HTTP/2 as fast as they can, both also under TLS, a loop of our own at a given rate.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -6,11 +6,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
+use super::mesh::HTTP1;
 use super::meter;
 use super::world::LOAD_CORE;
 
@@ -27,11 +28,15 @@ pub(crate) struct Served {
 pub(crate) enum Exchange {
     /// 100 bytes back.
     Get,
+    /// The same, with one of [`KEYS`] values of `x-key` after the other.
+    GetKeyed,
     /// 1 KiB there, 16 KiB back.
     Post,
 }
 
 const CONNECTIONS: u32 = 64;
+/// Callers that a consistent hash tells apart: so few that the connections to their endpoints are always in use.
+pub(crate) const KEYS: u32 = 8;
 /// A loop that waits for longer than this for one answer has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -48,22 +53,38 @@ fn pinned(program: &str) -> Command {
     command
 }
 
+/// Where a load goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Aim {
+    pub(crate) scheme: &'static str,
+    pub(crate) target: SocketAddr,
+    pub(crate) host: &'static str,
+}
+
+impl Aim {
+    fn url(&self) -> String {
+        format!("{}://{}/", self.scheme, self.target)
+    }
+}
+
 /// HTTP/1.1 over 64 connections, as fast as it goes.
-pub(crate) async fn http1(
-    target: SocketAddr,
-    exchange: Exchange,
-    time: Duration,
-    folder: &Path,
-) -> anyhow::Result<Served> {
+pub(crate) async fn http1(aim: Aim, exchange: Exchange, time: Duration, folder: &Path) -> anyhow::Result<Served> {
+    let Aim { target, host, .. } = aim;
     let mut command = pinned("wrk");
     let seconds = time.as_secs().max(1);
-    command.args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{seconds}s"), "--latency", "-H", "Host: h1.bench"]);
-    if exchange == Exchange::Post {
-        let script = folder.join("post.lua");
-        std::fs::write(&script, "wrk.method = \"POST\"\nwrk.body = string.rep(\"x\", 1024)\n")?;
-        command.arg("-s").arg(script);
+    command.args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{seconds}s"), "--latency"]);
+    command.args(["-H", &format!("Host: {host}")]);
+    let script = match exchange {
+        Exchange::Get => None,
+        Exchange::GetKeyed => Some(keyed(host)),
+        Exchange::Post => Some("wrk.method = \"POST\"\nwrk.body = string.rep(\"x\", 1024)\n".to_owned()),
+    };
+    if let Some(script) = script {
+        let file = folder.join("wrk.lua");
+        std::fs::write(&file, script)?;
+        command.arg("-s").arg(file);
     }
-    let text = run(command.arg(format!("http://{target}/"))).await?;
+    let text = run(command.arg(aim.url())).await?;
     for trouble in ["Non-2xx", "Socket errors"] {
         ensure!(!text.contains(trouble), "{target} fails requests:\n{text}");
     }
@@ -74,6 +95,21 @@ pub(crate) async fn http1(
         .with_context(|| format!("wrk says nothing of its requests:\n{text}"))?;
     let median = text.lines().find_map(|line| line.trim().strip_prefix("50%")).and_then(|text| duration(text.trim()));
     Ok(Served { requests, median })
+}
+
+/// Requests that are made once and then sent in turn, so that they cost the load nothing.
+fn keyed(host: &str) -> String {
+    format!(
+        "local requests, turn = {{}}, 0
+for key = 1, {KEYS} do
+  requests[key] = \"GET / HTTP/1.1\\r\\nHost: {host}\\r\\nx-key: \" .. key .. \"\\r\\n\\r\\n\"
+end
+request = function()
+  turn = turn % {KEYS} + 1
+  return requests[turn]
+end
+"
+    )
 }
 
 /// As wrk writes it: `812.00us`, `1.20ms`, `2.01s`.
@@ -89,12 +125,12 @@ fn duration(text: &str) -> Option<Duration> {
     Some(Duration::from_secs_f64(number.parse::<f64>().ok()? * scale))
 }
 
-/// HTTP/2 in clear text, 8 connections with 32 streams each.
-pub(crate) async fn http2(target: SocketAddr, time: Duration) -> anyhow::Result<Served> {
+/// HTTP/2 over 8 connections with 32 streams each, as fast as it goes.
+pub(crate) async fn http2(aim: Aim, time: Duration) -> anyhow::Result<Served> {
     let mut command = pinned("h2load");
     let seconds = time.as_secs().max(1);
-    command.args(["-c8", "-m32", "-t1", &format!("-D{seconds}"), "-H", ":authority: h2.bench"]);
-    let text = run(command.arg(format!("http://{target}/"))).await?;
+    command.args(["-c8", "-m32", "-t1", &format!("-D{seconds}"), "-H", &format!(":authority: {}", aim.host)]);
+    let text = run(command.arg(aim.url())).await?;
     // requests: 123 total, 123 started, 123 done, 123 succeeded, 0 failed, 0 errored, 0 timeout
     let line = text.lines().find(|line| line.starts_with("requests:")).context("h2load counts no requests")?;
     let number = |word: &str| {
@@ -102,7 +138,7 @@ pub(crate) async fn http2(target: SocketAddr, time: Duration) -> anyhow::Result<
         before.rsplit(' ').find(|part| !part.is_empty())?.parse::<u64>().ok()
     };
     let (Some(done), Some(failed)) = (number(" succeeded"), number(" failed")) else { bail!("{line}") };
-    ensure!(failed == 0 && done > 0, "{target} fails requests: {line}");
+    ensure!(failed == 0 && done > 0, "{} fails requests: {line}", aim.target);
     Ok(Served { requests: done, median: None })
 }
 
@@ -133,7 +169,7 @@ async fn steady(target: SocketAddr, offset: Duration, gap: Duration, time: Durat
     while due < start + time {
         tokio::time::sleep_until(due).await;
         let sent = meter::now();
-        tokio::time::timeout(PATIENCE, ask(&mut stream, "/")).await.context("no answer")??;
+        tokio::time::timeout(PATIENCE, ask(&mut stream, HTTP1, "/")).await.context("no answer")??;
         took.push(sent.elapsed());
         due += gap;
     }
@@ -141,8 +177,13 @@ async fn steady(target: SocketAddr, offset: Duration, gap: Duration, time: Durat
 }
 
 /// One request and its whole answer.
-pub(crate) async fn ask(stream: &mut TcpStream, path: &str) -> anyhow::Result<()> {
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: h1.bench\r\n\r\n").as_bytes()).await?;
+pub(crate) async fn ask(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    host: &str,
+    path: &str,
+) -> anyhow::Result<()> {
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).await?;
+    stream.flush().await?;
     let mut answer = Vec::with_capacity(1024);
     loop {
         ensure!(stream.read_buf(&mut answer).await? > 0, "the connection ended");
@@ -161,7 +202,7 @@ pub(crate) async fn idle_pairs(target: SocketAddr, count: usize) -> anyhow::Resu
     for _ in 0..count {
         opening.spawn(async move {
             let mut stream = TcpStream::connect(target).await?;
-            tokio::time::timeout(PATIENCE, ask(&mut stream, "/slow")).await.context("no answer")??;
+            tokio::time::timeout(PATIENCE, ask(&mut stream, HTTP1, "/slow")).await.context("no answer")??;
             anyhow::Ok(stream)
         });
     }

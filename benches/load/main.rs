@@ -12,9 +12,18 @@
 
 mod backend;
 mod cases;
+mod certificates;
+mod configurations;
+mod goals;
+mod growth;
+mod handshakes;
 mod instructions;
+mod large;
 mod load;
+mod loads;
+mod mesh;
 mod meter;
+mod on_disk;
 mod peers;
 mod relay;
 mod report;
@@ -26,6 +35,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
+use self::backend::Places;
 use self::cases::Plan;
 
 /// Measures our proxy beside its peers.
@@ -51,12 +61,7 @@ struct Flags {
 enum Verb {
     /// An application that answers at once (started by the comparison itself)
     #[command(hide = true)]
-    Backend {
-        #[arg(long)]
-        http1: Vec<SocketAddr>,
-        #[arg(long)]
-        http2: Vec<SocketAddr>,
-    },
+    Backend(#[command(flatten)] Places),
     /// Counts the instructions of our proxy for each request
     Instructions {
         /// Fail above this
@@ -75,7 +80,7 @@ fn main() -> anyhow::Result<()> {
     let flags = Flags::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     match flags.verb {
-        Some(Verb::Backend { http1, http2 }) => runtime.block_on(backend::run(&http1, &http2)),
+        Some(Verb::Backend(places)) => runtime.block_on(backend::run(&places)),
         Some(Verb::Relay { listen, to }) => runtime.block_on(relay::run(listen, to)),
         Some(Verb::Instructions { max, profile }) => {
             runtime.block_on(instructions::run(&flags.bin, max, profile.as_deref()))
@@ -83,7 +88,7 @@ fn main() -> anyhow::Result<()> {
         None => {
             let plan = if flags.quick { Plan::QUICK } else { Plan::FULL };
             let measured = runtime.block_on(cases::run(&plan, &flags.only, &flags.bin))?;
-            print!("{}", report::table(&measured));
+            print!("{}{}", report::table(&measured), report::verdicts(&measured));
             report::write(&measured, &flags.report)
         }
     }

@@ -1,15 +1,21 @@
 //! The proxies that are compared, each with the configuration of its own language.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use super::world::{PROXY_CORE, Process, VERSIONS, World, XDS, host, http1, http2};
+use super::configurations::{Listens, envoy, haproxy, nginx};
+use super::mesh::HTTP1;
+use super::world::{PROXY_CORE, Process, VERSIONS, World, XDS, host, http1};
 
 const PORT: u16 = 8080;
+const TLS_PORT: u16 = 8443;
+/// Where HTTP/2 is taken by those that cannot tell it from HTTP/1.1 at one port.
 const HTTP2_PORT: u16 = 8081;
+const HTTP2_TLS_PORT: u16 = 8444;
 const ADMIN_PORT: u16 = 15000;
 
 /// Who is compared.
@@ -20,6 +26,8 @@ pub(crate) enum Peer {
     Nginx,
     HaProxy,
     Relay,
+    /// Our own proxy with little to do, beside which it is seen what much costs.
+    Small,
 }
 
 impl Peer {
@@ -32,6 +40,7 @@ impl Peer {
             Self::Nginx => "nginx",
             Self::HaProxy => "haproxy",
             Self::Relay => "relay",
+            Self::Small => "small",
         }
     }
 
@@ -39,17 +48,27 @@ impl Peer {
         2 + self as u8
     }
 
-    /// Gateways of the control plane: those that it drives.
-    pub(crate) fn gateways() -> [(&'static str, std::net::Ipv4Addr); 2] {
-        [Self::Ours, Self::Envoy].map(|peer| (peer.name(), host(peer.number())))
+    /// Its name and address as a gateway of the control plane.
+    pub(crate) fn gateway(self) -> (&'static str, Ipv4Addr) {
+        (self.name(), host(self.number()))
     }
 
-    /// Whether it forwards HTTP/2 as HTTP/2.
-    pub(crate) fn speaks_http2(self) -> bool {
-        match self {
-            Self::Ours | Self::Envoy | Self::HaProxy => true,
-            Self::Nginx | Self::Relay => false,
-        }
+    /// Gateways of the control plane: those that it drives.
+    pub(crate) fn gateways() -> [(&'static str, Ipv4Addr); 2] {
+        [Self::Ours, Self::Envoy].map(Self::gateway)
+    }
+
+    fn admin(self) -> SocketAddr {
+        (host(self.number()), ADMIN_PORT).into()
+    }
+
+    fn listens(self) -> Listens {
+        let at = |port| SocketAddr::from((host(self.number()), port));
+        let (http2, https2) = match self {
+            Self::HaProxy => (at(HTTP2_PORT), at(HTTP2_TLS_PORT)),
+            Self::Ours | Self::Envoy | Self::Nginx | Self::Relay | Self::Small => (at(PORT), at(TLS_PORT)),
+        };
+        Listens { http1: at(PORT), http2, https1: at(TLS_PORT), https2 }
     }
 }
 
@@ -66,71 +85,89 @@ impl Target {
         self.process.id()
     }
 
-    /// Where it takes HTTP/1.1.
-    pub(crate) fn http1(&self) -> SocketAddr {
-        http1_address(self.peer)
+    /// Since it was created.
+    pub(crate) fn age(&self) -> Duration {
+        self.process.born.elapsed()
     }
 
-    /// Where it takes HTTP/2.
-    pub(crate) fn http2(&self) -> SocketAddr {
-        let port = if self.peer == Peer::HaProxy { HTTP2_PORT } else { PORT };
-        (host(self.peer.number()), port).into()
+    pub(crate) fn is_gone(&self) -> bool {
+        self.process.is_gone()
     }
 
-    /// Starts it, and waits until it listens.
+    pub(crate) fn listens(&self) -> Listens {
+        self.peer.listens()
+    }
+
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.peer.admin()
+    }
+
+    /// Starts it, and waits until it serves.
     pub(crate) fn start(peer: Peer, world: &World) -> anyhow::Result<Self> {
-        let address = host(peer.number());
-        let (listen, admin) = (SocketAddr::from((address, PORT)), SocketAddr::from((address, ADMIN_PORT)));
-        let folder = world.folder.path();
-        let (program, arguments): (PathBuf, Vec<String>) = match peer {
-            Peer::Ours => ours(world),
-            Peer::Envoy => {
-                let file = folder.join("envoy.json");
-                std::fs::write(&file, envoy(&format!("{}.bench", peer.name()), admin))?;
-                let file = file.display().to_string();
-                let words = ["-c", &file, "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"];
-                (envoy_binary()?, words.map(str::to_owned).into())
-            }
-            Peer::Nginx => {
-                let file = folder.join("nginx.conf");
-                std::fs::write(&file, nginx(listen, folder))?;
-                let words =
-                    ["-c".to_owned(), file.display().to_string(), "-p".to_owned(), folder.display().to_string()];
-                ("/usr/sbin/nginx".into(), words.into())
-            }
-            Peer::HaProxy => {
-                let file = folder.join("haproxy.cfg");
-                std::fs::write(&file, haproxy(listen, (address, HTTP2_PORT).into()))?;
-                ("/usr/sbin/haproxy".into(), ["-db".to_owned(), "-f".to_owned(), file.display().to_string()].into())
-            }
-            Peer::Relay => {
-                let this = std::env::current_exe().context("this program has no path")?;
-                (this, ["relay".to_owned(), listen.to_string(), http1(VERSIONS[0]).to_string()].into())
-            }
-        };
+        let target = Self::begin(peer, world, command(peer, world)?)?;
+        world.answers_for(target.listens().http1, HTTP1)?;
+        Ok(target)
+    }
+
+    /// Starts it, and waits for nothing.
+    pub(crate) fn begin(peer: Peer, world: &World, (program, words): (PathBuf, Vec<String>)) -> anyhow::Result<Self> {
         let version = version(peer, &program);
-        let process = Process::start(PROXY_CORE, &program, &arguments, &world.log(peer.name()))?;
-        world.answers(listen)?;
+        let process = Process::start(PROXY_CORE, &program, &words, &world.log(peer.name()))?;
         Ok(Self { peer, version, process })
     }
 }
 
+/// What is run, with its configuration written.
+pub(crate) fn command(peer: Peer, world: &World) -> anyhow::Result<(PathBuf, Vec<String>)> {
+    let (listens, folder) = (peer.listens(), world.folder.path());
+    let written = |name: &str, text: String| {
+        let file = folder.join(name);
+        std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        anyhow::Ok(file.display().to_string())
+    };
+    Ok(match peer {
+        Peer::Ours | Peer::Small => ours(world, peer),
+        Peer::Envoy => {
+            let file = written("envoy.json", envoy(&format!("{}.bench", peer.name()), peer.admin()))?;
+            envoy_with(&file)?
+        }
+        Peer::Nginx => {
+            let file = written("nginx.conf", nginx(listens, folder, &world.certificates))?;
+            ("/usr/sbin/nginx".into(), ["-c".to_owned(), file, "-p".to_owned(), folder.display().to_string()].into())
+        }
+        Peer::HaProxy => {
+            let file = written("haproxy.cfg", haproxy(listens, &world.certificates))?;
+            ("/usr/sbin/haproxy".into(), ["-db".to_owned(), "-f".to_owned(), file].into())
+        }
+        Peer::Relay => {
+            let this = std::env::current_exe().context("this program has no path")?;
+            (this, ["relay".to_owned(), listens.http1.to_string(), http1(VERSIONS[0]).to_string()].into())
+        }
+    })
+}
+
+/// Envoy with a bootstrap file, as one worker.
+pub(crate) fn envoy_with(file: &str) -> anyhow::Result<(PathBuf, Vec<String>)> {
+    let words = ["-c", file, "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"];
+    Ok((envoy_binary()?, words.map(str::to_owned).into()))
+}
+
 /// Where a peer takes HTTP/1.1.
 pub(crate) fn http1_address(peer: Peer) -> SocketAddr {
-    (host(peer.number()), PORT).into()
+    peer.listens().http1
 }
 
 /// Our proxy, as one worker.
-pub(crate) fn ours(world: &World) -> (PathBuf, Vec<String>) {
-    let admin = SocketAddr::from((host(Peer::Ours.number()), ADMIN_PORT)).to_string();
-    let (xds, node) = (XDS.to_string(), format!("{}.bench", Peer::Ours.name()));
+pub(crate) fn ours(world: &World, peer: Peer) -> (PathBuf, Vec<String>) {
+    let admin = peer.admin().to_string();
+    let (xds, node) = (XDS.to_string(), format!("{}.bench", peer.name()));
     let words = ["--xds", &xds, "--node", &node, "--admin", &admin, "--concurrency", "1", "--drain-seconds", "0"];
     (world.bin.join("tidegate-proxy"), words.map(str::to_owned).into())
 }
 
 fn version(peer: Peer, program: &Path) -> String {
     let flag = match peer {
-        Peer::Ours | Peer::Envoy => "--version",
+        Peer::Ours | Peer::Envoy | Peer::Small => "--version",
         Peer::Nginx | Peer::HaProxy => "-v",
         Peer::Relay => return "copy".to_owned(),
     };
@@ -152,98 +189,4 @@ fn envoy_binary() -> anyhow::Result<PathBuf> {
         }
     }
     bail!("no Envoy in {}: run bash benches/install.sh", libraries.display())
-}
-
-fn envoy(node: &str, admin: SocketAddr) -> String {
-    let address =
-        |a: SocketAddr| serde_json::json!({"socket_address": {"address": a.ip().to_string(), "port_value": a.port()}});
-    let over_ads = serde_json::json!({"resource_api_version": "V3", "ads": {}});
-    serde_json::json!({
-        "node": {"id": node, "cluster": "bench"},
-        "admin": {"address": address(admin)},
-        "dynamic_resources": {
-            "ads_config": {
-                "api_type": "DELTA_GRPC",
-                "transport_api_version": "V3",
-                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}],
-            },
-            "cds_config": over_ads,
-            "lds_config": over_ads,
-        },
-        "static_resources": {"clusters": [{
-            "name": "xds",
-            "type": "STATIC",
-            "connect_timeout": "1s",
-            "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": {"http2_protocol_options": {}},
-            }},
-            "load_assignment": {
-                "cluster_name": "xds",
-                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(XDS)}}]}],
-            },
-        }]},
-    })
-    .to_string()
-}
-
-fn nginx(listen: SocketAddr, folder: &Path) -> String {
-    let servers: String = VERSIONS.iter().map(|v| format!("    server {};\n", http1(*v))).collect();
-    let folder = folder.display();
-    format!(
-        "daemon off;
-master_process off;
-error_log {folder}/nginx-error.log warn;
-pid {folder}/nginx.pid;
-worker_rlimit_nofile 16384;
-events {{ worker_connections 8192; }}
-http {{
-  access_log off;
-  keepalive_requests 100000000;
-  client_body_temp_path {folder}/nginx-body;
-  proxy_temp_path {folder}/nginx-proxy;
-  fastcgi_temp_path {folder}/nginx-fastcgi;
-  uwsgi_temp_path {folder}/nginx-uwsgi;
-  scgi_temp_path {folder}/nginx-scgi;
-  upstream application {{
-{servers}    keepalive 2048;
-    keepalive_requests 100000000;
-  }}
-  server {{
-    listen {listen};
-    location / {{
-      proxy_pass http://application;
-      proxy_http_version 1.1;
-      proxy_set_header Connection \"\";
-      proxy_set_header Host $host;
-    }}
-  }}
-}}
-"
-    )
-}
-
-fn haproxy(http1_listen: SocketAddr, http2_listen: SocketAddr) -> String {
-    let servers = |protocol: &str, address: fn(std::net::Ipv4Addr) -> SocketAddr| -> String {
-        let line = |(n, v): (usize, &std::net::Ipv4Addr)| format!("  server v{n} {} {protocol}\n", address(*v));
-        VERSIONS.iter().enumerate().map(line).collect()
-    };
-    format!(
-        "global
-  nbthread 1
-  maxconn 8192
-defaults
-  mode http
-  timeout connect 1s
-  timeout client 60s
-  timeout server 60s
-  http-reuse always
-listen http1
-  bind {http1_listen}
-{}listen http2
-  bind {http2_listen} proto h2
-{}",
-        servers("", http1),
-        servers("proto h2", http2)
-    )
 }

@@ -1,16 +1,17 @@
 //! The processes of a comparison and what they are configured with. Everything ends when the world is dropped.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use tempfile::TempDir;
 
+use super::certificates::Certificates;
+use super::mesh::HTTP1;
 use super::meter;
 
 /// Where the measured process runs, and where everything else does.
@@ -20,6 +21,8 @@ pub(crate) const LOAD_CORE: &str = "1";
 const READY_LIMIT: Duration = Duration::from_secs(60);
 const HTTP1_PORT: u16 = 9080;
 const HTTP2_PORT: u16 = 9081;
+const HTTPS1_PORT: u16 = 9443;
+const HTTPS2_PORT: u16 = 9444;
 
 /// A host of the comparison's own network.
 pub(crate) const fn host(number: u8) -> Ipv4Addr {
@@ -39,14 +42,39 @@ pub(crate) fn http2(version: Ipv4Addr) -> SocketAddr {
     (version, HTTP2_PORT).into()
 }
 
+/// Where it speaks HTTP/1.1 under TLS.
+pub(crate) fn https1(version: Ipv4Addr) -> SocketAddr {
+    (version, HTTPS1_PORT).into()
+}
+
+/// Where it speaks HTTP/2 under TLS.
+pub(crate) fn https2(version: Ipv4Addr) -> SocketAddr {
+    (version, HTTPS2_PORT).into()
+}
+
+/// One of many addresses at which an application speaks HTTP/1.1: all of them lead to one that listens [`EVERYWHERE`].
+pub(crate) fn one_of_many(number: usize) -> SocketAddr {
+    let [.., high, low] = number.to_be_bytes();
+    (Ipv4Addr::new(127, 92, high, low), MANY_PORT).into()
+}
+
+/// For [`one_of_many`]: the machine has 16 million loopback addresses, and only this one listens at all of them.
+const EVERYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), MANY_PORT);
+const MANY_PORT: u16 = 9090;
+
 /// A process that ends with its owner.
 #[derive(Debug)]
-pub(crate) struct Process(Child);
+pub(crate) struct Process {
+    child: Child,
+    /// When it was about to be created.
+    pub(crate) born: Instant,
+}
 
 impl Process {
     /// Starts it on a core; its output goes to a file.
     pub(crate) fn start(core: &str, program: &Path, arguments: &[String], log: &Path) -> anyhow::Result<Self> {
         let file = File::create(log)?;
+        let born = meter::now();
         // taskset becomes the program, so the process is the measured one.
         let child = Command::new("taskset")
             .args(["-c", core])
@@ -56,11 +84,11 @@ impl Process {
             .stdout(file.try_clone()?)
             .stderr(file)
             .spawn();
-        Ok(Self(child.with_context(|| format!("cannot start {}", program.display()))?))
+        Ok(Self { child: child.with_context(|| format!("cannot start {}", program.display()))?, born })
     }
 
     pub(crate) fn id(&self) -> u32 {
-        self.0.id()
+        self.child.id()
     }
 
     /// `kill -TERM`
@@ -81,8 +109,8 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // It may have ended by itself.
-        self.0.kill().ok();
-        self.0.wait().ok();
+        self.child.kill().ok();
+        self.child.wait().ok();
     }
 }
 
@@ -91,7 +119,8 @@ impl Drop for Process {
 pub(crate) struct World {
     pub(crate) folder: TempDir,
     pub(crate) bin: PathBuf,
-    control: Process,
+    pub(crate) certificates: Certificates,
+    control: Option<Process>,
     _backend: Process,
 }
 
@@ -99,19 +128,16 @@ pub(crate) const XDS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(host(1))
 const API: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(host(1)), 15014);
 
 impl World {
-    /// Starts the application and a control plane that serves `gateways`, each with an address.
-    pub(crate) fn start(bin: &Path, gateways: &[(&str, Ipv4Addr)]) -> anyhow::Result<Self> {
+    /// Starts the application and a control plane with these files.
+    pub(crate) fn start(bin: &Path, files: impl FnOnce(&Certificates) -> Vec<String>) -> anyhow::Result<Self> {
         let folder = TempDir::new().context("no folder")?;
+        let certificates = Certificates::make(folder.path())?;
         let mesh = folder.path().join("mesh");
         std::fs::create_dir(&mesh)?;
-        std::fs::write(mesh.join("bench.yaml"), configuration(gateways))?;
-        let this = std::env::current_exe().context("this program has no path")?;
-        let mut arguments = vec!["backend".to_owned()];
-        for version in VERSIONS {
-            arguments.extend(["--http1".to_owned(), http1(version).to_string()]);
-            arguments.extend(["--http2".to_owned(), http2(version).to_string()]);
+        for (number, text) in files(&certificates).into_iter().enumerate() {
+            std::fs::write(mesh.join(format!("bench-{number}.yaml")), text)?;
         }
-        let backend = Process::start(LOAD_CORE, &this, &arguments, &folder.path().join("backend.log"))?;
+        let backend = backend(&certificates, &folder.path().join("backend.log"))?;
         let arguments = [
             "serve",
             "--config",
@@ -125,12 +151,17 @@ impl World {
         ]
         .map(str::to_owned);
         let log = folder.path().join("control.log");
-        let control = Process::start(LOAD_CORE, &bin.join("tidegate"), &arguments, &log)?;
-        let world = Self { folder, bin: bin.to_owned(), control, _backend: backend };
+        let control = Some(Process::start(LOAD_CORE, &bin.join("tidegate"), &arguments, &log)?);
+        let world = Self { folder, bin: bin.to_owned(), certificates, control, _backend: backend };
         for address in VERSIONS.iter().flat_map(|v| [http1(*v), http2(*v)]).chain([XDS]) {
             world.listens(address)?;
         }
         Ok(world)
+    }
+
+    /// From here on there is no control plane.
+    pub(crate) fn end_control(&mut self) {
+        self.control = None;
     }
 
     pub(crate) fn log(&self, name: &str) -> PathBuf {
@@ -146,15 +177,24 @@ impl World {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        ensure!(Path::new(&format!("/proc/{}", self.control.id())).exists(), "the control plane is gone");
+        ensure!(
+            !self.control.as_ref().is_some_and(Process::is_gone),
+            "the control plane is gone; logs:\n{}",
+            self.logs()
+        );
         Ok(())
     }
 
     /// Waits until a request there is answered with 200: whoever listens may not have its routes yet.
     pub(crate) fn answers(&self, address: SocketAddr) -> anyhow::Result<()> {
+        self.answers_for(address, HTTP1)
+    }
+
+    /// The same for a host.
+    pub(crate) fn answers_for(&self, address: SocketAddr, host: &str) -> anyhow::Result<()> {
         let start = meter::now();
         loop {
-            let answer = probe(address);
+            let answer = get(address, host, "/");
             match &answer {
                 Ok(text) if text.starts_with("HTTP/1.1 200") => return Ok(()),
                 _ if start.elapsed() < READY_LIMIT => std::thread::sleep(Duration::from_millis(50)),
@@ -163,7 +203,7 @@ impl World {
         }
     }
 
-    fn logs(&self) -> String {
+    pub(crate) fn logs(&self) -> String {
         let mut all = String::new();
         for entry in std::fs::read_dir(self.folder.path()).into_iter().flatten().flatten() {
             if entry.path().extension().is_some_and(|e| e == "log") {
@@ -177,108 +217,44 @@ impl World {
     }
 }
 
-fn probe(address: SocketAddr) -> std::io::Result<String> {
+/// The beginning of an answer.
+pub(crate) fn get(address: SocketAddr, host: &str, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: h1.bench\r\nConnection: close\r\n\r\n")?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())?;
     let mut answer = [0; 256];
     let length = stream.read(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
 }
 
-/// Every governance feature on one route: what the measured proxies decide for each request.
-fn configuration(gateways: &[(&str, Ipv4Addr)]) -> String {
-    let mut yaml = "apiVersion: v1\nkind: Namespace\nmetadata: {name: bench}\n".to_owned();
-    let mut parents = String::new();
-    for (name, address) in gateways {
-        writeln!(parents, "  - {{name: {name}}}").ok();
-        yaml.push_str(&format!(
-            "---
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {{name: {name}, namespace: bench}}
-spec:
-  gatewayClassName: tidegate
-  addresses: [{{type: IPAddress, value: {address}}}]
-  listeners: [{{name: http, protocol: HTTP, port: 8080}}]
-"
-        ));
-    }
-    for (service, port, protocol) in [("h1", HTTP1_PORT, "http"), ("h2", HTTP2_PORT, "http2")] {
-        yaml.push_str(&format!(
-            "---
-apiVersion: v1
-kind: Service
-metadata: {{name: {service}, namespace: bench}}
-spec:
-  selector: {{app: {service}}}
-  ports: [{{name: {protocol}, port: {port}}}]
-"
-        ));
-        for (number, address) in (1..).zip(VERSIONS) {
-            yaml.push_str(&format!(
-                "---
-apiVersion: tidegate.io/v1alpha1
-kind: Workload
-metadata: {{name: {service}-v{number}, namespace: bench, labels: {{app: {service}, version: v{number}}}}}
-spec:
-  address: {address}
-  ports: [{{name: {protocol}, port: {port}}}]
-"
-            ));
-        }
-        yaml.push_str(&governed(service, port, &parents));
-    }
-    yaml
+/// The whole body of an admin page.
+pub(crate) fn page(address: SocketAddr, path: &str) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(READY_LIMIT))?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: admin\r\n\r\n").as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let text = String::from_utf8(answer)?;
+    let (head, body) = text.split_once("\r\n\r\n").context("an answer without an end of its head")?;
+    ensure!(head.contains(" 200 "), "{address}{path}: {head}");
+    Ok(body.to_owned())
 }
 
-fn governed(service: &str, port: u16, parents: &str) -> String {
-    format!(
-        "---
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {{name: {service}, namespace: bench}}
-spec:
-  parentRefs:
-{parents}  hostnames: [{service}.bench]
-  rules:
-  - matches: [{{headers: [{{name: end-user, value: jason}}]}}]
-    backendRefs: [{{group: tidegate.io, kind: Version, name: {service}/v2, port: {port}}}]
-  - backendRefs:
-    - {{group: tidegate.io, kind: Version, name: {service}/v1, port: {port}, weight: 90}}
-    - {{group: tidegate.io, kind: Version, name: {service}/v2, port: {port}, weight: 10}}
----
-apiVersion: tidegate.io/v1alpha1
-kind: RateLimit
-metadata: {{name: {service}, namespace: bench}}
-spec:
-  targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: {service}}}]
-  rules: [{{name: all, limit: {{requests: 1000000, per: 1s, burst: 1000000}}}}]
----
-apiVersion: tidegate.io/v1alpha1
-kind: Fault
-metadata: {{name: {service}, namespace: bench}}
-spec:
-  targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: {service}}}]
-  match: {{headers: [{{name: end-user, value: jason}}]}}
-  permanent: true
-  delay: {{value: 7s, percent: 100}}
----
-apiVersion: tidegate.io/v1alpha1
-kind: CircuitBreaker
-metadata: {{name: {service}, namespace: bench}}
-spec:
-  targetRefs: [{{group: \"\", kind: Service, name: {service}}}]
-  limits: {{maxConnections: 10000, maxPendingRequests: 10000, maxRequests: 10000, retryBudget: {{percent: 20, minConcurrency: 3}}}}
-  outlier: {{consecutive5xx: 5, interval: 1s, baseEjection: 30s}}
----
-apiVersion: tidegate.io/v1alpha1
-kind: BackendPolicy
-metadata: {{name: {service}, namespace: bench}}
-spec:
-  targetRefs: [{{group: \"\", kind: Service, name: {service}}}]
-  timeouts: {{connect: 1s, request: 15s}}
-  retry: {{attempts: 2, perTry: 5s, codes: [503]}}
-"
-    )
+fn backend(certificates: &Certificates, log: &Path) -> anyhow::Result<Process> {
+    let this = std::env::current_exe().context("this program has no path")?;
+    let mut arguments = vec!["backend".to_owned(), "--http1".to_owned(), EVERYWHERE.to_string()];
+    for version in VERSIONS {
+        for (flag, address) in [
+            ("--http1", http1(version)),
+            ("--http2", http2(version)),
+            ("--https1", https1(version)),
+            ("--https2", https2(version)),
+        ] {
+            arguments.extend([flag.to_owned(), address.to_string()]);
+        }
+    }
+    for (flag, file) in [("--chain", certificates.chain_file()), ("--key", certificates.key_file())] {
+        arguments.extend([flag.to_owned(), file.display().to_string()]);
+    }
+    Process::start(LOAD_CORE, &this, &arguments, log)
 }

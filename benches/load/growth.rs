@@ -1,0 +1,146 @@
+//! What a request costs in a mesh that has grown: our own proxy twice, one with much and one with little to look through.
+//!
+//! # Routes
+//! Ten thousand on one host, and the request takes the last one of them, beside a host with that one alone.
+//!
+//! # Endpoints
+//! Ten thousand beside two, in two regimes. *Keyed*: a consistent hash of few keys, so that both use equally few connections
+//! and the difference is the choice alone. *In turn*: a round robin through all, over connections that are kept, so that ten
+//! thousand of them are open; here the kernel's and the processor's memory of each connection counts as well, and it would
+//! for any proxy.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::ensure;
+
+use super::cases::{Measured, Plan, Wanted};
+use super::load::Exchange;
+use super::loads::{Case, Load, under_load};
+use super::mesh::{HTTP1, Objects, Service, split};
+use super::peers::{Peer, Target};
+use super::world::{VERSIONS, World, http1, one_of_many, page};
+
+const MUCH: usize = 10_000;
+const FEW_ENDPOINTS: usize = 2;
+/// Of one EndpointSlice, as Kubernetes has it.
+const ENDPOINTS_PER_SLICE: usize = 1_000;
+/// Gateway API allows 16 rules, and fewer than 128 matches in all of them.
+const RULES_PER_ROUTE: usize = 16;
+const MATCHES_PER_RULE: usize = 7;
+
+const ROUTES: Case = Case { name: "growth-routes", regime: "1 to 10000", load: Load::Http1(Exchange::Get, HTTP1) };
+const KEYED: Case =
+    Case { name: "growth-endpoints-keyed", regime: "2 to 10000", load: Load::Http1(Exchange::GetKeyed, KEYED_HOST) };
+const TURN: Case =
+    Case { name: "growth-endpoints-turn", regime: "2 to 10000", load: Load::Http1(Exchange::Get, TURN_HOST) };
+
+const KEYED_HOST: &str = "keyed.bench";
+const TURN_HOST: &str = "turn.bench";
+
+pub(crate) async fn run(plan: &Plan, wanted: Wanted<'_>, bin: &Path, measured: &mut Measured) -> anyhow::Result<()> {
+    if wanted.has(ROUTES.name) {
+        let world = World::start(bin, |_| routes())?;
+        let targets = start(&world, &[HTTP1], measured)?;
+        let known = page(targets[0].admin(), "/config_dump")?.matches("\"/growth/").count();
+        ensure!(known >= MUCH - 1, "only {known} of {MUCH} routes");
+        under_load(plan, &ROUTES, &targets, &world, measured).await?;
+    }
+    let cases: Vec<_> = [KEYED, TURN].into_iter().filter(|case| wanted.has(case.name)).collect();
+    if !cases.is_empty() {
+        let world = World::start(bin, |_| endpoints())?;
+        let targets = start(&world, &[KEYED_HOST, TURN_HOST], measured)?;
+        for case in cases {
+            under_load(plan, &case, &targets, &world, measured).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The one with much first.
+fn start(world: &World, hosts: &[&str], measured: &mut Measured) -> anyhow::Result<Vec<Target>> {
+    let mut targets = Vec::new();
+    for peer in [Peer::Ours, Peer::Small] {
+        let target = Target::begin(peer, world, super::peers::command(peer, world)?)?;
+        for host in hosts {
+            world.answers_for(target.listens().http1, host)?;
+        }
+        measured.know(&target);
+        targets.push(target);
+    }
+    Ok(targets)
+}
+
+fn gateways() -> Objects {
+    let mut objects = Objects::new();
+    for peer in [Peer::Ours, Peer::Small] {
+        objects.gateway(peer.gateway(), false);
+    }
+    objects
+}
+
+fn routes() -> Vec<String> {
+    let mut objects = gateways();
+    let service = Service { name: "h1", protocol: "http", port: http1(VERSIONS[0]).port() };
+    objects.service(service);
+    for (version, address) in (1..).zip(VERSIONS) {
+        objects.workload(service, version, http1(address));
+    }
+    objects.route("last", &[Peer::Ours.name(), Peer::Small.name()], HTTP1, &split("", service));
+    let numbers: Vec<usize> = (1..MUCH).collect();
+    for (number, of_route) in numbers.chunks(RULES_PER_ROUTE * MATCHES_PER_RULE).enumerate() {
+        let matches = |numbers: &[usize]| {
+            let one = |n: &usize| format!("{{path: {{type: PathPrefix, value: /growth/{n}}}}}");
+            numbers.iter().map(one).collect::<Vec<_>>().join(", ")
+        };
+        let rules: String = of_route.chunks(MATCHES_PER_RULE).map(|rule| split(&matches(rule), service)).collect();
+        objects.route(&format!("other-{number}"), &[Peer::Ours.name()], HTTP1, &rules);
+    }
+    vec![objects.into_text()]
+}
+
+fn endpoints() -> Vec<String> {
+    let mut objects = gateways();
+    let port = one_of_many(0).port();
+    for (gateway, count) in [(Peer::Ours, MUCH), (Peer::Small, FEW_ENDPOINTS)] {
+        for (host, policy) in [
+            (KEYED_HOST, "{policy: ConsistentHash, consistentHash: {header: x-key, maglev: 65537}}"),
+            (TURN_HOST, "{policy: RoundRobin}"),
+        ] {
+            let name = format!("{}-{}", host.trim_end_matches(".bench"), gateway.name());
+            objects.add(&format!(
+                "apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: bench}}
+spec:
+  ports: [{{name: http, port: {port}}}]
+"
+            ));
+            objects.governed_service(&name, &format!("  loadBalancer: {policy}\n"));
+            slices(&mut objects, &name, count);
+            let rule = format!("  - backendRefs: [{{name: {name}, port: {port}}}]\n");
+            objects.route(&name, &[gateway.name()], host, &rule);
+        }
+    }
+    vec![objects.into_text()]
+}
+
+fn slices(objects: &mut Objects, service: &str, count: usize) {
+    let port = one_of_many(0).port();
+    let numbers: Vec<usize> = (1..=count).collect();
+    for (slice, numbers) in numbers.chunks(ENDPOINTS_PER_SLICE).enumerate() {
+        let mut text = format!(
+            "apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: {service}-{slice}, namespace: bench, labels: {{kubernetes.io/service-name: {service}}}}}
+addressType: IPv4
+ports: [{{name: http, port: {port}}}]
+endpoints:
+"
+        );
+        for number in numbers {
+            writeln!(text, "- {{addresses: [{}]}}", one_of_many(*number).ip()).ok();
+        }
+        objects.add(&text);
+    }
+}
