@@ -7,7 +7,7 @@ bash tests/install.sh
 need=()
 [[ -x /usr/sbin/nginx ]] || need+=(nginx-light)
 [[ -x /usr/sbin/haproxy ]] || need+=(haproxy)
-command -v taskset >/dev/null || need+=(util-linux)
+command -v taskset >/dev/null && command -v setpriv >/dev/null || need+=(util-linux)
 if ((${#need[@]})); then
     echo "installing ${need[*]}"
     # The bench starts its own: a service of the system would take ports and time.

@@ -9,22 +9,21 @@
 //! thousand of them are open; here the kernel's and the processor's memory of each connection counts as well, and it would
 //! for any proxy.
 
-use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::ensure;
 
+use super::admin::page;
 use super::cases::{Measured, Plan, Wanted};
 use super::load::Exchange;
 use super::loads::{Case, Load, under_load};
 use super::mesh::{HTTP1, Objects, Service, split};
 use super::peers::{Peer, Target};
-use super::world::{VERSIONS, World, http1, one_of_many, page};
+use super::world::{VERSIONS, World, http1, one_of_many};
 
 const MUCH: usize = 10_000;
 const FEW_ENDPOINTS: usize = 2;
-/// Of one EndpointSlice, as Kubernetes has it.
-const ENDPOINTS_PER_SLICE: usize = 1_000;
 /// Gateway API allows 16 rules, and fewer than 128 matches in all of them.
 const RULES_PER_ROUTE: usize = 16;
 const MATCHES_PER_RULE: usize = 7;
@@ -50,6 +49,12 @@ pub(crate) async fn run(plan: &Plan, wanted: Wanted<'_>, bin: &Path, measured: &
     if !cases.is_empty() {
         let world = World::start(bin, |_| endpoints())?;
         let targets = start(&world, &[KEYED_HOST, TURN_HOST], measured)?;
+        let known = page(targets[0].admin(), "/clusters")?;
+        for host in [KEYED_HOST, TURN_HOST] {
+            let name = format!("{}-", host.trim_end_matches(".bench"));
+            let known = known.lines().filter(|line| line.contains(&name) && line.contains("::weight::")).count();
+            ensure!(known >= MUCH, "only {known} of {MUCH} endpoints of {host}");
+        }
         for case in cases {
             under_load(plan, &case, &targets, &world, measured).await?;
         }
@@ -63,7 +68,7 @@ fn start(world: &World, hosts: &[&str], measured: &mut Measured) -> anyhow::Resu
     for peer in [Peer::Ours, Peer::Small] {
         let target = Target::begin(peer, world, super::peers::command(peer, world)?)?;
         for host in hosts {
-            world.answers_for(target.listens().http1, host)?;
+            world.answers_with(target.listens().http1, host, "/")?;
         }
         measured.know(&target);
         targets.push(target);
@@ -104,43 +109,17 @@ fn endpoints() -> Vec<String> {
     let port = one_of_many(0).port();
     for (gateway, count) in [(Peer::Ours, MUCH), (Peer::Small, FEW_ENDPOINTS)] {
         for (host, policy) in [
-            (KEYED_HOST, "{policy: ConsistentHash, consistentHash: {header: x-key, maglev: 65537}}"),
+            (KEYED_HOST, "{policy: ConsistentHash, consistentHash: {header: x-key, maglev: {}}}"),
             (TURN_HOST, "{policy: RoundRobin}"),
         ] {
             let name = format!("{}-{}", host.trim_end_matches(".bench"), gateway.name());
-            objects.add(&format!(
-                "apiVersion: v1
-kind: Service
-metadata: {{name: {name}, namespace: bench}}
-spec:
-  ports: [{{name: http, port: {port}}}]
-"
-            ));
+            objects.service_of_slices(&name, port);
             objects.governed_service(&name, &format!("  loadBalancer: {policy}\n"));
-            slices(&mut objects, &name, count);
+            let addresses: Vec<SocketAddr> = (1..=count).map(one_of_many).collect();
+            objects.endpoints(&name, &addresses);
             let rule = format!("  - backendRefs: [{{name: {name}, port: {port}}}]\n");
             objects.route(&name, &[gateway.name()], host, &rule);
         }
     }
     vec![objects.into_text()]
-}
-
-fn slices(objects: &mut Objects, service: &str, count: usize) {
-    let port = one_of_many(0).port();
-    let numbers: Vec<usize> = (1..=count).collect();
-    for (slice, numbers) in numbers.chunks(ENDPOINTS_PER_SLICE).enumerate() {
-        let mut text = format!(
-            "apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{name: {service}-{slice}, namespace: bench, labels: {{kubernetes.io/service-name: {service}}}}}
-addressType: IPv4
-ports: [{{name: http, port: {port}}}]
-endpoints:
-"
-        );
-        for number in numbers {
-            writeln!(text, "- {{addresses: [{}]}}", one_of_many(*number).ip()).ok();
-        }
-        objects.add(&text);
-    }
 }

@@ -11,17 +11,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 
+use super::admin::{is_ready, page};
 use super::cases::{Measured, Plan, Series, Unit, Wanted};
-use super::mesh::{Objects, Service, split};
+use super::mesh::Objects;
 use super::peers::{Peer, Target, command, envoy_with};
-use super::world::{World, get, one_of_many, page};
+use super::world::{World, one_of_many};
 use super::{meter, on_disk};
 
-/// Two versions each: a thousand clusters.
-const SERVICES: usize = 500;
-const ROUTES_PER_SERVICE: usize = 20;
-/// In an HTTPRoute; Gateway API allows 16.
-const RULES: usize = 10;
+/// As many clusters.
+const SERVICES: usize = 1_000;
+/// In one HTTPRoute; Gateway API allows 16.
+const ROUTES_PER_SERVICE: usize = 10;
 /// In a file, so that none is larger than the control plane reads.
 const SERVICES_PER_FILE: usize = 100;
 
@@ -53,7 +53,7 @@ pub(crate) async fn run(plan: &Plan, wanted: Wanted<'_>, bin: &Path, measured: &
     for (peer, run) in [(Peer::Ours, &ours), (Peer::Envoy, &theirs)] {
         eprintln!("{RSS} and {START} of {}", peer.name());
         let target = Target::begin(peer, &world, run.clone())?;
-        world.answers_for(target.listens().http1, &host(SERVICES - 1))?;
+        world.answers_with(target.listens().http1, &host(SERVICES - 1), "/large/0")?;
         measured.know(&target);
         is_whole(&target)?;
         tokio::time::sleep(SETTLE).await;
@@ -70,7 +70,7 @@ pub(crate) async fn run(plan: &Plan, wanted: Wanted<'_>, bin: &Path, measured: &
     for (peer, run) in [(Peer::Ours, &ours), (Peer::Envoy, &theirs)] {
         eprintln!("{START_DISK} of {}", peer.name());
         let target = starts(plan, START_DISK, peer, run, &world, measured)?;
-        world.answers_for(target.listens().http1, &host(SERVICES - 1))?;
+        world.answers_with(target.listens().http1, &host(SERVICES - 1), "/large/0")?;
         is_whole(&target)?;
         tokio::time::sleep(SETTLE).await;
         let (unit, rounds) = (Unit::Kib, vec![meter::resident_kib(target.pid())? as f64]);
@@ -104,7 +104,7 @@ fn starts(
 
 fn until_ready(target: &Target, world: &World) -> anyhow::Result<Duration> {
     loop {
-        if get(target.admin(), "admin", "/ready").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+        if is_ready(target.admin()) {
             return Ok(target.age());
         }
         if target.age() > READY_LIMIT || target.is_gone() {
@@ -126,7 +126,7 @@ fn is_whole(target: &Target) -> anyhow::Result<()> {
     };
     let routes = dump.matches("\"/large/").count();
     ensure!(
-        clusters >= 2 * SERVICES && routes >= SERVICES * ROUTES_PER_SERVICE,
+        clusters >= SERVICES && routes >= SERVICES * ROUTES_PER_SERVICE,
         "{} has {clusters} clusters and {routes} routes only",
         target.peer.name()
     );
@@ -157,18 +157,19 @@ fn files() -> Vec<String> {
     files
 }
 
-/// A service with its host and routes.
+/// A service with its host and routes. Each gives a tenth to the next service.
 fn one(objects: &mut Objects, number: usize, parents: &[&str]) {
-    let (name, host) = (name(number), host(number));
-    let service = Service { name: &name, protocol: "http", port: one_of_many(0).port() };
-    objects.service(service);
-    for version in [1, 2] {
-        objects.workload(service, version, one_of_many(2 * number + version));
-    }
-    let paths: Vec<usize> = (0..ROUTES_PER_SERVICE).collect();
-    for (route, paths) in paths.chunks(RULES).enumerate() {
-        let rule = |path: &usize| split(&format!("{{path: {{type: PathPrefix, value: /large/{path}}}}}"), service);
-        let rules: String = paths.iter().map(rule).collect();
-        objects.route(&format!("{name}-{route}"), parents, &host, &rules);
-    }
+    let (name, next, port) = (name(number), name((number + 1) % SERVICES), one_of_many(0).port());
+    objects.service_of_slices(&name, port);
+    objects.governed_service(&name, "");
+    objects.endpoints(&name, &[1, 2].map(|endpoint| one_of_many(2 * number + endpoint)));
+    let rule = |path: usize| {
+        format!(
+            "  - matches: [{{path: {{type: PathPrefix, value: /large/{path}}}}}]
+    backendRefs: [{{name: {name}, port: {port}, weight: 90}}, {{name: {next}, port: {port}, weight: 10}}]
+"
+        )
+    };
+    let rules: String = (0..ROUTES_PER_SERVICE).map(rule).collect();
+    objects.route(&name, parents, &host(number), &rules);
 }

@@ -10,6 +10,7 @@
 //! Ours and Envoy are driven by one control plane with one configuration in which every governance feature is set: routes,
 //! a split, retries, a breaker, ejection, a local rate limit, a fault. nginx, HAProxy and the relay only forward.
 
+mod admin;
 mod backend;
 mod cases;
 mod certificates;

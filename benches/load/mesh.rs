@@ -15,6 +15,9 @@ pub(crate) const HTTP2: &str = "h2.bench";
 pub(crate) const HTTPS1: &str = "h1s.bench";
 pub(crate) const HTTPS2: &str = "h2s.bench";
 
+/// Of one EndpointSlice, as Kubernetes has it.
+const ENDPOINTS_PER_SLICE: usize = 1_000;
+
 /// A service of the mesh.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Service<'a> {
@@ -76,6 +79,37 @@ spec:
 "
         ));
         self.governed_service(name, "");
+    }
+
+    /// A service whose endpoints are written out in slices.
+    pub(crate) fn service_of_slices(&mut self, name: &str, port: u16) {
+        self.add(&format!(
+            "apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: bench}}
+spec: {{ports: [{{name: http, port: {port}}}]}}
+"
+        ));
+    }
+
+    /// The slices of a service.
+    pub(crate) fn endpoints(&mut self, service: &str, addresses: &[SocketAddr]) {
+        for (slice, addresses) in addresses.chunks(ENDPOINTS_PER_SLICE).enumerate() {
+            let port = addresses[0].port();
+            let mut text = format!(
+                "apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: {service}-{slice}, namespace: bench, labels: {{kubernetes.io/service-name: {service}}}}}
+addressType: IPv4
+ports: [{{name: http, port: {port}}}]
+endpoints:
+"
+            );
+            for address in addresses {
+                writeln!(text, "- {{addresses: [{}]}}", address.ip()).ok();
+            }
+            self.add(&text);
+        }
     }
 
     /// What governs calls of a service; `more` is a line of its BackendPolicy.

@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
-use super::world::page;
+use super::admin::page;
 
 /// Asks at the admin port, and writes.
 pub(crate) fn write(admin: SocketAddr, file: &Path) -> anyhow::Result<()> {
@@ -18,7 +18,7 @@ pub(crate) fn write(admin: SocketAddr, file: &Path) -> anyhow::Result<()> {
     let all = |list: &str, path: &str| -> Vec<Value> {
         let configs = dump["configs"].as_array().into_iter().flatten();
         let lists = configs.filter_map(|config| config[list].as_array()).flatten();
-        lists.filter_map(|entry| entry.pointer(path).cloned()).collect()
+        lists.filter_map(|entry| entry.pointer(path).cloned().map(untyped)).collect()
     };
     let named = |list: &str, path: &str, name: &str| -> BTreeMap<String, Value> {
         let values = all(list, path).into_iter();
@@ -42,6 +42,14 @@ pub(crate) fn write(admin: SocketAddr, file: &Path) -> anyhow::Result<()> {
         "static_resources": {"clusters": clusters, "listeners": listeners},
     });
     std::fs::write(file, bootstrap.to_string()).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// A message whose place in another one says what it is.
+fn untyped(mut message: Value) -> Value {
+    if let Some(fields) = message.as_object_mut() {
+        fields.remove("@type");
+    }
+    message
 }
 
 fn with_endpoints(cluster: &mut Value, endpoints: &BTreeMap<String, Value>) -> anyhow::Result<()> {

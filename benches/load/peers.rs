@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 use super::configurations::{Listens, envoy, haproxy, nginx};
-use super::mesh::HTTP1;
 use super::world::{PROXY_CORE, Process, VERSIONS, World, XDS, host, http1};
 
 const PORT: u16 = 8080;
@@ -105,7 +104,7 @@ impl Target {
     /// Starts it, and waits until it serves.
     pub(crate) fn start(peer: Peer, world: &World) -> anyhow::Result<Self> {
         let target = Self::begin(peer, world, command(peer, world)?)?;
-        world.answers_for(target.listens().http1, HTTP1)?;
+        world.answers(target.listens().http1)?;
         Ok(target)
     }
 

@@ -75,9 +75,10 @@ impl Process {
     pub(crate) fn start(core: &str, program: &Path, arguments: &[String], log: &Path) -> anyhow::Result<Self> {
         let file = File::create(log)?;
         let born = meter::now();
-        // taskset becomes the program, so the process is the measured one.
-        let child = Command::new("taskset")
-            .args(["-c", core])
+        // Both become the program, so the process is the measured one. It ends with this program however that ends: what is
+        // left over would have the ports of the next comparison.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "taskset", "-c", core])
             .arg(program)
             .args(arguments)
             .stdin(Stdio::null())
@@ -187,14 +188,14 @@ impl World {
 
     /// Waits until a request there is answered with 200: whoever listens may not have its routes yet.
     pub(crate) fn answers(&self, address: SocketAddr) -> anyhow::Result<()> {
-        self.answers_for(address, HTTP1)
+        self.answers_with(address, HTTP1, "/")
     }
 
-    /// The same for a host.
-    pub(crate) fn answers_for(&self, address: SocketAddr, host: &str) -> anyhow::Result<()> {
+    /// The same for a host and path.
+    pub(crate) fn answers_with(&self, address: SocketAddr, host: &str, path: &str) -> anyhow::Result<()> {
         let start = meter::now();
         loop {
-            let answer = get(address, host, "/");
+            let answer = get(address, host, path);
             match &answer {
                 Ok(text) if text.starts_with("HTTP/1.1 200") => return Ok(()),
                 _ if start.elapsed() < READY_LIMIT => std::thread::sleep(Duration::from_millis(50)),
@@ -218,26 +219,13 @@ impl World {
 }
 
 /// The beginning of an answer.
-pub(crate) fn get(address: SocketAddr, host: &str, path: &str) -> std::io::Result<String> {
+fn get(address: SocketAddr, host: &str, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())?;
     let mut answer = [0; 256];
     let length = stream.read(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
-}
-
-/// The whole body of an admin page.
-pub(crate) fn page(address: SocketAddr, path: &str) -> anyhow::Result<String> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(READY_LIMIT))?;
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: admin\r\n\r\n").as_bytes())?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    let text = String::from_utf8(answer)?;
-    let (head, body) = text.split_once("\r\n\r\n").context("an answer without an end of its head")?;
-    ensure!(head.contains(" 200 "), "{address}{path}: {head}");
-    Ok(body.to_owned())
 }
 
 fn backend(certificates: &Certificates, log: &Path) -> anyhow::Result<Process> {
