@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::path::{At, Checked};
+use super::path::{At, Checked, each};
 use super::route::{AppendAction, HeaderAddition, HeaderMutations};
 use crate::proto::core;
 
@@ -95,7 +95,7 @@ pub(super) fn list(at: &At<'_>, field: &str, add: Vec<core::HeaderValueOption>) 
     if add.len() > ADDITIONS_MAX {
         return Err(at.field(field).error(format_args!("{} are more than {ADDITIONS_MAX}", add.len())));
     }
-    add.into_iter().enumerate().map(|(i, option)| addition(&at.item(field, i), option)).collect()
+    each(at, field, add, addition)
 }
 
 pub(super) fn addition(at: &At<'_>, option: core::HeaderValueOption) -> Checked<HeaderAddition> {

@@ -13,6 +13,24 @@ use super::FieldError;
 /// What a decoder returns.
 pub(super) type Checked<T> = Result<T, FieldError>;
 
+/// What the elements of a repeated field decode to.
+///
+/// # Why not `collect`
+/// That would put what is decoded into the memory of the messages and keep all of it. A message is several times as large as what
+/// we keep of it, so ten thousand routes would take as much again for nothing.
+pub(super) fn each<M, T>(
+    at: &At<'_>,
+    field: &str,
+    messages: Vec<M>,
+    one: impl Fn(&At<'_>, M) -> Checked<T>,
+) -> Checked<Vec<T>> {
+    let mut decoded = Vec::with_capacity(messages.len());
+    for (index, message) in messages.into_iter().enumerate() {
+        decoded.push(one(&at.item(field, index), message)?);
+    }
+    Ok(decoded)
+}
+
 /// At most this many ignored paths are kept for one resource: ten thousand endpoints that carry the same foreign
 /// metadata are one fact, not ten thousand lines of a log. What is beyond is counted.
 pub(super) const IGNORED_PATHS_MAX: usize = 64;

@@ -11,7 +11,7 @@ use crate::proto::value::Kind;
 use crate::proto::{UInt32Value, core, endpoint};
 use crate::resource::matcher::Fraction;
 use crate::resource::metadata;
-use crate::resource::path::{At, Checked, ignored, refused};
+use crate::resource::path::{At, Checked, each, ignored, refused};
 use crate::resource::scalar::{label, name, percent, port_not_zero, socket_address};
 
 /// Envoy's limit; a table by priority is as long as the largest number in it.
@@ -87,8 +87,7 @@ fn policy(at: &At<'_>, policy: Policy) -> Checked<(NonZeroU32, Overloads)> {
 }
 
 fn localities(at: &At<'_>, messages: Vec<endpoint::LocalityLbEndpoints>) -> Checked<Vec<LocalityEndpoints>> {
-    let localities = messages.into_iter().enumerate();
-    let localities = localities.map(|(i, l)| locality(&at.item("endpoints", i), l)).collect::<Checked<Vec<_>>>()?;
+    let localities = each(at, "endpoints", messages, locality)?;
     // Balancers add weights up in 32 bits, ours and Envoy's.
     let mut sums: HashMap<u32, u64> = HashMap::new();
     for (i, locality) in localities.iter().enumerate() {
@@ -104,8 +103,7 @@ fn localities(at: &At<'_>, messages: Vec<endpoint::LocalityLbEndpoints>) -> Chec
 
 fn locality(at: &At<'_>, message: endpoint::LocalityLbEndpoints) -> Checked<LocalityEndpoints> {
     let (header, endpoints) = locality_parts(at, message)?;
-    let endpoints = endpoints.into_iter().enumerate();
-    let endpoints = endpoints.map(|(i, e)| endpoint(&at.item("lb_endpoints", i), e)).collect::<Checked<Vec<_>>>()?;
+    let endpoints = each(at, "lb_endpoints", endpoints, endpoint)?;
     let sum: u64 = endpoints.iter().map(|e| u64::from(e.weight.get())).sum();
     if sum > u64::from(u32::MAX) {
         return Err(at.field("lb_endpoints").error("the weights add up to more than 2^32 - 1"));

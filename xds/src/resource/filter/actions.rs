@@ -7,7 +7,7 @@ use crate::proto::route::{self, rate_limit};
 use crate::proto::{UInt32Value, UInt64Value};
 use crate::resource::header::header_name;
 use crate::resource::matcher::{HeaderMatcher, QueryParameterMatcher, decode as matcher, encode as encode_matcher};
-use crate::resource::path::{At, Checked, ignored, refused};
+use crate::resource::path::{At, Checked, each, ignored, refused};
 use crate::resource::scalar::{encode_bool, encode_u32, label, name};
 
 /// The highest stage that Envoy has.
@@ -27,8 +27,7 @@ pub(super) fn stage(at: &At<'_>, value: u32) -> Checked<u32> {
 
 /// The descriptions in the field `rate_limits`.
 pub(in crate::resource) fn decode(at: &At<'_>, messages: Vec<route::RateLimit>) -> Checked<Vec<RateLimitActions>> {
-    let messages = messages.into_iter().enumerate();
-    messages.map(|(i, message)| description(&at.item("rate_limits", i), message)).collect()
+    each(at, "rate_limits", messages, description)
 }
 
 fn description(at: &At<'_>, message: route::RateLimit) -> Checked<RateLimitActions> {
@@ -39,10 +38,9 @@ fn description(at: &At<'_>, message: route::RateLimit) -> Checked<RateLimitActio
     if actions.is_empty() {
         return Err(at.field("actions").missing());
     }
-    let actions = actions.into_iter().enumerate();
     Ok(RateLimitActions {
         stage: self::stage(at, stage.map_or(0, |stage| stage.value))?,
-        actions: actions.map(|(i, a)| action(&at.item("actions", i), a)).collect::<Checked<_>>()?,
+        actions: each(at, "actions", actions, action)?,
         hits: hits(&at.field("hits_addend"), hits_addend)?,
         lease: None,
     })
@@ -133,12 +131,11 @@ fn header_match(at: &At<'_>, message: rate_limit::action::HeaderValueMatch) -> C
     if headers.is_empty() {
         return Err(at.field("headers").missing());
     }
-    let headers = headers.into_iter().enumerate();
     Ok(RateLimitAction::HeaderValueMatch {
         key: key(at, descriptor_key, HEADER_MATCH)?,
         value: name(at, "descriptor_value", descriptor_value)?,
         expect_match: expect_match.is_none_or(|flag| flag.value),
-        headers: headers.map(|(i, h)| matcher::header(&at.item("headers", i), h)).collect::<Checked<_>>()?,
+        headers: each(at, "headers", headers, matcher::header)?,
     })
 }
 
@@ -154,13 +151,11 @@ fn query_match(at: &At<'_>, message: rate_limit::action::QueryParameterValueMatc
     if query_parameters.is_empty() {
         return Err(at.field("query_parameters").missing());
     }
-    let parameters = query_parameters.into_iter().enumerate();
-    let parameters = parameters.map(|(i, p)| matcher::query_parameter(&at.item("query_parameters", i), p));
     Ok(RateLimitAction::QueryParameterValueMatch {
         key: key(at, descriptor_key, QUERY_MATCH)?,
         value: name(at, "descriptor_value", descriptor_value)?,
         expect_match: expect_match.is_none_or(|flag| flag.value),
-        parameters: parameters.collect::<Checked<_>>()?,
+        parameters: each(at, "query_parameters", query_parameters, matcher::query_parameter)?,
     })
 }
 

@@ -7,7 +7,7 @@ use crate::proto::value::Kind;
 use crate::proto::{Struct, Value};
 use crate::resource::matcher::{decode as matcher, encode as encode_matcher};
 use crate::resource::metadata::{self, OURS, WHOLE_MAX};
-use crate::resource::path::{At, Checked, ignored, refused};
+use crate::resource::path::{At, Checked, each, ignored, refused};
 use crate::resource::scalar::{encode_duration, encode_percent, encode_u32, label, percent, positive};
 
 /// The keys of what is ours in the fault's metadata.
@@ -44,8 +44,7 @@ pub(super) fn decode(at: &At<'_>, message: fault::HttpFault) -> Checked<Fault> {
         max_active_faults_runtime, response_rate_limit_percent_runtime, abort_grpc_status_runtime,
         disable_downstream_cluster_stats
     );
-    let headers = headers.into_iter().enumerate();
-    let headers = headers.map(|(i, h)| matcher::header(&at.item("headers", i), h)).collect::<Checked<_>>()?;
+    let headers = each(at, "headers", headers, matcher::header)?;
     let nodes = downstream_nodes.into_iter();
     let nodes = nodes.map(|node| label(at, "downstream_nodes", node)).collect::<Checked<_>>()?;
     let upstream_cluster = Some(upstream_cluster).filter(|name| !name.is_empty());

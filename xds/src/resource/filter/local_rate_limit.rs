@@ -14,7 +14,7 @@ use crate::proto::rate_limit_descriptor::{
 use crate::proto::types;
 use crate::resource::header::{encode_list, list};
 use crate::resource::matcher::Fraction;
-use crate::resource::path::{At, Checked, refused};
+use crate::resource::path::{At, Checked, each, refused};
 use crate::resource::scalar::{
     encode_bool, encode_duration, encode_fraction, encode_u32, label, name, positive, runtime_fraction,
 };
@@ -128,8 +128,7 @@ fn encode_bucket(value: TokenBucket) -> types::TokenBucket {
 }
 
 fn descriptors(at: &At<'_>, messages: Vec<LocalRateLimitDescriptor>) -> Checked<Vec<LocalDescriptor>> {
-    let messages = messages.into_iter().enumerate();
-    let descriptors = messages.map(|(i, m)| descriptor(&at.item("descriptors", i), m)).collect::<Checked<Vec<_>>>()?;
+    let descriptors = each(at, "descriptors", messages, descriptor)?;
     // Which of two buckets counts would depend on their order.
     let mut seen = HashMap::new();
     for (i, descriptor) in descriptors.iter().enumerate() {
@@ -150,15 +149,13 @@ fn descriptor(at: &At<'_>, message: LocalRateLimitDescriptor) -> Checked<LocalDe
     if entries.is_empty() {
         return Err(at.field("entries").missing());
     }
-    let entries = entries.into_iter().enumerate();
-    let entry = |(i, entry): (usize, rate_limit_descriptor::Entry)| -> Checked<(Arc<str>, Arc<str>)> {
-        let at = &at.item("entries", i);
+    let entry = |at: &At<'_>, entry: rate_limit_descriptor::Entry| -> Checked<(Arc<str>, Arc<str>)> {
         let rate_limit_descriptor::Entry { key, value } = entry;
         Ok((name(at, "key", key)?, label(at, "value", value)?))
     };
     let at_bucket = &at.field("token_bucket");
     Ok(LocalDescriptor {
-        entries: entries.map(entry).collect::<Checked<_>>()?,
+        entries: each(at, "entries", entries, entry)?,
         bucket: bucket(at_bucket, token_bucket.ok_or_else(|| at_bucket.missing())?)?,
     })
 }

@@ -12,7 +12,7 @@ use crate::proto::route::{self, route_action};
 use crate::resource::filter::{decode::overrides, decode_actions};
 use crate::resource::header::{header_name, header_value, mutations};
 use crate::resource::matcher::decode as matcher;
-use crate::resource::path::{At, Checked, ignored, refused};
+use crate::resource::path::{At, Checked, each, ignored, refused};
 use crate::resource::scalar::{inline_data, limit, name, optional_duration, port, unless_zero};
 
 /// The time of a whole exchange when a route says nothing; Envoy's default.
@@ -164,8 +164,7 @@ fn weighted(at: &At<'_>, message: route::WeightedCluster) -> Checked<WeightedClu
     if clusters.is_empty() {
         return Err(at.field("clusters").missing());
     }
-    let clusters = clusters.into_iter().enumerate();
-    let clusters = clusters.map(|(i, c)| cluster_weight(&at.item("clusters", i), c)).collect::<Checked<Vec<_>>>()?;
+    let clusters = each(at, "clusters", clusters, cluster_weight)?;
     let sum: u64 = clusters.iter().map(|c| u64::from(c.weight)).sum();
     let choice = WeightedClusters::new(clusters).ok_or_else(|| {
         at.error(if sum == 0 { "weights are all zero" } else { "the weights add up to more than 2^32 - 1" })

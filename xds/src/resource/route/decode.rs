@@ -12,7 +12,7 @@ use crate::resource::filter::decode::overrides;
 use crate::resource::filter::decode_actions;
 use crate::resource::header::mutations;
 use crate::resource::matcher::decode as matcher;
-use crate::resource::path::{At, Checked, ignored, refused};
+use crate::resource::path::{At, Checked, each, ignored, refused};
 use crate::resource::scalar::{if_true, label, name, runtime_fraction};
 
 /// A direct response's body may be this long unless the configuration says otherwise; Envoy's default.
@@ -158,8 +158,7 @@ fn virtual_host(at: &At<'_>, message: route::VirtualHost, inherited: &mut Inheri
     inherited.retry = retry_policy.map(|policy| super::retry::decode(&at.field("retry_policy"), policy)).transpose()?;
     let mirrors = mirror::decode(at, request_mirror_policies)?;
     let outer = (!mirrors.is_empty()).then(|| std::mem::replace(&mut inherited.mirrors, mirrors));
-    let routes = routes.into_iter().enumerate();
-    let routes = routes.map(|(i, r)| route(&at.item("routes", i), r, inherited)).collect::<Checked<Vec<_>>>()?;
+    let routes = each(at, "routes", routes, |at, message| route(at, message, inherited))?;
     if let Some(outer) = outer {
         inherited.mirrors = outer;
     }
@@ -194,10 +193,9 @@ fn virtual_clusters(at: &At<'_>, messages: Vec<route::VirtualCluster>) -> Checke
         if headers.is_empty() {
             return Err(at.field("headers").missing());
         }
-        let headers = headers.into_iter().enumerate();
         Ok(VirtualCluster {
             name: name(at, "name", cluster_name)?,
-            headers: headers.map(|(i, h)| matcher::header(&at.item("headers", i), h)).collect::<Checked<_>>()?,
+            headers: each(at, "headers", headers, matcher::header)?,
         })
     };
     messages.into_iter().enumerate().map(one).collect()
@@ -281,12 +279,8 @@ fn route_match(at: &At<'_>, message: route::RouteMatch) -> Checked<RouteMatch> {
         path_specifier,
     } = message;
     refused!(at; cookies, tls_context, dynamic_metadata, filter_state);
-    let headers = headers.into_iter().enumerate();
-    let headers = headers.map(|(i, h)| matcher::header(&at.item("headers", i), h)).collect::<Checked<Vec<_>>>()?;
-    let parameters = query_parameters.into_iter().enumerate();
-    let parameters = parameters
-        .map(|(i, q)| matcher::query_parameter(&at.item("query_parameters", i), q))
-        .collect::<Checked<Vec<_>>>()?;
+    let headers = each(at, "headers", headers, matcher::header)?;
+    let parameters = each(at, "query_parameters", query_parameters, matcher::query_parameter)?;
     let case_sensitive = case_sensitive.is_none_or(|flag| flag.value);
     let path_specifier = path_specifier.ok_or_else(|| at.error("has no path specifier"))?;
     Ok(RouteMatch {

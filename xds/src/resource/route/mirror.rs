@@ -8,13 +8,12 @@ use crate::proto::mutation_rules::{self, header_mutation::Action};
 use crate::proto::route::route_action;
 use crate::resource::header::{addition, encode_additions, header_value, mutable_name};
 use crate::resource::matcher::Fraction;
-use crate::resource::path::{At, Checked, ignored, refused};
+use crate::resource::path::{At, Checked, each, ignored, refused};
 use crate::resource::scalar::{encode_fraction, name, runtime_fraction};
 
 /// The mirrors in the field of that name.
 pub(super) fn decode(at: &At<'_>, policies: Vec<route_action::RequestMirrorPolicy>) -> Checked<Vec<Mirror>> {
-    let policies = policies.into_iter().enumerate();
-    policies.map(|(i, policy)| mirror(&at.item("request_mirror_policies", i), policy)).collect()
+    each(at, "request_mirror_policies", policies, mirror)
 }
 
 fn mirror(at: &At<'_>, policy: route_action::RequestMirrorPolicy) -> Checked<Mirror> {

@@ -10,7 +10,7 @@ use crate::resource::extension::{holds, unknown};
 use crate::resource::header::header_name;
 use crate::resource::json;
 use crate::resource::matcher::{HeaderMatcher, decode as matcher};
-use crate::resource::path::{At, Checked, refused};
+use crate::resource::path::{At, Checked, each, refused};
 use crate::resource::scalar::{limit, optional_duration, positive_duration};
 
 /// `envoy.config.route.v3.RetryPolicy`.
@@ -220,7 +220,7 @@ fn conditions(at: &At<'_>, text: &str) -> Vec<RetryOn> {
 }
 
 fn headers(at: &At<'_>, field: &str, messages: Vec<route::HeaderMatcher>) -> Checked<Vec<HeaderMatcher>> {
-    messages.into_iter().enumerate().map(|(i, message)| matcher::header(&at.item(field, i), message)).collect()
+    each(at, field, messages, matcher::header)
 }
 
 fn rate_limited(at: &At<'_>, message: route::retry_policy::RateLimitedRetryBackOff) -> Checked<RateLimitedBackOff> {
