@@ -23,7 +23,7 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) const QUICK: Self =
-        Self { rounds: 3, time: Duration::from_secs(1), idle: Duration::from_secs(2), starts: 5 };
+        Self { rounds: 3, time: Duration::from_secs(1), idle: Duration::from_secs(2), starts: 3 };
     pub(crate) const FULL: Self =
         Self { rounds: 7, time: Duration::from_secs(4), idle: Duration::from_secs(10), starts: 11 };
 }

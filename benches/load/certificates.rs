@@ -14,6 +14,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::version::TLS13;
 
+use super::mesh::{HTTP1, HTTP2, HTTPS1, HTTPS2};
+
 /// By what name applications are called under TLS.
 pub(crate) const APPLICATION: &str = "application.bench";
 /// By what name proxies are.
@@ -34,7 +36,7 @@ impl Certificates {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "authority of the bench");
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-        let mut params = CertificateParams::new(vec!["*.bench".to_owned()])?;
+        let mut params = CertificateParams::new([APPLICATION, PROXY, HTTP1, HTTP2, HTTPS1, HTTPS2].map(str::to_owned))?;
         // Chains are found by names: a leaf that is called like its root would pass for one.
         params.distinguished_name.push(DnType::CommonName, PROXY);
         let key = KeyPair::generate()?;

@@ -56,7 +56,7 @@ impl Outcome {
     }
 
     pub(crate) fn verdict(&self) -> String {
-        if self.is_reached() { "reached".to_owned() } else { format!("missed by {:.0} %", (self.share - 1.0) * 100.0) }
+        if self.is_reached() { "reached".to_owned() } else { format!("missed by {:.1} %", (self.share - 1.0) * 100.0) }
     }
 }
 

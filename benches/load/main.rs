@@ -6,6 +6,10 @@
 //! drifts. The figure is the processor time of the target's process (user and system, all threads) for each request; a
 //! ratio is the median of the ratios within a round. Microseconds belong to the machine, ratios travel.
 //!
+//! # Meshes
+//! One after the other: an ordinary one for all peers ([`mesh`]), grown ones for our proxy twice ([`growth`]), large ones for ours
+//! and Envoy ([`large`]). What is to be reached is in [`goals`].
+//!
 //! # What "the same work" is
 //! Ours and Envoy are driven by one control plane with one configuration in which every governance feature is set: routes,
 //! a split, retries, a breaker, ejection, a local rate limit, a fault. nginx, HAProxy and the relay only forward.

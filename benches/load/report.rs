@@ -99,8 +99,12 @@ pub(crate) fn table(measured: &Measured) -> String {
 
 /// Each goal, what was measured, and whether that is enough.
 pub(crate) fn verdicts(measured: &Measured) -> String {
+    let outcomes = outcomes(measured);
+    if outcomes.is_empty() {
+        return String::new();
+    }
     let mut text = format!("\n{:22} {:28} {:>10}  verdict\n", "goal of", "at most", "measured");
-    for outcome in outcomes(measured) {
+    for outcome in outcomes {
         let (case, goal, verdict) = (outcome.case, &outcome.goal, outcome.verdict());
         writeln!(text, "{case:22} {goal:28} {:>10.2}  {verdict}", outcome.measured).ok();
     }
