@@ -11,19 +11,23 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 
 use super::admin::page;
 use super::cases::{Measured, Plan, Wanted};
 use super::load::Exchange;
-use super::loads::{Case, Load, under_load};
+use super::loads::{Case, Load, offer, under_load};
 use super::mesh::{HTTP1, Objects, Service, split};
+use super::meter;
 use super::peers::{Peer, Target};
 use super::world::{VERSIONS, World, http1, one_of_many};
 
 const MUCH: usize = 10_000;
 const FEW_ENDPOINTS: usize = 2;
+/// For a connection to each of them; one takes the proxy and the application a tenth of a millisecond.
+const CONNECT_LIMIT: Duration = Duration::from_secs(60);
 /// Gateway API allows 16 rules, and fewer than 128 matches in all of them.
 const RULES_PER_ROUTE: usize = 16;
 const MATCHES_PER_RULE: usize = 7;
@@ -56,6 +60,9 @@ pub(crate) async fn run(plan: &Plan, wanted: Wanted<'_>, bin: &Path, measured: &
             ensure!(known >= MUCH, "only {known} of {MUCH} endpoints of {host}");
         }
         for case in cases {
+            if case.name == TURN.name {
+                connect_to_all(&targets[0], &world).await?;
+            }
             under_load(plan, &case, &targets, &world, measured).await?;
         }
     }
@@ -74,6 +81,30 @@ fn start(world: &World, hosts: &[&str], measured: &mut Measured) -> anyhow::Resu
         targets.push(target);
     }
     Ok(targets)
+}
+
+/// Asks until every endpoint has a connection: opening them is not what the case is about.
+async fn connect_to_all(target: &Target, world: &World) -> anyhow::Result<()> {
+    let start = meter::now();
+    loop {
+        let open = connections(target)?;
+        if open >= MUCH {
+            return Ok(());
+        }
+        ensure!(start.elapsed() < CONNECT_LIMIT, "only {open} connections to {MUCH} endpoints after {CONNECT_LIMIT:?}");
+        offer(TURN.load, target, Duration::from_secs(1), world).await?;
+    }
+}
+
+/// Open to the endpoints of [`TURN_HOST`].
+fn connections(target: &Target) -> anyhow::Result<usize> {
+    let name = format!("||{}-{}.bench", TURN_HOST.trim_end_matches(".bench"), target.peer.name());
+    let numbers = page(target.admin(), "/stats/prometheus")?;
+    let gauge = numbers
+        .lines()
+        .find(|line| line.starts_with("tidegate_upstream_connections_active{") && line.contains(&name))
+        .and_then(|line| line.rsplit(' ').next()?.parse::<usize>().ok());
+    gauge.context("no number of connections")
 }
 
 fn gateways() -> Objects {

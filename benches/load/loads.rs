@@ -113,7 +113,8 @@ pub(crate) async fn under_load(
     Ok(())
 }
 
-async fn offer(load: Load, target: &Target, time: Duration, world: &World) -> anyhow::Result<Served> {
+/// Offers a load for a time.
+pub(crate) async fn offer(load: Load, target: &Target, time: Duration, world: &World) -> anyhow::Result<Served> {
     let (at, folder) = (target.listens(), world.folder.path());
     let plain = |target, host| Aim { scheme: "http", target, host };
     let encrypted = |target, host| Aim { scheme: "https", target, host };
