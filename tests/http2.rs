@@ -7,4 +7,5 @@ mod attacks;
 mod conformance;
 mod endpoints;
 mod frames;
+mod neighbours;
 pub(crate) mod victim;

@@ -59,8 +59,15 @@ pub(crate) const HTTP2_HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 /// Windows towards callers: what a stream, what a connection may have on its way to us.
 pub(crate) const DOWNSTREAM_WINDOW_BYTES: (u32, u32) = (64 * 1024, 1024 * 1024);
 
-/// Windows towards endpoints: they are fewer and trusted more.
-pub(crate) const UPSTREAM_WINDOW_BYTES: (u32, u32) = (256 * 1024, 1024 * 1024);
+/// Windows of streams towards endpoints: while many are open on a connection, and while few are. The connection's own holds all of
+/// them: some 3 MiB.
+pub(crate) const UPSTREAM_WINDOW_BYTES: (u32, u32) = (24 * 1024, 256 * 1024);
+
+/// So many are few.
+pub(crate) const UPSTREAM_WIDE_STREAMS_MAX: u32 = 4;
+
+/// Streams of one connection to an endpoint; fewer where the endpoint wants it.
+pub(crate) const UPSTREAM_STREAMS_MAX: u32 = 100;
 
 /// What waits in an HTTP/2 stream to be sent.
 pub(crate) const HTTP2_SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;

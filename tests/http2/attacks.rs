@@ -106,36 +106,6 @@ async fn every_attack_ends_its_own_connection_and_costs_little() {
     assert!(failed.is_empty(), "not bounded: {failed:?}");
 }
 
-/// A caller that gives no window and answers nothing is let go after two PINGs, and holds little meanwhile. Those of its streams
-/// that have filled the window of the connection to the application are reset before that; the others have no bytes to lose.
-#[tokio::test]
-async fn windows_that_stay_shut_hold_little_and_not_for_long() {
-    let victim = Victim::start().await;
-    let shut = setting(INITIAL_WINDOW_SIZE, 0);
-
-    let (reset, cost) = victim
-        .costs(async {
-            let mut connection = connect(victim.address(), &shut).await;
-            let ids = (0..STREAMS_AT_ONCE).map(|index| 2 * index + 1);
-            assert!(connection.say(&ids.flat_map(get_big).collect::<Vec<u8>>()).await);
-            connection.hears(SHUT_LIMIT, |heard| heard.resets >= STREAMS_AT_ONCE || heard.closed).await
-        })
-        .await;
-
-    println!("{STREAMS_AT_ONCE} answers of 1 MB into no window: {cost:?}");
-    assert!(reset, "they are still waited for");
-    assert!(cost.memory_kib <= SHUT_MEMORY_KIB_MAX && cost.cpu <= CPU_MAX, "{cost:?}");
-}
-
-/// As many as a caller may have open.
-const STREAMS_AT_ONCE: u32 = 100;
-
-/// 20 s until a PING, 20 s for its answer, and a busy machine.
-const SHUT_LIMIT: Duration = Duration::from_secs(50);
-
-/// So much for each stream: what was read of its answer, and its connection to the application.
-const SHUT_MEMORY_KIB_MAX: u64 = 4 * 1024;
-
 /// What is asked of others while there is an attack: of each round its 99th percentile, of all rounds the middle one. In every other
 /// round the attack is on another proxy, so that both kinds of round share the machine with an attacker and its work.
 #[tokio::test]
@@ -221,7 +191,7 @@ fn middle(mut times: Vec<Duration>) -> Duration {
 }
 
 /// Connects, and says the preface.
-async fn connect(to: SocketAddr, first: &[u8]) -> Connection {
+pub(super) async fn connect(to: SocketAddr, first: &[u8]) -> Connection {
     let stream = TcpStream::connect(to).await.expect("the sidecar listens");
     let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &frame(SETTINGS, 0, 0, b"")[..], first].concat();
     Connection::over(stream, &preface).await
@@ -276,7 +246,7 @@ fn get(stream: u32) -> Vec<u8> {
     frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(&pseudo("GET")))
 }
 
-fn get_big(stream: u32) -> Vec<u8> {
+pub(super) fn get_big(stream: u32) -> Vec<u8> {
     let fields = [(":method", "GET"), (":scheme", "http"), (":authority", "reviews:9080"), (":path", "/big")];
     frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(&fields))
 }

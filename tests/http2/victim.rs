@@ -21,6 +21,9 @@ const SLOW: Duration = Duration::from_millis(500);
 /// An answer that no window and no buffer on the way can hold.
 const BIG: usize = 1_000_000;
 
+/// An answer for which a narrow window is opened several times.
+const LARGE: usize = 300_000;
+
 /// The conformance suite asks for some bytes.
 const SMALL: usize = 16;
 
@@ -148,6 +151,7 @@ async fn answer_http2(request: Request<RecvStream>, mut respond: SendResponse<By
             attacked.fetch_add(1, Ordering::Relaxed);
             BIG
         }
+        "/large" => LARGE,
         _ => SMALL,
     };
     let head = Response::builder().header("content-length", length).body(()).expect("a response");

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -15,10 +16,11 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::debug;
 
+use super::windows::Windows;
 use super::{Answer, Fault};
 use crate::balance::circuit_breaker::{Connected, Pending};
 use crate::clock;
-use crate::limits::{HTTP2_HEADER_LIST_BYTES_MAX, HTTP2_SEND_BUFFER_BYTES_MAX, PENDING_MAX, UPSTREAM_WINDOW_BYTES};
+use crate::limits::{HTTP2_HEADER_LIST_BYTES_MAX, HTTP2_SEND_BUFFER_BYTES_MAX, PENDING_MAX};
 use crate::pool::Terms;
 use crate::wire::body::Broken;
 use crate::wire::frames::{Counted, Meter};
@@ -34,7 +36,7 @@ const MALFORMED: Refusal = Refusal { status: 502, reason: "malformed HTTP/2 answ
 #[derive(Debug)]
 pub(crate) struct Connection {
     send: SendRequest<Bytes>,
-    streams: Cell<usize>,
+    windows: Rc<Windows>,
     pub(crate) requests: Cell<u32>,
     /// When the last stream ended.
     used: Cell<Instant>,
@@ -56,8 +58,8 @@ impl Connection {
         let mut builder = h2::client::Builder::new();
         builder
             .enable_push(false)
-            .initial_window_size(UPSTREAM_WINDOW_BYTES.0)
-            .initial_connection_window_size(UPSTREAM_WINDOW_BYTES.1)
+            .initial_window_size(Windows::initial())
+            .initial_connection_window_size(Windows::of_connection())
             .max_header_list_size(HTTP2_HEADER_LIST_BYTES_MAX)
             .max_send_buffer_size(HTTP2_SEND_BUFFER_BYTES_MAX)
             .initial_max_send_streams(STREAMS_BEFORE_SETTINGS)
@@ -72,10 +74,11 @@ impl Connection {
             Err(_elapsed) => return Err(Fault::ConnectTimeout),
         };
         let closed = Rc::new(Cell::new(false));
-        let driver = tokio::task::spawn_local(drive(connection, meter, ping, Rc::clone(&closed)));
+        let windows = Rc::new(Windows::new());
+        let driver = tokio::task::spawn_local(drive(connection, meter, Rc::clone(&windows), ping, Rc::clone(&closed)));
         Ok(Rc::new(Self {
             send,
-            streams: Cell::new(0),
+            windows,
             requests: Cell::new(0),
             used: Cell::new(clock::now()),
             closed,
@@ -87,7 +90,12 @@ impl Connection {
 
     /// Whether another stream may be opened now.
     pub(crate) fn has_room(&self) -> bool {
-        !self.is_closed() && self.streams.get() < self.send.current_max_send_streams()
+        !self.is_closed() && self.windows.has_room() && !self.is_full()
+    }
+
+    /// Whether the peer allows no further stream.
+    fn is_full(&self) -> bool {
+        self.windows.streams() >= self.send.current_max_send_streams()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -96,7 +104,7 @@ impl Connection {
 
     /// Whether no stream has been open on it for so long.
     pub(crate) fn is_stale(&self, now: Instant, idle: Duration) -> bool {
-        self.streams.get() == 0 && now.saturating_duration_since(self.used.get()) >= idle
+        self.windows.streams() == 0 && now.saturating_duration_since(self.used.get()) >= idle
     }
 
     /// Opens a stream with a request head.
@@ -109,13 +117,12 @@ impl Connection {
         let request = request(head, edits, self.tls != 0).ok_or(Fault::Unexpected("a rewritten head is not valid"))?;
         let ended = matches!(head.framing(), Framing::None | Framing::Length(0));
         // Above the peer's limit the library holds a stream back for as long as it takes, and any number of them.
-        let waits = self.streams.get() >= self.send.current_max_send_streams();
-        let pending = match waits {
+        let pending = match self.is_full() {
             true => Some(Pending::enter(self.place.breaker(), &terms.thresholds, Tripped::Connections)),
             false => None,
         };
         let pending = pending.transpose().map_err(Fault::Overflow)?;
-        self.streams.set(self.streams.get() + 1);
+        self.windows.begin_stream();
         self.requests.set(self.requests.get().saturating_add(1));
         let guard = StreamGuard(Rc::clone(self));
         let mut send = self.send.clone();
@@ -129,8 +136,7 @@ impl Connection {
             drop(pending);
         }
         let sink = Http2Sink { stream: (!ended).then_some(stream), ended };
-        let answer =
-            Http2Answer { response, method: head.method().to_owned(), source: Http2Source::new(None), _guard: guard };
+        let answer = Http2Answer { response, method: head.method().to_owned(), source: Http2Source::new(None), guard };
         Ok((sink, answer))
     }
 }
@@ -145,8 +151,8 @@ struct StreamGuard(Rc<Connection>);
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {
-        self.0.streams.set(self.0.streams.get().saturating_sub(1));
-        if self.0.streams.get() == 0 {
+        self.0.windows.end_stream();
+        if self.0.windows.streams() == 0 {
             self.0.used.set(clock::now());
         }
     }
@@ -156,6 +162,7 @@ impl Drop for StreamGuard {
 async fn drive(
     mut connection: h2::client::Connection<Counted<Stream>, Bytes>,
     meter: Rc<Meter>,
+    windows: Rc<Windows>,
     ping: Duration,
     closed: Rc<Cell<bool>>,
 ) {
@@ -172,9 +179,13 @@ async fn drive(
     };
     // The connection is polled first: a flood is seen by it, and wakes this task.
     let flooded = poll_fn(|_cx| if meter.is_flooded() { Poll::Ready(()) } else { Poll::Pending });
+    let moved = poll_fn(|cx| {
+        windows.adjust(meter.acknowledged(), |window| connection.set_initial_window_size(window).is_ok());
+        Pin::new(&mut connection).poll(cx)
+    });
     tokio::select! {
         biased;
-        _ended = connection => {}
+        _ended = moved => {}
         () = flooded => debug!("an endpoint sends too many control frames"),
         () = keep_alive => {}
     }
@@ -204,7 +215,7 @@ pub(crate) struct Http2Answer {
     response: ResponseFuture,
     method: String,
     source: Http2Source,
-    _guard: StreamGuard,
+    guard: StreamGuard,
 }
 
 impl Answer for Http2Answer {
@@ -214,7 +225,7 @@ impl Answer for Http2Answer {
         if let Poll::Ready(Some(Ok(interim))) = self.response.poll_informational(cx) {
             return Poll::Ready(head(&interim, &self.method, Framing::None));
         }
-        match ready!(std::pin::Pin::new(&mut self.response).poll(cx)) {
+        match ready!(Pin::new(&mut self.response).poll(cx)) {
             Ok(response) => {
                 let (parts, stream) = response.into_parts();
                 let framing = if stream.is_end_stream() { None } else { Some(Framing::Chunked) };
@@ -223,7 +234,7 @@ impl Answer for Http2Answer {
                     Some(framing) => head(&response, &self.method, framing),
                     None => head_without_body(&response, &self.method),
                 };
-                self.source = Http2Source::new(Some(stream));
+                self.source = Http2Source::of_endpoint(stream, self.guard.0.windows.outgrown());
                 Poll::Ready(head)
             }
             Err(error) => Poll::Ready(Err(fault(&error))),

@@ -46,8 +46,11 @@ const HEADER_BYTES: usize = 9;
 /// Frame types (RFC 9113 6).
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
 
 const END_STREAM: u8 = 1;
+/// The same bit on SETTINGS.
+const ACK: u8 = 1;
 
 /// The highest bit of a stream's number is reserved and ignored (RFC 9113 4.1).
 const STREAM_BITS: u32 = 0x7fff_ffff;
@@ -57,6 +60,7 @@ const STREAM_BITS: u32 = 0x7fff_ffff;
 pub(crate) struct Meter {
     flooded: Cell<bool>,
     opened: Cell<u32>,
+    acknowledged: Cell<u32>,
 }
 
 impl Meter {
@@ -68,6 +72,11 @@ impl Meter {
     /// Streams that a client has opened so far, refused ones included.
     pub(crate) fn opened(&self) -> u32 {
         self.opened.get()
+    }
+
+    /// Settings of ours that the peer has acknowledged so far.
+    pub(crate) fn acknowledged(&self) -> u32 {
+        self.acknowledged.get()
     }
 }
 
@@ -124,6 +133,7 @@ struct Seen {
     /// Messages that are whole.
     ended: u32,
     opened: u32,
+    acknowledged: u32,
 }
 
 impl Position {
@@ -152,6 +162,7 @@ impl Position {
                 let is_head = kind == HEADERS && !ends && self.counts_heads;
                 seen.control += u32::from(is_head || is_control(kind, flags, self.skipped));
                 seen.ended += u32::from(ends);
+                seen.acknowledged += u32::from(kind == SETTINGS && flags & ACK != 0);
                 let stream = u32::from_be_bytes(stream) & STREAM_BITS;
                 if kind == HEADERS && stream > self.newest {
                     self.newest = stream;
@@ -227,6 +238,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
         this.in_turn = if read.is_ready() { this.in_turn + (buffer.filled().len() - before) } else { 0 };
         let seen = this.position.pass(&buffer.filled()[before..]);
         this.meter.opened.set(this.meter.opened.get().wrapping_add(seen.opened));
+        this.meter.acknowledged.set(this.meter.acknowledged.get().wrapping_add(seen.acknowledged));
         // A whole answer pays for its head.
         this.pace.seen = this.pace.seen.saturating_sub(seen.ended);
         if seen.control > 0 && this.pace.count(seen.control, clock::now) {

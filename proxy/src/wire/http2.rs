@@ -1,6 +1,8 @@
 //! HTTP/2 bodies, for both sides of the proxy. Windows are respected both ways: what is not taken by the sink is not
 //! released to the sender.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
@@ -9,6 +11,9 @@ use http::HeaderMap;
 
 use super::body::{Broken, Closed, Form, More, Sink, Source};
 use crate::limits::HTTP2_SEND_BUFFER_BYTES_MAX;
+
+/// A body of which so much has come is worth a wide window.
+const LARGE_BODY_BYTES_MIN: usize = 128 * 1024;
 
 /// A body that arrives on a stream.
 pub(crate) struct Http2Source {
@@ -19,18 +24,43 @@ pub(crate) struct Http2Source {
     over: bool,
     trailers: Option<HeaderMap>,
     pub(crate) touched: bool,
+    /// Taken since it was said that this body is large.
+    taken: usize,
+    /// Set when it is.
+    large: Option<Rc<Cell<bool>>>,
 }
 
 impl Http2Source {
     pub(crate) fn new(stream: Option<RecvStream>) -> Self {
         let over = stream.as_ref().is_none_or(RecvStream::is_end_stream);
-        Self { stream, held: Bytes::new(), data_over: over, over, trailers: None, touched: false }
+        Self {
+            stream,
+            held: Bytes::new(),
+            data_over: over,
+            over,
+            trailers: None,
+            touched: false,
+            taken: 0,
+            large: None,
+        }
+    }
+
+    /// A body that says when it is large.
+    pub(crate) fn of_endpoint(stream: RecvStream, large: Rc<Cell<bool>>) -> Self {
+        Self { large: Some(large), ..Self::new(Some(stream)) }
     }
 
     fn release(&mut self, count: usize) {
         if let Some(stream) = &mut self.stream {
             // Fails only for more than was received.
             drop(stream.flow_control().release_capacity(count));
+        }
+        self.taken += count;
+        if self.taken >= LARGE_BODY_BYTES_MIN {
+            self.taken = 0;
+            if let Some(large) = &self.large {
+                large.set(true);
+            }
         }
     }
 
