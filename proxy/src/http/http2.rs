@@ -17,9 +17,8 @@ use h2::{Reason, RecvStream};
 use http::{Method, Request};
 use tidegate_http1::{Framing, HeadEdits, Limits, Refusal, RequestHead, ResponseHead};
 use tidegate_report::ResponseFlag;
-use tokio::task::JoinSet;
 use tokio::time::Sleep;
-use tracing::{debug, error};
+use tracing::debug;
 
 use super::answer::rejected;
 use super::budget::{Begun, Budget, PREMATURE};
@@ -28,14 +27,15 @@ use super::exchange::{Caller, Reply, Start, Trouble};
 use super::head::{PeerName, Request as Seen, speaks_to_proxies};
 use super::rejection::{Behind, Rejection};
 use super::serve::serve;
+use super::streams::Streams;
 use crate::clock::{Alarm, Ring, Slot};
 use crate::limits::{
     DOWNSTREAM_WINDOW_BYTES, HTTP2_HEADER_LIST_BYTES_MAX, HTTP2_LOCAL_RESETS_MAX, HTTP2_SEND_BUFFER_BYTES_MAX,
     HTTP2_STREAMS_MAX,
 };
 use crate::listener::connection::{Connection, World};
-use crate::telemetry::Silence;
 use crate::telemetry::access_log::Outcome;
+use crate::telemetry::{Silence, WorkerCells};
 use crate::upstream::http2::response;
 use crate::wire::frames::{Counted, Meter};
 use crate::wire::http2::{Http2Sink, Http2Source};
@@ -62,7 +62,7 @@ pub(crate) async fn run(worker: &Rc<Worker>, mut world: World, connection: Conne
     };
     let idle = world.chain.manager.idle_timeout.map_or(worker.shared.limits.http2_idle, |idle| idle);
     let mut restraint = Restraint { budget: Rc::default(), meter, held: None, told: false };
-    let mut streams = JoinSet::new();
+    let mut streams = Streams::default();
     let mut keep_alive = pin!(keep_alive(connection.ping_pong(), worker.shared.limits.http2_ping));
     let mut closing = false;
     alarm.set(Slot::Total, Some(idle));
@@ -71,24 +71,20 @@ pub(crate) async fn run(worker: &Rc<Worker>, mut world: World, connection: Conne
             closing = true;
             connection.graceful_shutdown();
         }
-        let event =
-            poll_fn(|cx| poll_event(cx, &mut connection, &mut restraint, &mut streams, &alarm, keep_alive.as_mut()))
-                .await;
+        let event = poll_fn(|cx| {
+            let keep_alive = keep_alive.as_mut();
+            poll_event(cx, &mut connection, &mut restraint, (&mut streams, worker.cells()), &alarm, keep_alive)
+        })
+        .await;
         match event {
             Event::Stream(request, respond) => {
                 world.refresh(worker);
                 let begun = restraint.budget.begin();
                 let (worker, world) = (Rc::clone(worker), world.clone());
                 let peer = (peer, peer_name.clone());
-                streams.spawn_local(stream(worker, world, *request, respond, begun, peer, local));
+                streams.begin(stream(worker, world, *request, respond, begun, peer, local));
             }
-            Event::StreamEnded { panicked } => {
-                if panicked {
-                    worker.cells().panics.increment();
-                    error!(worker = worker.index, "a stream's task panicked; the stream is reset");
-                }
-                alarm.set(Slot::Total, Some(idle));
-            }
+            Event::StreamEnded => alarm.set(Slot::Total, Some(idle)),
             Event::Abused => {
                 debug!(%peer, "too many streams opened for nothing, or too many control frames");
                 worker.cells().reject(ResponseFlag::DownstreamProtocolError);
@@ -115,11 +111,7 @@ pub(crate) async fn run(worker: &Rc<Worker>, mut world: World, connection: Conne
         }
     }
     // The frames are all written; what streams still do, they do for themselves.
-    while let Some(ended) = streams.join_next().await {
-        if ended.is_err_and(|error| error.is_panic()) {
-            worker.cells().panics.increment();
-        }
-    }
+    streams.end(worker.cells()).await;
 }
 
 fn builder() -> Builder {
@@ -136,9 +128,7 @@ fn builder() -> Builder {
 
 enum Event {
     Stream(Box<Request<RecvStream>>, SendResponse<Bytes>),
-    StreamEnded {
-        panicked: bool,
-    },
+    StreamEnded,
     /// Its caller asks for more work than its messages are worth.
     Abused,
     Idle,
@@ -186,7 +176,7 @@ fn poll_event(
     cx: &mut Context<'_>,
     connection: &mut Http2Connection,
     restraint: &mut Restraint,
-    streams: &mut JoinSet<()>,
+    (streams, cells): (&mut Streams, &WorkerCells),
     alarm: &Alarm,
     keep_alive: Pin<&mut impl Future<Output = ()>>,
 ) -> Poll<Event> {
@@ -198,8 +188,8 @@ fn poll_event(
     if restraint.must_end() {
         return Poll::Ready(Event::Abused);
     }
-    if let Poll::Ready(Some(ended)) = streams.poll_join_next(cx) {
-        return Poll::Ready(Event::StreamEnded { panicked: ended.is_err_and(|error| error.is_panic()) });
+    if streams.poll_ended(cx, cells).is_ready() {
+        return Poll::Ready(Event::StreamEnded);
     }
     if keep_alive.poll(cx).is_ready() {
         return Poll::Ready(Event::Dead);

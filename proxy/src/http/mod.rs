@@ -14,4 +14,5 @@ pub(crate) mod http2;
 pub(crate) mod rejection;
 pub(crate) mod replay;
 pub(crate) mod serve;
+mod streams;
 pub(crate) mod traceparent;
