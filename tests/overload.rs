@@ -1,12 +1,15 @@
 //! Promise: a sidecar that runs out of descriptors or memory turns callers away, and is itself again when they have gone.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
-use crate::harness::{Client, Mesh, wait};
+use crate::harness::{Backend, Client, Mesh, wait};
 use crate::http2::victim::{inbound, processor_time, sum_of};
 
 const CALLERS: usize = 300;
@@ -58,7 +61,7 @@ const HEAD_BYTES: usize = 60_000;
 #[tokio::test]
 async fn a_sidecar_short_of_memory_sheds_and_is_not_killed() {
     let mut mesh = Mesh::plan().service("reviews", &["v1"]).start().await;
-    let cgroup = MemoryCgroup::make(MEMORY_BYTES_MAX);
+    let cgroup = MemoryCgroup::make("full", MEMORY_BYTES_MAX);
     let enter = format!("echo $$ > {}", cgroup.0.join("cgroup.procs").display());
     restart_after(&mut mesh, &enter).await;
     let to = inbound(&mesh, "reviews-v1");
@@ -89,6 +92,106 @@ async fn a_sidecar_short_of_memory_sheds_and_is_not_killed() {
     cgroup.remove();
 }
 
+/// The steps, as the sidecar counts them: connections end with their exchange; requests are refused.
+const CLOSING: u64 = 1;
+const SHEDDING: u64 = 2;
+
+#[tokio::test]
+async fn a_sidecar_that_sheds_refuses_requests_and_ends_what_it_has_begun() {
+    let mut mesh = Mesh::plan().service("reviews", &["v1"]).own_backends().start().await;
+    let go_on = Arc::new(Notify::new());
+    let told = Arc::clone(&go_on);
+    let _application =
+        Backend::raw(mesh.application("reviews-v1"), move |stream| says_half(stream, Arc::clone(&told))).await;
+    let cgroup = MemoryCgroup::make("sheds", MEMORY_BYTES_MAX);
+    let enter = format!("echo $$ > {}", cgroup.0.join("cgroup.procs").display());
+    restart_after(&mut mesh, &enter).await;
+    let to = inbound(&mesh, "reviews-v1");
+    let mut begun = TcpStream::connect(to).await.expect("the sidecar listens");
+    begun.write_all(b"GET /long HTTP/1.1\r\nHost: reviews:9080\r\n\r\n").await.expect("a request is taken");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\nhalf") {
+        assert_ne!(begun.read_buf(&mut answer).await.expect("reads"), 0, "closed before half of the answer");
+    }
+
+    let callers = fill_until_it_sheds(&mesh, &cgroup, to).await;
+    let over_http1 = Client::new(to).get("reviews:9080", "/").await.expect("accepted, and told");
+    let over_http2 = status_over_http2(to).await;
+    let refused = sum_of(&mesh, "reviews-v1", "tidegate_rejections_total{flag=\"OM\"}").await;
+    let (step, used) = (pressure(&mesh).await, cgroup.used());
+    go_on.notify_one();
+    begun.read_to_end(&mut answer).await.expect("reads to the end");
+    let count = callers.len();
+    drop(callers);
+    let recovery = recovers(to).await;
+
+    println!("{count} callers: step {step} at {used} bytes of {MEMORY_BYTES_MAX}, {refused} requests refused");
+    println!("20 of 20 served {recovery:?} after they had gone");
+    assert_eq!((over_http1.status.as_u16(), over_http2), (503, 503));
+    assert_eq!(refused, 2, "both are counted");
+    assert_eq!(step, SHEDDING, "still the same step");
+    assert!(answer.ends_with(b"half and half"), "{}", String::from_utf8_lossy(&answer));
+    assert_eq!(cgroup.kills(), 0);
+    drop(mesh);
+    cgroup.remove();
+}
+
+/// Lets one caller after the other owe the end of its head, until requests are refused and callers are still accepted.
+async fn fill_until_it_sheds(mesh: &Mesh, cgroup: &MemoryCgroup, to: SocketAddr) -> Vec<TcpStream> {
+    let head = [ASK.trim_ascii_end(), b"\r\nX: ", &vec![b'a'; HEAD_BYTES]].concat();
+    let mut callers = Vec::new();
+    let mut step = 0;
+    while step < SHEDDING {
+        assert!(callers.len() < CONNECTIONS, "step {step} with {} bytes", cgroup.used());
+        let mut caller = TcpStream::connect(to).await.expect("the sidecar listens");
+        caller.write_all(&head).await.expect("a head is taken");
+        callers.push(caller);
+        if cgroup.used() >= MEMORY_BYTES_MAX / 100 * 75 {
+            step = pressure(mesh).await;
+        }
+        if step >= CLOSING {
+            // A look at the memory for each.
+            wait::pass(Duration::from_millis(15)).await;
+        }
+    }
+    // Too many: nobody is accepted any more.
+    while pressure(mesh).await > SHEDDING {
+        assert!(callers.pop().is_some(), "they have all gone");
+        wait::pass(Duration::from_millis(15)).await;
+    }
+    callers
+}
+
+async fn status_over_http2(to: SocketAddr) -> u16 {
+    let stream = TcpStream::connect(to).await.expect("the sidecar listens");
+    let (mut send, connection) = h2::client::handshake(stream).await.expect("the sidecar speaks HTTP/2");
+    let driven = tokio::spawn(connection);
+    let request = http::Request::get("http://reviews:9080/").body(()).expect("a request");
+    let (answer, _) = send.send_request(request, true).expect("room for a stream");
+    let status = answer.await.expect("answered").status().as_u16();
+    driven.abort();
+    status
+}
+
+/// Says half of an answer to `/long`, and the rest when it is told to; everything else is answered at once.
+async fn says_half(mut stream: TcpStream, go_on: Arc<Notify>) {
+    let mut held = Vec::new();
+    while matches!(stream.read_buf(&mut held).await, Ok(1..)) {
+        let Some(end) = held.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+        let head = held.drain(..end + 4).collect::<Vec<u8>>();
+        let said = if head.starts_with(b"GET /long") {
+            let half = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nhalf").await;
+            go_on.notified().await;
+            half.and(stream.write_all(b" and half").await)
+        } else {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await
+        };
+        if said.is_err() {
+            return;
+        }
+    }
+}
+
 /// Starts the sidecar anew, by a shell that does something first.
 async fn restart_after(mesh: &mut Mesh, before: &str) {
     mesh.proxies.get_mut("reviews-v1").expect("started").kill();
@@ -102,7 +205,7 @@ async fn pressure(mesh: &Mesh) -> u64 {
 }
 
 /// How long it takes until twenty in a row are served, each over a connection of its own.
-async fn recovers(to: std::net::SocketAddr) -> Duration {
+async fn recovers(to: SocketAddr) -> Duration {
     let start = wait::now();
     wait::until("twenty in a row are served", RECOVERY, || async {
         for _ in 0..20 {
@@ -121,7 +224,7 @@ async fn recovers(to: std::net::SocketAddr) -> Duration {
 struct MemoryCgroup(PathBuf);
 
 impl MemoryCgroup {
-    fn make(bytes: u64) -> Self {
+    fn make(name: &str, bytes: u64) -> Self {
         let own = std::fs::read_to_string("/proc/self/cgroup").expect("a process has cgroups");
         let path = |controller: &str| {
             let lines = own.lines().map(|line| line.splitn(3, ':').skip(1).collect::<Vec<_>>());
@@ -131,7 +234,7 @@ impl MemoryCgroup {
             Some(path) => (format!("/sys/fs/cgroup/memory{path}"), "memory.limit_in_bytes"),
             None => (format!("/sys/fs/cgroup{}", path("").expect("cgroups of one version")), "memory.max"),
         };
-        let folder = Path::new(&root).join(format!("tidegate-{}", std::process::id()));
+        let folder = Path::new(&root).join(format!("tidegate-{name}-{}", std::process::id()));
         std::fs::create_dir(&folder).unwrap_or_else(|error| panic!("no cgroup {}: {error}", folder.display()));
         std::fs::write(folder.join(limit), bytes.to_string()).expect("a limit of memory can be set");
         Self(folder)
