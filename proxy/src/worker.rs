@@ -10,7 +10,6 @@ use std::future::poll_fn;
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Deref;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -245,9 +244,10 @@ impl Worker {
 
     fn guard(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
         let worker = Rc::clone(self);
+        // Boxed, because a future that another one takes and pins has its place in it twice.
+        let mut serving = Box::pin(AssertUnwindSafe(task).catch_unwind());
         let connection = async move {
             let _open = Open(Rc::clone(&worker));
-            let mut serving = pin!(AssertUnwindSafe(task).catch_unwind());
             let served = poll_fn(|cx| worker.wheel.at_one_moment(|| serving.as_mut().poll(cx))).await;
             if served.is_err() {
                 worker.cells().panics.increment();

@@ -54,12 +54,8 @@ pub(crate) async fn run(worker: &Rc<Worker>, mut world: World, connection: Conne
     let counted = Counted::of_client(Rewound::new(input.take(), socket.into_inner()));
     let meter = counted.meter();
     drop(input);
-    alarm.set(Slot::Total, Some(worker.shared.limits.detection));
-    let mut connection = match alarm.guard(builder().handshake::<_, Bytes>(counted)).await {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return debug!(%error, "HTTP/2 handshake failed"),
-        Err(_late) => return worker.cells().cut(Silence::Handshake),
-    };
+    // Boxed, so that a connection does not carry the size of its handshake.
+    let Some(mut connection) = Box::pin(shake_hands(worker, counted, &alarm)).await else { return };
     let idle = world.chain.manager.idle_timeout.map_or(worker.shared.limits.http2_idle, |idle| idle);
     let mut restraint = Restraint { budget: Rc::default(), meter, held: None, told: false };
     let mut streams = Streams::default();
@@ -112,6 +108,22 @@ pub(crate) async fn run(worker: &Rc<Worker>, mut world: World, connection: Conne
     }
     // The frames are all written; what streams still do, they do for themselves.
     streams.end(worker.cells()).await;
+}
+
+/// `None`: it came to nothing, or not in time.
+async fn shake_hands(worker: &Worker, counted: Counted<Rewound>, alarm: &Alarm) -> Option<Http2Connection> {
+    alarm.set(Slot::Total, Some(worker.shared.limits.detection));
+    match alarm.guard(builder().handshake(counted)).await {
+        Ok(Ok(connection)) => Some(connection),
+        Ok(Err(error)) => {
+            debug!(%error, "HTTP/2 handshake failed");
+            None
+        }
+        Err(_late) => {
+            worker.cells().cut(Silence::Handshake);
+            None
+        }
+    }
 }
 
 fn builder() -> Builder {
