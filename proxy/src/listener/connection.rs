@@ -26,6 +26,9 @@ use crate::{http, tcp};
 /// What an HTTP/2 client with prior knowledge says first (RFC 9113 §3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// Of any frame (RFC 9113 4.1).
+const FRAME_HEAD_BYTES: usize = 9;
+
 /// A connection that was accepted and not given to a protocol yet.
 pub(crate) struct Connection {
     pub(crate) socket: Socket,
@@ -255,7 +258,8 @@ async fn detect(worker: &Worker, connection: &mut Connection, limit: Duration) -
             if seen[..compared] != HTTP2_PREFACE[..compared] {
                 return Poll::Ready(Detected::Http1);
             }
-            if compared == HTTP2_PREFACE.len() {
+            // The preface ends with a frame (RFC 9113 3.4). Until its head is there, nothing is kept for a connection but these bytes.
+            if seen.len() >= HTTP2_PREFACE.len() + FRAME_HEAD_BYTES {
                 return Poll::Ready(Detected::Http2);
             }
             match input.poll_fill(cx, &mut reading) {
