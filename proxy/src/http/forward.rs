@@ -166,6 +166,8 @@ impl<'a, 'c> Attempt<'a, 'c> {
         let (mut connection, reused) = match self.take_http1() {
             Some(connection) => (connection, true),
             None => {
+                // What has come of the body waits in little memory: an endpoint may be slow to be reached.
+                caller.body().settle();
                 // Boxed, so that requests that find an idle connection do not carry the size of opening one.
                 let opened = Box::pin(self.open_http1()).await;
                 opened.map_err(|trouble| self.failed(trouble, false, false, caller))?
@@ -228,19 +230,20 @@ impl<'a, 'c> Attempt<'a, 'c> {
         record: &mut Record<'_>,
     ) -> Result<Ending, Failed> {
         // Boxed, so that an exchange does not carry the size of opening a connection and a stream.
-        let begun = Box::pin(self.begin_http2()).await;
+        let begun = Box::pin(self.begin_http2(caller)).await;
         let (sink, answer, reused) = begun.map_err(|(trouble, reused)| self.failed(trouble, reused, false, caller))?;
         let mut exchange = self.exchange(caller, reply, sink, answer);
         self.converse(&mut exchange, reused, record).await.outcome
     }
 
     /// A stream with the head sent, and whether its connection had carried others; that also where it fails.
-    async fn begin_http2(&self) -> Result<(Http2Sink, Http2Answer, bool), (Trouble, bool)> {
+    async fn begin_http2(&self, caller: &mut impl Caller) -> Result<(Http2Sink, Http2Answer, bool), (Trouble, bool)> {
         let (call, worker) = (self.call, self.call.worker);
         let terms = router::terms(call, self.plan.cluster);
         let (connection, reused) = match worker.pools.open_http2(&self.endpoint, &terms) {
             Some(connection) => (connection, true),
             None => {
+                caller.body().settle();
                 let opening = Box::pin(worker.pools.http2(&self.endpoint, &terms, &worker.shared.limits));
                 let opened = within(call, opening).await;
                 self.count_connect(&opened);
