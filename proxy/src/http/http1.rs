@@ -39,8 +39,8 @@ const LINGER: Duration = Duration::from_secs(1);
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// How long a connection keeps the memory of its last exchange for the next one. Busy callers come back sooner; who does not
-/// is idle, and idle connections are many.
-const WARM: Duration = Duration::from_secs(1);
+/// is idle, and idle connections are many: this is half of what one costs.
+const WARM: Duration = Duration::from_millis(50);
 
 /// Why a connection has no request in hand.
 #[derive(Debug)]
@@ -209,7 +209,8 @@ async fn read_head(
                 Poll::Ready(Ring::Due(_)) => return Poll::Ready(Err(Left::Quiet)),
                 Poll::Ready(Ring::Poked) if !begun && is_unwanted(worker, world) => {
                     unwanted = true;
-                    alarm.tighten(Slot::Total, worker.shared.limits.closing_idle);
+                    // Not what is left of being warm: the request that is on its way arrives meanwhile.
+                    alarm.set(Slot::Total, Some(worker.shared.limits.closing_idle));
                 }
                 Poll::Ready(Ring::Poked) => {}
                 Poll::Pending => return Poll::Pending,
