@@ -13,8 +13,10 @@ const STREAMS_MAX: u32 = 100;
 /// 30 s without progress, and a busy machine. Before a caller that answers no PING is gone.
 const RESET_LIMIT: Duration = Duration::from_secs(38);
 
-/// From the moment at which all answers stand still.
-const ANSWER_LIMIT: Duration = Duration::from_millis(200);
+/// 99 of 100 answers, from the moment at which those of the others stand still; and every one. Who had to wait for a stopped reader
+/// would wait for 30 s.
+const ANSWER_LIMIT: Duration = Duration::from_millis(100);
+const EVERY_ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
 const MEMORY_KIB_MAX: u64 = 4 * 1024;
 const CPU_MAX: Duration = Duration::from_millis(100);
@@ -37,11 +39,12 @@ async fn readers_that_stop_keep_nothing_from_their_neighbours() {
     let (few, more, many) = tokio::join!(beside(4), beside(16), beside(STREAMS_MAX));
 
     for (count, waits, heard) in [few, more, many] {
-        let (middle, longest) = (waits[waits.len() / 2], waits[waits.len() - 1]);
-        println!("beside {count:>3}: {} answers, median {middle:?}, longest {longest:?}", waits.len());
+        let [middle, most, longest] = [waits.len() / 2, waits.len() * 99 / 100, waits.len() - 1].map(|at| waits[at]);
+        println!("beside {count:>3}: {} answers, median {middle:?}, p99 {most:?}, longest {longest:?}", waits.len());
         assert!(heard.resets >= count && !heard.closed, "only {} were reset", heard.resets);
         assert!(waits.len() > 100, "others were asked for all that time");
-        assert!(longest <= ANSWER_LIMIT, "beside {count} stopped readers one waited {longest:?}");
+        assert!(most <= ANSWER_LIMIT, "beside {count} stopped readers one of 100 waited {most:?}");
+        assert!(longest <= EVERY_ANSWER_LIMIT, "beside {count} stopped readers one waited {longest:?}");
     }
 }
 
