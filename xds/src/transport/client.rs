@@ -84,6 +84,7 @@ pub struct ClientHandle {
 enum Command {
     Subscribe(ResourceType, Subscription),
     Conclude(ResourceType, Arc<str>, Vec<(Arc<str>, String)>),
+    AskAgain(ResourceType, Arc<str>),
 }
 
 impl ClientHandle {
@@ -96,6 +97,11 @@ impl ClientHandle {
     /// Resources that did not decode are rejected in any case.
     pub fn conclude(&self, resource_type: ResourceType, nonce: Arc<str>, rejected: Vec<(Arc<str>, String)>) {
         self.command(Command::Conclude(resource_type, nonce, rejected));
+    }
+
+    /// Asks for a resource that was rejected: what was missing for it is there now.
+    pub fn ask_again(&self, resource_type: ResourceType, name: Arc<str>) {
+        self.command(Command::AskAgain(resource_type, name));
     }
 
     fn command(&self, command: Command) {
@@ -215,6 +221,10 @@ impl<N: Network> Task<N> {
                 }
                 Some(Command::Conclude(resource_type, nonce, rejected)) => {
                     self.machine.conclude(resource_type, &nonce, rejected, out);
+                    true
+                }
+                Some(Command::AskAgain(resource_type, name)) => {
+                    self.machine.ask_again(resource_type, &name, out);
                     true
                 }
             },

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use super::{NACK_BYTES_MAX, QUEUED_RESPONSES_MAX, Received, Subscription, Update};
+use super::nack::nack_message;
+use super::{QUEUED_RESPONSES_MAX, Received, Subscription, Update};
 use crate::ads::Mode;
 use crate::ads::wire::{
     Any, DeltaDiscoveryRequest, DiscoveryRequest, INVALID_ARGUMENT, NameOnly, Request, ResourceError, Response,
@@ -44,6 +45,8 @@ pub(super) struct Interest {
     /// State of the world: names that were given up since the last answer. A server takes notice of a list only when
     /// its nonce is fresh, so it may not know; see [`Self::whole_requests`].
     lapsed: BTreeSet<Arc<str>>,
+    /// State of the world: the list has changed since it was last sent. The answer that is due carries it.
+    owes_list: bool,
     /// A response was delivered on this stream.
     answered: bool,
     /// Delivered and not concluded.
@@ -94,6 +97,7 @@ impl Interest {
             begun: false,
             nonce: String::new(),
             lapsed: BTreeSet::new(),
+            owes_list: false,
             answered: false,
             delivered: None,
             queue: VecDeque::new(),
@@ -114,6 +118,7 @@ impl Interest {
         self.begun = false;
         self.nonce.clear();
         self.lapsed.clear();
+        self.owes_list = false;
         self.answered = false;
         self.queue.clear();
         if let Some(delivered) = &mut self.delivered {
@@ -164,10 +169,50 @@ impl Interest {
                 resource_names_unsubscribe: before.difference(&after).cloned().collect(),
                 ..DeltaDiscoveryRequest::default()
             })],
-            // With a response unanswered, its nonce would make this its ACK. The answer will carry the new list.
+            Mode::StateOfTheWorld => self.list_now_or_with_the_answer(),
+        }
+    }
+
+    /// With a response unanswered, its nonce would make a list its ACK. The answer will carry the new list.
+    fn list_now_or_with_the_answer(&mut self) -> Vec<Request> {
+        self.owes_list = self.delivered.as_ref().is_some_and(|d| !d.stale) || !self.queue.is_empty();
+        if self.owes_list { Vec::new() } else { self.whole_requests(None) }
+    }
+
+    /// Whether the server does not know yet what is wanted, and learns it by the next answer.
+    pub(super) fn owes_list(&self) -> bool {
+        self.owes_list
+    }
+
+    /// Whether an update with this nonce waits for its answer.
+    pub(super) fn has_delivered(&self, nonce: &str) -> bool {
+        self.delivered.as_ref().is_some_and(|delivered| *delivered.nonce == *nonce)
+    }
+
+    /// Asks for one resource as if for the first time.
+    pub(super) fn ask_again(&mut self, mode: Mode, name: &Arc<str>) -> Vec<Request> {
+        if !self.begun || !self.wanted.covers(name) {
+            return Vec::new();
+        }
+        match mode {
+            Mode::Delta => {
+                let name = vec![name.to_string()];
+                // To subscribe to a name is to ask for it, whether one has or not. Of everything, a name is asked for by giving
+                // it up: the server has to say then what holds of it.
+                let (subscribe, unsubscribe) = match &self.wanted {
+                    Subscription::Names(_) => (name, Vec::new()),
+                    Subscription::Wildcard => (Vec::new(), name),
+                };
+                vec![Request::Delta(DeltaDiscoveryRequest {
+                    type_url: self.resource_type.type_url().to_owned(),
+                    resource_names_subscribe: subscribe,
+                    resource_names_unsubscribe: unsubscribe,
+                    ..DeltaDiscoveryRequest::default()
+                })]
+            }
             Mode::StateOfTheWorld => {
-                let answer_follows = self.delivered.as_ref().is_some_and(|d| !d.stale) || !self.queue.is_empty();
-                if answer_follows { Vec::new() } else { self.whole_requests(None) }
+                self.lapsed.insert(Arc::clone(name));
+                self.list_now_or_with_the_answer()
             }
         }
     }
@@ -293,6 +338,7 @@ impl Interest {
         if delivered.stale {
             return Some(Vec::new());
         }
+        self.owes_list = false;
         let error = (!faults.is_empty()).then(|| RpcStatus { code: INVALID_ARGUMENT, message: nack_message(&faults) });
         self.nonce = delivered.nonce.to_string();
         if error.is_none() {
@@ -430,30 +476,4 @@ fn fingerprint(value: &[u8]) -> Fingerprint {
 
 fn hex(bytes: &[u8]) -> Arc<str> {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
-}
-
-/// `name: reason; name: reason`, cut to [`NACK_BYTES_MAX`] with a count of what did not fit.
-fn nack_message(faults: &[(Arc<str>, String)]) -> String {
-    // Room for the count.
-    const TAIL_BYTES: usize = 32;
-    let mut message = String::new();
-    for (i, (name, reason)) in faults.iter().enumerate() {
-        let part = format!("{name}: {reason}");
-        let separator = if i == 0 { "" } else { "; " };
-        let room = (NACK_BYTES_MAX - TAIL_BYTES).saturating_sub(message.len() + separator.len());
-        if part.len() > room {
-            if i == 0 {
-                let end = (0..=room).rev().find(|at| part.is_char_boundary(*at)).unwrap_or(0);
-                message.push_str(&part[..end]);
-            }
-            let left = faults.len() - i - usize::from(i == 0);
-            if left > 0 {
-                message.push_str(&format!("; and {left} more"));
-            }
-            break;
-        }
-        message.push_str(separator);
-        message.push_str(&part);
-    }
-    message
 }

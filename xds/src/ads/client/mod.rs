@@ -14,7 +14,9 @@
 //!
 //! # Order of calls
 //! Whoever derives a subscription from an update (endpoints from clusters, routes from listeners) subscribes first and
-//! concludes then. The server thereby knows what is still wanted before it takes the update for done.
+//! concludes then. The server thereby knows what is still wanted before it takes the update for done. In the
+//! state-of-the-world variant a list of names has to wait for the answer to its own type; then the answer to the update that
+//! the names come from waits with it.
 //!
 //! # What this module does not do
 //! It has no timer for resources that never come. The protocol's 15 s (gRFC A57) count from
@@ -24,6 +26,7 @@
 
 mod back_off;
 mod interest;
+mod nack;
 #[cfg(test)]
 mod tests;
 
@@ -127,6 +130,16 @@ pub struct Client {
     open: bool,
     /// The node was sent on it.
     introduced: bool,
+    /// Answers that wait for a list of names; one for each type at most, because no second update is delivered before.
+    late: Vec<Late>,
+}
+
+/// An answer that is not sent yet.
+#[derive(Debug)]
+struct Late {
+    resource_type: ResourceType,
+    nonce: Arc<str>,
+    rejected: Vec<(Arc<str>, String)>,
 }
 
 impl Client {
@@ -136,7 +149,7 @@ impl Client {
         for (resource_type, name, version) in held {
             interests.entry(resource_type).or_insert_with(|| Interest::new(resource_type)).hold(name, version);
         }
-        Self { mode, node: WireNode::from(node), interests, open: false, introduced: false }
+        Self { mode, node: WireNode::from(node), interests, open: false, introduced: false, late: Vec::new() }
     }
 
     /// A stream was opened: says again what is wanted and what is held.
@@ -149,6 +162,8 @@ impl Client {
             requests.extend(interest.begin(self.mode));
         }
         self.send(requests, out);
+        // Whole lists were just sent.
+        self.answer(out);
     }
 
     /// The stream ended.
@@ -161,6 +176,17 @@ impl Client {
         let (mode, open) = (self.mode, self.open);
         let interest = self.interest(resource_type);
         let requests = interest.subscribe(mode, what, open);
+        self.send(requests, out);
+    }
+
+    /// Asks for a resource that was rejected, as if for the first time: what was missing for it is there now. The answer is
+    /// what holds by then, be it something else. Without a connection nothing is asked: a new one begins with everything.
+    pub fn ask_again(&mut self, resource_type: ResourceType, name: &Arc<str>, out: &mut Vec<Output>) {
+        if !self.open {
+            return;
+        }
+        let mode = self.mode;
+        let requests = self.interest(resource_type).ask_again(mode, name);
         self.send(requests, out);
     }
 
@@ -187,14 +213,33 @@ impl Client {
         rejected: Vec<(Arc<str>, String)>,
         out: &mut Vec<Output>,
     ) {
+        if !self.interest(resource_type).has_delivered(nonce) {
+            return;
+        }
+        self.late.push(Late { resource_type, nonce: nonce.into(), rejected });
+        self.answer(out);
+    }
+
+    /// Sends every answer that need not wait, those first that carry a list of names.
+    fn answer(&mut self, out: &mut Vec<Output>) {
         let (mode, open) = (self.mode, self.open);
-        let interest = self.interest(resource_type);
-        let Some(answer) = interest.conclude(mode, nonce, rejected) else { return };
-        let mut requests: Vec<Request> = answer.into_iter().filter(|_| open).collect();
-        let (further, update) = interest.advance(mode);
-        requests.extend(further);
-        self.send(requests, out);
-        out.extend(update.map(|u| Output::Event(ClientEvent::Update(u))));
+        let answered: BTreeSet<ResourceType> = self.late.iter().map(|late| late.resource_type).collect();
+        let (interests, late) = (&self.interests, std::mem::take(&mut self.late));
+        let owes = |names: &ResourceType| interests.get(names).is_some_and(Interest::owes_list);
+        let (later, mut now): (Vec<_>, Vec<_>) = late.into_iter().partition(|late| {
+            named_by(late.resource_type).iter().any(|names| owes(names) && !answered.contains(names))
+        });
+        now.sort_by_key(|late| !owes(&late.resource_type));
+        self.late = later;
+        for Late { resource_type, nonce, rejected } in now {
+            let interest = self.interest(resource_type);
+            let Some(answer) = interest.conclude(mode, &nonce, rejected) else { continue };
+            let mut requests: Vec<Request> = answer.into_iter().filter(|_| open).collect();
+            let (further, update) = interest.advance(mode);
+            requests.extend(further);
+            self.send(requests, out);
+            out.extend(update.map(|u| Output::Event(ClientEvent::Update(u))));
+        }
     }
 
     /// Names and versions held of a type, for whoever keeps them on disk.
@@ -218,5 +263,14 @@ impl Client {
             }
             out.push(Output::Send(request));
         }
+    }
+}
+
+/// What the resources of a type name, so that an update of it changes what is asked for.
+fn named_by(resource_type: ResourceType) -> &'static [ResourceType] {
+    match resource_type {
+        ResourceType::Cluster => &[ResourceType::Endpoint, ResourceType::Secret],
+        ResourceType::Listener => &[ResourceType::Route, ResourceType::Secret],
+        ResourceType::Endpoint | ResourceType::Route | ResourceType::Secret => &[],
     }
 }

@@ -617,3 +617,61 @@ fn what_was_given_up_before_its_update_was_concluded_is_not_held() {
         assert_eq!(bench.held(EDS).keys().collect::<Vec<_>>(), ["b"]);
     }
 }
+
+/// Type, nonce and names of what was sent.
+fn lists(sent: &[Request]) -> Vec<(String, String, Vec<String>)> {
+    let list = |request: &Request| match request.clone() {
+        Request::StateOfTheWorld(r) => (r.type_url, r.response_nonce, r.resource_names),
+        Request::Delta(r) => {
+            let names = [r.resource_names_subscribe, r.resource_names_unsubscribe];
+            (r.type_url, r.response_nonce, names.concat())
+        }
+    };
+    sent.iter().map(list).collect()
+}
+
+#[test]
+fn an_answer_waits_for_the_names_that_follow_from_it_where_those_wait_for_an_answer() {
+    let mut bench = Bench::new(Mode::StateOfTheWorld);
+    bench.open();
+    bench.subscribe(CDS, Subscription::Wildcard);
+    bench.subscribe(EDS, names(&["a"]));
+    bench.receive(EDS, &[&endpoints("a", 1)], &[]);
+    bench.receive(CDS, &[&cluster("a", 1), &cluster("b", 1)], &[]);
+    bench.sent.clear();
+    bench.subscribe(EDS, names(&["a", "b"]));
+
+    bench.conclude(&[]);
+    assert_eq!(bench.sent, [], "the server would take the clusters for done, and nobody has asked for the endpoints");
+    let of_endpoints = bench.updates[0].clone();
+    bench.updates.push(of_endpoints);
+    bench.conclude(&[]);
+
+    let text = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let of = |of: ResourceType, nonce: &str, names: &[&str]| (of.type_url().to_owned(), nonce.to_owned(), text(names));
+    assert_eq!(lists(&bench.sent), [of(EDS, "1", &["a", "b"]), of(CDS, "2", &["*"])]);
+}
+
+#[test]
+fn a_refused_resource_is_asked_for_again_and_is_news_then() {
+    for mode in BOTH {
+        let mut bench = Bench::new(mode);
+        bench.open();
+        bench.subscribe(EDS, names(&["a", "b"]));
+        bench.receive(EDS, &[&endpoints("a", 1), &endpoints("b", 1)], &[]);
+        bench.conclude(&[("a", "too late")]);
+        bench.sent.clear();
+
+        let mut out = Vec::new();
+        bench.client.ask_again(EDS, &"a".into(), &mut out);
+        bench.take(out);
+
+        let asked: Vec<_> = lists(&bench.sent).into_iter().map(|(_, _, names)| names.join(" ")).collect();
+        match mode {
+            Mode::Delta => assert_eq!(asked, ["a"]),
+            Mode::StateOfTheWorld => assert_eq!(asked, ["b", "a b"], "given up, and asked for"),
+        }
+        bench.receive(EDS, &[&endpoints("a", 1)], &[]);
+        assert_eq!(bench.last_update().0, ["a"]);
+    }
+}

@@ -242,9 +242,20 @@ impl Watch {
                 self.reject(resource);
             } else {
                 self.held.insert(Arc::clone(&resource.name), Held::Content(Arc::clone(resource)));
+                self.forgive(resource);
             }
         }
         Some(flight)
+    }
+
+    /// What was refused and then taken after all may be sent like anything else.
+    fn forgive(&mut self, resource: &EncodedResource) {
+        if let Some(versions) = self.rejected.get_mut(&resource.name) {
+            versions.retain(|version| *version != resource.version);
+            if versions.is_empty() {
+                self.rejected.remove(&resource.name);
+            }
+        }
     }
 
     fn reject(&mut self, resource: &EncodedResource) {
