@@ -4,7 +4,7 @@
 //! Resources arrive one by one and out of order. A request must never meet half of a change, so what arrives is *wanted*
 //! first and becomes *active* when everything it names is there: a cluster with its endpoints, a route with its clusters, a
 //! listener with its routes. Until then the version before stays active. What cannot become whole within
-//! [`HOLD`] is refused with the reason, and wanted no more.
+//! [`HOLD`] is refused with the reason, and asked for again when it lacks nothing ([`given_up`]).
 //!
 //! # Refused alone
 //! Each resource of a push is judged by itself: a bad one is named with its field path, the good ones apply.
@@ -15,6 +15,7 @@
 mod assemble;
 mod change;
 mod encryption;
+mod given_up;
 mod kept;
 mod naming;
 
@@ -33,6 +34,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 pub(crate) use self::change::{Change, Effect, Names, Offer, Ticket};
+use self::given_up::GivenUp;
 use super::persist::Stored;
 use super::snapshot::{ActiveCluster, ActiveRoutes, Snapshot, key, managers};
 use crate::listener::sockets::Sockets;
@@ -84,6 +86,7 @@ pub(crate) struct Applier {
     desired: Desired,
     active: Arc<Snapshot>,
     pending: Vec<Pending>,
+    given_up: GivenUp,
     effects: Vec<Effect>,
     subscribed: Names,
     /// When files with certificates are read again.
@@ -106,6 +109,7 @@ impl Applier {
             desired: Desired::default(),
             active,
             pending: Vec::new(),
+            given_up: GivenUp::default(),
             effects: Vec::new(),
             subscribed: Names::default(),
             look_at: None,
@@ -229,10 +233,12 @@ impl Applier {
         let mut rejected = Vec::new();
         self.listeners_known |= change.resource_type == ResourceType::Listener;
         for name in &change.removed {
+            self.given_up.forget(change.resource_type, name);
             self.remove(change.resource_type, name);
         }
         for offer in change.offered {
             let name = Arc::clone(&offer.name);
+            self.given_up.forget(change.resource_type, &name);
             let judged = match offer.resource {
                 Ok(resource) => {
                     let stored = Stored {
@@ -365,6 +371,7 @@ impl Applier {
         // Before anything is concluded: the control plane must know what is still wanted before it takes a change for done.
         self.subscribe();
         self.conclude();
+        self.ask_again();
     }
 
     fn publish(&mut self, mut snapshot: Snapshot) {
@@ -415,6 +422,7 @@ impl Applier {
         for name in pending.waiting {
             let reason = assemble::reason(&self.desired, pending.resource_type, &name);
             warn!(r#type = %pending.resource_type, name = %name, reason, "resource refused");
+            self.remember(pending.resource_type, &name);
             self.revert(pending.resource_type, &name);
             rejected.push((name, reason));
             self.count_rejected(pending.resource_type, 1);

@@ -338,6 +338,12 @@ impl Watch {
             match effect {
                 Effect::Concluded { ticket: Ticket(ticket), rejected } => self.concluded(ticket, rejected),
                 Effect::Subscribe(names) => self.subscribe_to(names),
+                Effect::AskAgain { resource_type, name } => {
+                    // Whoever is connected later is offered everything.
+                    if let Some(client) = &self.client {
+                        client.ask_again(resource_type, name);
+                    }
+                }
                 Effect::Published => {
                     let now = clock::nanos_since_start(clock::now());
                     self.shared.registry.leases.follow(&self.shared.snapshot.load(), now);

@@ -386,16 +386,25 @@ pub(super) fn missing(desired: &Desired, active: &Snapshot, resource_type: Resou
     match resource_type {
         ResourceType::Route => desired.routes.get(name).is_some_and(|wanted| {
             let is_active = active.routes.get(name).is_some_and(|active| Arc::ptr_eq(active, &wanted.config));
-            !is_active && waits_for(desired, wanted.config.table.clusters()).is_some()
+            !is_active && route_lacks(desired, &wanted.config).is_some()
         }),
         ResourceType::Listener => desired.listeners.get(name).is_some_and(|wanted| {
             let is_active = active.listeners.values().any(|active| Arc::ptr_eq(&active.config, &wanted.config));
             let inline = desired.inline.get(name).map_or(&[][..], Vec::as_slice);
-            let clusters = waits_for(desired, named_clusters(&wanted.config, inline)).is_some();
-            !is_active && (clusters || lacks_material(desired, &wanted.config).is_some())
+            !is_active && listener_lacks(desired, &wanted.config, inline).is_some()
         }),
         ResourceType::Cluster | ResourceType::Endpoint | ResourceType::Secret => false,
     }
+}
+
+/// What routes wait for.
+pub(super) fn route_lacks(desired: &Desired, routes: &ActiveRoutes) -> Option<String> {
+    waits_for(desired, routes.table.clusters())
+}
+
+/// What a listener waits for, but for routes by name.
+pub(super) fn listener_lacks(desired: &Desired, listener: &Listener, inline: &[Arc<ActiveRoutes>]) -> Option<String> {
+    lacks_material(desired, listener).or_else(|| waits_for(desired, named_clusters(listener, inline)))
 }
 
 /// The first cluster that is not ready, and why.
@@ -426,13 +435,10 @@ fn lacks_material(desired: &Desired, listener: &Listener) -> Option<String> {
 /// Why a resource has not become active.
 pub(super) fn reason(desired: &Desired, resource_type: ResourceType, name: &Arc<str>) -> String {
     let waiting = match resource_type {
-        ResourceType::Route => {
-            desired.routes.get(name).and_then(|wanted| waits_for(desired, wanted.config.table.clusters()))
-        }
+        ResourceType::Route => desired.routes.get(name).and_then(|wanted| route_lacks(desired, &wanted.config)),
         ResourceType::Listener => desired.listeners.get(name).and_then(|wanted| {
             let inline = desired.inline.get(name).map_or(&[][..], Vec::as_slice);
-            lacks_material(desired, &wanted.config)
-                .or_else(|| waits_for(desired, named_clusters(&wanted.config, inline)))
+            listener_lacks(desired, &wanted.config, inline)
         }),
         ResourceType::Cluster | ResourceType::Endpoint | ResourceType::Secret => None,
     };

@@ -48,6 +48,8 @@ pub(crate) enum Effect {
     Concluded { ticket: Ticket, rejected: Vec<(Arc<str>, String)> },
     /// What should be asked of the control plane by name has changed.
     Subscribe(Names),
+    /// A resource that was refused lacks nothing now.
+    AskAgain { resource_type: ResourceType, name: Arc<str> },
     /// A new snapshot is visible.
     Published,
 }

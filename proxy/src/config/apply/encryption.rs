@@ -81,7 +81,8 @@ impl Applier {
     fn terminations(&self) -> Vec<&DownstreamTls> {
         let wanted = self.desired.listeners.values().map(|wanted| &wanted.config);
         let active = self.active.listeners.values().map(|active| &active.config);
-        wanted.chain(active).flat_map(|listener| chains(listener)).filter_map(|chain| chain.tls.as_ref()).collect()
+        let in_use = wanted.chain(active).flat_map(|listener| chains(listener));
+        in_use.filter_map(|chain| chain.tls.as_ref()).chain(self.given_up.terminations()).collect()
     }
 
     fn encryptions(&self) -> Vec<&UpstreamTls> {

@@ -24,6 +24,7 @@ impl Applier {
             self.desired.clusters.values().filter_map(|wanted| eds_service(&wanted.config)).cloned().collect();
         let routes: BTreeSet<_> =
             self.desired.listeners.values().flat_map(|wanted| route_names(&wanted.config)).cloned().collect();
+        self.given_up.retain_routes(&routes);
         let names = Names { endpoints, routes, secrets: self.secret_names() };
         if names != self.subscribed {
             self.subscribed = names.clone();

@@ -203,7 +203,69 @@ async fn a_route_that_waits_too_long_is_refused_with_the_reason_and_the_old_one_
     assert_eq!(applier.next_deadline(), None);
 
     give(&mut applier, [fixed("nowhere")]);
-    assert_eq!(active_cluster_of(&applier, "r").as_deref(), Some("old"), "what was refused does not come back");
+    assert_eq!(
+        active_cluster_of(&applier, "r").as_deref(),
+        Some("old"),
+        "what was refused comes only from who wants it"
+    );
+}
+
+/// What is asked for again.
+fn asked_again(applier: &mut Applier) -> Vec<(ResourceType, Arc<str>)> {
+    let effects = applier.take_effects().into_iter();
+    let asked = effects.filter_map(|effect| match effect {
+        Effect::AskAgain { resource_type, name } => Some((resource_type, name)),
+        Effect::Concluded { .. } | Effect::Subscribe(_) | Effect::Published => None,
+    });
+    asked.collect()
+}
+
+/// Route `r` to `old`, and another version, to `late`, which was given up.
+fn given_up() -> Applier {
+    let mut applier = applier();
+    give(&mut applier, [fixed("old"), routes("r", "old"), rds("in", "r")]);
+    give(&mut applier, [routes("r", "late")]);
+    let deadline = applier.next_deadline().expect("something is held");
+    applier.tick(deadline);
+    assert_eq!(asked_again(&mut applier), []);
+    applier
+}
+
+#[tokio::test]
+async fn a_route_that_was_given_up_is_asked_for_once_when_its_cluster_is_whole_and_applies_then() {
+    let mut applier = given_up();
+
+    give(&mut applier, [eds("late")]);
+    assert_eq!(asked_again(&mut applier), []);
+    give(&mut applier, [assignment("late")]);
+    assert_eq!(asked_again(&mut applier), [(ResourceType::Route, "r".into())]);
+    give(&mut applier, [fixed("other")]);
+    assert_eq!(asked_again(&mut applier), []);
+
+    give(&mut applier, [routes("r", "late")]);
+    assert_eq!(active_cluster_of(&applier, "r").as_deref(), Some("late"));
+}
+
+#[tokio::test]
+async fn what_was_given_up_is_not_asked_for_when_something_else_is_said_of_it() {
+    let mut applier = given_up();
+
+    give(&mut applier, [fixed("new"), routes("r", "new")]);
+    give(&mut applier, [fixed("late")]);
+
+    assert_eq!(asked_again(&mut applier), []);
+}
+
+#[tokio::test]
+async fn a_listener_that_was_given_up_is_asked_for_when_its_routes_lack_nothing() {
+    let mut applier = applier();
+    give(&mut applier, [listener("in", RouteSource::Inline(Arc::new(configuration("r", forward("late")))))]);
+    let deadline = applier.next_deadline().expect("something is held");
+    applier.tick(deadline);
+
+    give(&mut applier, [fixed("late")]);
+
+    assert_eq!(asked_again(&mut applier), [(ResourceType::Listener, "in".into())]);
 }
 
 #[tokio::test]
@@ -347,7 +409,7 @@ async fn names_are_subscribed_to_as_they_appear() {
 
     let subscribed = applier.take_effects().into_iter().find_map(|effect| match effect {
         Effect::Subscribe(names) => Some(names),
-        Effect::Concluded { .. } | Effect::Published => None,
+        Effect::Concluded { .. } | Effect::AskAgain { .. } | Effect::Published => None,
     });
 
     let Names { endpoints, routes, secrets } = subscribed.expect("a subscription");

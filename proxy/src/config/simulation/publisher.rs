@@ -82,14 +82,13 @@ impl Notebook {
         encoded
     }
 
-    fn hear(&mut self, node: &Arc<str>, mode: Mode, event: StreamEvent) {
+    fn hear(&mut self, node: &Arc<str>, event: StreamEvent) {
         self.tell(format!("{node}: {event:?}"));
         match event {
             StreamEvent::Settled { generation, rejected } => {
                 self.settled.insert(Arc::clone(node), generation);
-                // A refusal in a generation that was overtaken is reported with the next one that settles. In the
-                // state-of-the-world variant a subscription waits for the answer to its type, and others may overtake it.
-                if !rejected && mode == Mode::Delta {
+                // A refusal in a generation that was overtaken is reported with the next one that settles.
+                if !rejected {
                     self.check_settled(node, generation);
                 }
             }
@@ -110,7 +109,7 @@ impl Notebook {
     }
 
     /// What waits for a slow link, or for a clock that jumps, is given up in time, and what was overtaken meanwhile may name
-    /// what has gone. The control plane does not send it again before it changes.
+    /// what has gone. The proxy asks for it again when it lacks nothing.
     fn is_excused(&self, resource_type: ResourceType, generation: u64, message: &str) -> bool {
         let waits = matches!(resource_type, ResourceType::Listener | ResourceType::Route);
         let is_newest = self.required.last_key_value().is_some_and(|(newest, _)| *newest == generation);
@@ -171,13 +170,13 @@ impl Publisher {
 }
 
 impl Control for Publisher {
-    fn open(&self, node: &Node, mode: Mode, _: SocketAddr) -> Result<Session, Refusal> {
+    fn open(&self, node: &Node, _: Mode, _: SocketAddr) -> Result<Session, Refusal> {
         let node = Arc::clone(&node.id);
         let mut notebook = lock(&self.notebook);
         notebook.streams += 1;
         notebook.tell(format!("{node}: a stream begins"));
         let open = Open { node, notebook: Arc::clone(&self.notebook) };
-        let observer = Box::new(move |event| lock(&open.notebook).hear(&open.node, mode, event));
+        let observer = Box::new(move |event| lock(&open.notebook).hear(&open.node, event));
         Ok(Session { resources: self.subscribe(), observer })
     }
 }

@@ -108,14 +108,12 @@ impl Mesh {
         }
     }
 
-    /// The last generation: nothing in it has to be refused, and both routes are new, so that one that was given up for
-    /// waiting too long is sent again.
+    /// The last generation: nothing in it has to be refused. What waited too long in one before is not touched: it comes
+    /// because the proxy asks for it.
     pub(super) fn settle(&mut self) {
         self.generation += 1;
         self.sometimes = true;
-        self.bad = None;
-        let now = self.generation;
-        self.routes.values_mut().for_each(|(_, revision)| *revision = now);
+        self.mend();
         self.drop_unused();
     }
 
