@@ -21,17 +21,20 @@ pub enum Code {
     TooManyFiles,
     /// A change of routes leads requests to nobody.
     RouteStranded,
+    /// A change takes a certificate away that is in use.
+    CertificateSpoilt,
 }
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::DirectoryUnreadable,
         Self::DirectoryEmpty,
         Self::FileUnreadable,
         Self::TotalTooLarge,
         Self::TooManyFiles,
         Self::RouteStranded,
+        Self::CertificateSpoilt,
     ];
 
     /// As findings show it.
@@ -43,6 +46,7 @@ impl Code {
             Self::TotalTooLarge => "C0004",
             Self::TooManyFiles => "C0005",
             Self::RouteStranded => "C0101",
+            Self::CertificateSpoilt => "C0102",
         }
     }
 
@@ -81,6 +85,13 @@ impl Code {
                  0 until there is one; the same files are accepted as soon as an edit brings the endpoints. A first \
                  configuration is not held to this, a rule that is unchanged is not, and neither is a destination that \
                  loses its endpoints later: only the change of a route that works."
+            }
+            Self::CertificateSpoilt => {
+                "A change would take away a certificate, or roots, with which a gateway's listener is served.\n\nThe \
+                 listener would close, so the change is refused as a whole, and the last good certificate is shown on. \
+                 Put a certificate and the key that was made with it into the Secret (roots into `ca.crt`), in one \
+                 write of the file. To do without it, remove the reference from the listener first. A listener that \
+                 is new is not held to this: it waits for its certificate (P0216)."
             }
         }
     }

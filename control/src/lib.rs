@@ -23,6 +23,7 @@ pub mod programmed;
 pub mod rate_limit;
 pub mod snapshot;
 pub mod source;
+pub mod spoilt;
 pub mod store;
 pub mod stranded;
 pub mod translate;

@@ -67,7 +67,7 @@ pub(crate) fn merge(objects: Objects, cx: &mut Context<'_>) -> PolicySet {
     attachments.finish(&world, &mut set, cx);
     gateways::finish(&objects.gateways, &listeners, attached, &credentials, &mut set, cx);
     istio_gateways::finish(&objects.istio_gateways, bound, &mut credentials, &mut set, cx);
-    set.credentials = credentials.into_found();
+    (set.credentials, set.unusable) = credentials.into_found();
     attach::attach(&objects, &world, &mut set, cx);
     versions::check(&lent, &world, &set, cx);
     advice::give(&set, cx);

@@ -39,6 +39,7 @@ use crate::rate_limit::store::{StoreAddressError, StoreText};
 use crate::snapshot::Work;
 use crate::source::file::{FileSource, Reload, SETTLE, Update};
 use crate::source::read::{Files, ReadError, SourceFile};
+use crate::spoilt::spoilt;
 use crate::store::{Remembered, Store, default_directory};
 use crate::stranded::stranded;
 use crate::world::World;
@@ -374,6 +375,7 @@ impl Keeper {
             (None, _) => return,
         };
         let mut findings = stranded(&old, &World::new(compiled.policies.clone()));
+        findings.extend(spoilt(&old, &compiled.policies, &compiled.findings));
         compiled.errors += findings.len();
         for finding in &findings {
             let help = finding.help.as_deref().unwrap_or_default();

@@ -103,6 +103,8 @@ pub struct PolicySet {
     pub workload_limits: Vec<WorkloadLimits>,
     /// Certificates with their keys, and roots, that something refers to.
     pub credentials: BTreeMap<CredentialName, Credential>,
+    /// What gateways refer to and cannot have, and why, as the finding says it.
+    pub unusable: BTreeMap<CredentialName, String>,
     /// What holds for the whole mesh.
     pub mesh: MeshSettings,
     /// What became of each object, in the order of files and lines.

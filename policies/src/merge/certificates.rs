@@ -34,6 +34,7 @@ pub(super) struct Credentials<'a> {
     resolved: HashMap<Span, CredentialName>,
     certificates: HashMap<CredentialName, Certificate>,
     found: BTreeMap<CredentialName, Credential>,
+    unusable: BTreeMap<CredentialName, String>,
 }
 
 type Refusal = (Code, String, String);
@@ -48,6 +49,7 @@ impl<'a> Credentials<'a> {
             resolved: HashMap::new(),
             certificates: HashMap::new(),
             found: BTreeMap::new(),
+            unusable: BTreeMap::new(),
         };
         let gateways = objects.gateways.iter().map(|gateway| (&gateway.head, &gateway.spec.listeners));
         let sets = objects.listener_sets.iter().map(|set| (&set.head, &set.spec.listeners));
@@ -102,7 +104,7 @@ impl<'a> Credentials<'a> {
         report_times(&certificate, &format!("certificate of secret {name}"), credential.span, secret.head.span, cx);
         let Secret { chain, key, .. } = &secret.spec;
         let (chain, key) = (Arc::clone(chain), Arc::clone(key));
-        let found = CredentialName(format!("secret|{name}").into());
+        let found = of_secret(&name);
         self.found.insert(found.clone(), Credential::Certificate { chain, key });
         self.certificates.insert(found.clone(), certificate);
         if !mutual {
@@ -151,9 +153,9 @@ impl<'a> Credentials<'a> {
         names.iter().filter_map(|name| self.certificates.get(name)).any(|certificate| certificate.covers(host))
     }
 
-    /// All that was referred to.
-    pub(super) fn into_found(self) -> BTreeMap<CredentialName, Credential> {
-        self.found
+    /// All that was referred to, and what of it cannot be had.
+    pub(super) fn into_found(self) -> (BTreeMap<CredentialName, Credential>, BTreeMap<CredentialName, String>) {
+        (self.found, self.unusable)
     }
 
     fn certificate(&mut self, head: &Head, reference: &CertificateRef, cx: &mut Context<'_>) {
@@ -174,6 +176,9 @@ impl<'a> Credentials<'a> {
                 self.resolved.insert(span, name);
             }
             Err((code, why, cure)) => {
+                if let Ok(name) = self.granted(head, reference) {
+                    self.unusable.insert(of_secret(&name), why.clone());
+                }
                 cx.report.add(code, span, why).help(cure);
             }
         }
@@ -197,7 +202,7 @@ impl<'a> Credentials<'a> {
             let (why, cure) = words(flaw);
             (Code::UnresolvedCertificate, format!("secret {name} {why}"), cure.to_owned())
         })?;
-        Ok((CredentialName(format!("secret|{name}").into()), secret, certificate))
+        Ok((of_secret(&name), secret, certificate))
     }
 
     /// Roots of several objects are one credential: whoever is vouched for by any of them is believed.
@@ -220,6 +225,10 @@ impl<'a> Credentials<'a> {
                     pem.push(b'\n');
                 }
                 Err((code, why, cure)) => {
+                    if let Ok(name) = self.granted(head, reference) {
+                        let name = format!("roots|{}|{name}", reference.kind.to_lowercase());
+                        self.unusable.insert(CredentialName(name.into()), why.clone());
+                    }
                     cx.report.add(code, reference.name.span, why).help(cure);
                 }
             }
@@ -274,6 +283,10 @@ impl<'a> Credentials<'a> {
         let cure = format!("add a ReferenceGrant in namespace {namespace}, from {from} in {ours}, to {kind}");
         Err((Code::CertificateNotGranted, why, cure))
     }
+}
+
+fn of_secret(name: &ObjectName) -> CredentialName {
+    CredentialName(format!("secret|{name}").into())
 }
 
 /// What is wrong, after the name of the secret, and the cure.
