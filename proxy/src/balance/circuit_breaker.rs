@@ -83,8 +83,8 @@ pub(crate) enum HandOver {
 /// One more, unless there are `max`; how many there were before.
 fn take(count: &AtomicU32, max: u32) -> Option<u32> {
     // Sequentially consistent, here and wherever somebody looks for waiters: whoever gives a place back must see a waiter
-    // that did not see the place.
-    count.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |count| (count < max).then(|| count + 1)).ok()
+    // that did not see the place. The load by which nobody takes anything is one of these looks.
+    count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| (count < max).then(|| count + 1)).ok()
 }
 
 fn give(count: &AtomicU32) {

@@ -15,13 +15,14 @@
 //! # Hashes
 //! Tables belong to the set ([`table`]); a request without a hash gets a random one.
 
+mod position;
 pub(crate) mod table;
 
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidegate_xds::resource::cluster::LoadBalancing;
 
+pub use self::position::RoundRobin;
 use crate::endpoint_set::EndpointSet;
 use crate::endpoint_set::pool::Pool;
 
@@ -58,24 +59,6 @@ pub enum Balancer {
     Random,
     /// By the request's hash, in the tables of the set (a ring or Maglev).
     Hash,
-}
-
-/// The position of a round robin. Kept when endpoints change.
-#[derive(Debug, Default)]
-pub struct RoundRobin {
-    position: AtomicU64,
-}
-
-impl RoundRobin {
-    /// A round robin that begins anywhere, so that many proxies do not all begin with the same endpoint.
-    pub fn starting_at(position: u64) -> Self {
-        Self { position: AtomicU64::new(position) }
-    }
-
-    fn next(&self) -> u64 {
-        // The count is all that matters; it orders nothing else.
-        self.position.fetch_add(1, Ordering::Relaxed)
-    }
 }
 
 impl Balancer {

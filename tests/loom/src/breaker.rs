@@ -1,8 +1,9 @@
 //! The counts of a circuit breaker.
 
+use tidegate_traffic::circuit_breaker::Tripped;
 use tidegate_xds::resource::cluster::{Cluster, Discovery, Thresholds};
 
-use crate::balance::circuit_breaker::{Admitted, Breaker, Connected};
+use crate::balance::circuit_breaker::{Admitted, Breaker, Connected, Pending};
 use crate::explore;
 use crate::real::sync::Arc;
 use crate::sync::atomic::{AtomicU32, Ordering};
@@ -88,5 +89,66 @@ pub fn every_endpoint_has_a_connection_and_every_place_comes_back() {
         drop((alone, places));
         assert_eq!(breaker.connections(), 0);
         assert_eq!(busy.connections.load(Ordering::Relaxed) + other.connections.load(Ordering::Relaxed), 0);
+    });
+}
+
+/// An endpoint of a cluster with one connection, which is taken.
+fn taken() -> (Arc<EndpointState>, Connected) {
+    let breaker: Arc<Breaker> = Arc::default();
+    let (in_flight, connections) = (AtomicU32::new(0), AtomicU32::new(0));
+    let endpoint = Arc::new(EndpointState { breaker, in_flight, connections });
+    let place = Connected::enter(&endpoint, &thresholds(1)).expect("the first");
+    (endpoint, place)
+}
+
+/// What a request does that waits, up to the wait: its place in the queue, and a look for itself. `Ok`: it has a connection.
+fn wait_for(endpoint: &Arc<EndpointState>, max: u32) -> Result<Connected, Pending> {
+    let mut pending = Pending::enter(&endpoint.breaker, &thresholds(2), Tripped::Connections).expect("two may wait");
+    pending.queue(0, 1, false);
+    Connected::enter(endpoint, &thresholds(max)).map_err(|_| pending)
+}
+
+/// Whether a wait would end now.
+fn is_woken(pending: &mut Pending) -> bool {
+    let mut wait = crate::real::pin::pin!(pending.woken());
+    let waker = crate::real::task::Waker::noop();
+    wait.as_mut().poll(&mut crate::real::task::Context::from_waker(waker)).is_ready()
+}
+
+/// A request for one endpoint looks for a connection while one of another endpoint goes: it finds the place, or is told of it. The
+/// two have nothing in common but the counts of the cluster.
+pub fn a_waiter_and_a_place_that_comes_free_do_not_miss_each_other() {
+    explore(|| {
+        let (elsewhere, place) = taken();
+        let (in_flight, connections) = (AtomicU32::new(0), AtomicU32::new(0));
+        let endpoint = Arc::new(EndpointState { breaker: Arc::clone(&elsewhere.breaker), in_flight, connections });
+        let busy = Connected::enter(&endpoint, &thresholds(2)).expect("the second");
+        let waiter = {
+            let endpoint = Arc::clone(&endpoint);
+            loom::thread::spawn(move || wait_for(&endpoint, 2))
+        };
+        drop(place);
+
+        let waited = waiter.join().expect("the thread ended");
+
+        if let Err(mut pending) = waited {
+            assert!(is_woken(&mut pending), "it would wait for a place that is free");
+        }
+        drop(busy);
+    });
+}
+
+/// Of two that wait, the one that is told gives up at that moment: the other one is told, or finds the place itself.
+pub fn a_wake_that_nobody_takes_is_passed_on() {
+    explore(|| {
+        let (endpoint, place) = taken();
+        let impatient = wait_for(&endpoint, 1).expect_err("there is no place");
+        let mut patient = wait_for(&endpoint, 1).expect_err("there is no place");
+        let leaver = loom::thread::spawn(move || drop(impatient));
+        drop(place);
+
+        leaver.join().expect("the thread ended");
+
+        assert!(is_woken(&mut patient), "the place is free, and nobody who waits knows");
     });
 }

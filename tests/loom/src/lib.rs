@@ -8,9 +8,9 @@
 //!
 //! # What is bounded
 //! At most so many preemptions in one execution, see [`explore`]: faults that need more are rare, and each costs a factor.
-//! loom does not model sequential consistency beyond acquire and release, nor that a store must come before or after a whole
-//! compare-and-swap, so what relies on those (that a waiter and a place that comes free cannot miss each other, that an
-//! ejection is not undone by the end of a probe) is not among the models.
+//! loom takes a sequentially consistent access for one of acquire and release; here such an access has a fence, which loom does
+//! model ([`sequential`]). It does not model that a store must come before or after a whole compare-and-swap, so what
+//! relies on that (that an ejection is not undone by the end of a probe) is not among the models.
 #![allow(dead_code, unreachable_pub, reason = "modules are included whole, for the part of them that is shared")]
 #![allow(unused_qualifications, reason = "so that `real` can be told from what takes its place")]
 
@@ -20,19 +20,26 @@ extern crate std as real;
 
 pub use real::*;
 
+use self::real::sync::Arc;
+use self::sequential::Fence;
+
 mod balance;
 mod breaker;
 mod lease;
+mod load_balancing;
 mod outlier;
 mod rate_limit;
+mod sequential;
 mod swap;
 
 pub use breaker::{
-    a_limit_is_never_exceeded_and_every_place_comes_back, every_endpoint_has_a_connection_and_every_place_comes_back,
+    a_limit_is_never_exceeded_and_every_place_comes_back, a_waiter_and_a_place_that_comes_free_do_not_miss_each_other,
+    a_wake_that_nobody_takes_is_passed_on, every_endpoint_has_a_connection_and_every_place_comes_back,
 };
 pub use lease::{
     a_larger_lease_loses_no_token, a_smaller_lease_gives_out_no_more_than_the_larger_one, usage_is_reported_once,
 };
+pub use load_balancing::every_turn_is_taken_once;
 pub use outlier::{
     an_abandoned_probe_makes_room_for_one, one_failure_reaches_the_limit, one_request_is_the_probe,
     outcomes_are_counted_once,
@@ -58,7 +65,9 @@ pub mod sync {
 
     /// loom's atomics.
     pub mod atomic {
-        pub use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+        pub use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+
+        pub use crate::sequential::AtomicU32;
     }
 }
 
@@ -67,9 +76,14 @@ const PREEMPTIONS: usize = 3;
 
 /// Runs a model in every order of its threads' steps.
 fn explore(model: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(PREEMPTIONS));
-    builder.check(model);
+    let model = Arc::new(model);
+    for fence in [Fence::BehindWrites, Fence::BeforeReads] {
+        sequential::set_fence(fence);
+        let model = Arc::clone(&model);
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = builder.preemption_bound.or(Some(PREEMPTIONS));
+        builder.check(move || model());
+    }
 }
 
 /// Runs all three at once; what each came to.

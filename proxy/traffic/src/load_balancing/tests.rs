@@ -1,6 +1,6 @@
 //! Fairness, weights, and what happens when endpoints cannot be used.
 
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
