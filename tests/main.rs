@@ -23,6 +23,7 @@ mod demo;
 mod differential;
 mod drain;
 mod explain;
+mod farewell;
 mod fault;
 mod fidelity;
 mod gateway;

@@ -94,7 +94,7 @@ pub(crate) fn expired(params: &mut CertificateParams) {
 }
 
 impl Pair {
-    fn certificates(&self) -> Vec<CertificateDer<'static>> {
+    pub(crate) fn certificates(&self) -> Vec<CertificateDer<'static>> {
         CertificateDer::pem_slice_iter(self.chain.as_bytes()).collect::<Result<_, _>>().expect("PEM")
     }
 

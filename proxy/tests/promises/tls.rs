@@ -62,10 +62,18 @@ async fn terminating(tls: DownstreamTls) -> (Proxy, SocketAddr) {
 
 /// How often a handshake failed so.
 async fn failures(proxy: &Proxy, reason: &str) -> u64 {
+    counter(proxy, &format!("tidegate_downstream_tls_failures_total{{reason=\"{reason}\"}} ")).await
+}
+
+/// How often a configuration has become visible.
+async fn applied(proxy: &Proxy) -> u64 {
+    counter(proxy, "tidegate_config_applied_total ").await
+}
+
+async fn counter(proxy: &Proxy, line: &str) -> u64 {
     let page = get(proxy.admin_address().expect("admin"), "/stats/prometheus").await;
-    let line = format!("tidegate_downstream_tls_failures_total{{reason=\"{reason}\"}} ");
-    let found = page.text().lines().find_map(|known| known.strip_prefix(&*line)?.parse().ok());
-    found.expect(&line)
+    let found = page.text().lines().find_map(|known| known.strip_prefix(line)?.parse().ok());
+    found.expect(line)
 }
 
 fn caller(authority: &Authority, own: Option<&Pair>, protocols: &[&str]) -> Arc<ClientConfig> {
@@ -316,11 +324,15 @@ async fn a_hundred_certificates_under_load_fail_no_handshake() {
     });
     let load: Vec<_> = load.collect();
 
-    for _ in 0..100 {
-        assert_eq!(proxy.apply([authority.signs("shop.test").secret("web")]).await, Vec::new());
-        // At least one caller meets each certificate.
+    let before = applied(&proxy).await;
+    for number in 1..=100 {
+        let renewed = authority.signs("shop.test");
+        assert_eq!(proxy.apply([renewed.secret("web")]).await, Vec::new());
+        // Taken, counted, and shown to whoever comes next; the last one, too.
         let stream = shake(&config, address, "shop.test").await.expect("every handshake succeeds");
-        drop(stream);
+        let shown = stream.get_ref().1.peer_certificates().expect("a certificate");
+        assert_eq!(shown, renewed.certificates(), "certificate {number}");
+        assert_eq!(applied(&proxy).await, before + number);
     }
 
     over.store(true, Ordering::Relaxed);
@@ -331,7 +343,7 @@ async fn a_hundred_certificates_under_load_fail_no_handshake() {
         seen.extend(certificates);
     }
     println!("{shaken} handshakes, {} certificates seen", seen.len());
-    assert!(seen.len() > 20, "{} certificates in {shaken} handshakes", seen.len());
+    assert!(shaken > 100 && seen.len() > 20, "{} certificates in {shaken} handshakes are no load", seen.len());
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     old.write_all(b"GET /old HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n").await.expect("still open");
     let mut answer = String::new();

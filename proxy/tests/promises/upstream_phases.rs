@@ -85,6 +85,8 @@ const ROWS: &[Row] = &[
         Answered(200, "good"),
     ),
     ("a farewell that has not seen the stream", "GET", |_| go_away(0, 0), Closes, Answered(200, "good")),
+    ("a farewell that has not seen a PATCH", "PATCH", |_| go_away(0, 0), Closes, Answered(200, "good")),
+    ("a farewell that has seen the stream, and the end", "GET", |id| go_away(id, 0), Closes, Refused(503, "UC")),
     ("a farewell in anger", "GET", |_| go_away(0, INTERNAL_ERROR), Closes, Refused(503, "UC")),
     ("an end", "GET", |_| Vec::new(), Closes, Refused(503, "UC")),
     // Within the head.
