@@ -1,7 +1,6 @@
 //! Promise: a sidecar that runs out of descriptors or memory turns callers away, and is itself again when they have gone.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use crate::harness::cgroup::MemoryCgroup;
 use crate::harness::{Backend, Client, Mesh, wait};
 use crate::http2::victim::{inbound, processor_time, sum_of};
 
@@ -62,7 +62,7 @@ const HEAD_BYTES: usize = 60_000;
 async fn a_sidecar_short_of_memory_sheds_and_is_not_killed() {
     let mut mesh = Mesh::plan().service("reviews", &["v1"]).start().await;
     let cgroup = MemoryCgroup::make("full", MEMORY_BYTES_MAX);
-    let enter = format!("echo $$ > {}", cgroup.0.join("cgroup.procs").display());
+    let enter = cgroup.enter();
     restart_after(&mut mesh, &enter).await;
     let to = inbound(&mesh, "reviews-v1");
 
@@ -104,7 +104,7 @@ async fn a_sidecar_that_sheds_refuses_requests_and_ends_what_it_has_begun() {
     let _application =
         Backend::raw(mesh.application("reviews-v1"), move |stream| says_half(stream, Arc::clone(&told))).await;
     let cgroup = MemoryCgroup::make("sheds", MEMORY_BYTES_MAX);
-    let enter = format!("echo $$ > {}", cgroup.0.join("cgroup.procs").display());
+    let enter = cgroup.enter();
     restart_after(&mut mesh, &enter).await;
     let to = inbound(&mesh, "reviews-v1");
     let mut begun = TcpStream::connect(to).await.expect("the sidecar listens");
@@ -218,51 +218,4 @@ async fn recovers(to: SocketAddr) -> Duration {
     })
     .await;
     start.elapsed()
-}
-
-/// A memory cgroup of the test's own, below the one that it runs in.
-struct MemoryCgroup(PathBuf);
-
-impl MemoryCgroup {
-    fn make(name: &str, bytes: u64) -> Self {
-        let own = std::fs::read_to_string("/proc/self/cgroup").expect("a process has cgroups");
-        let path = |controller: &str| {
-            let lines = own.lines().map(|line| line.splitn(3, ':').skip(1).collect::<Vec<_>>());
-            lines.filter(|parts| parts.len() == 2 && parts[0] == controller).map(|parts| parts[1].to_owned()).next()
-        };
-        let (root, limit) = match path("memory") {
-            Some(path) => (format!("/sys/fs/cgroup/memory{path}"), "memory.limit_in_bytes"),
-            None => (format!("/sys/fs/cgroup{}", path("").expect("cgroups of one version")), "memory.max"),
-        };
-        let folder = Path::new(&root).join(format!("tidegate-{name}-{}", std::process::id()));
-        std::fs::create_dir(&folder).unwrap_or_else(|error| panic!("no cgroup {}: {error}", folder.display()));
-        std::fs::write(folder.join(limit), bytes.to_string()).expect("a limit of memory can be set");
-        Self(folder)
-    }
-
-    fn read(&self, files: [&str; 2]) -> String {
-        files.iter().find_map(|file| std::fs::read_to_string(self.0.join(file)).ok()).expect("either version has it")
-    }
-
-    fn used(&self) -> u64 {
-        self.read(["memory.usage_in_bytes", "memory.current"]).trim().parse().expect("a number")
-    }
-
-    /// How often the kernel has killed for this limit.
-    fn kills(&self) -> u64 {
-        let text = self.read(["memory.oom_control", "memory.events"]);
-        let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
-        line.and_then(|number| number.parse().ok()).expect("a count of kills")
-    }
-
-    fn remove(self) {
-        wait::until_blocking("the cgroup is empty", Duration::from_secs(5), || std::fs::remove_dir(&self.0).is_ok());
-    }
-}
-
-impl Drop for MemoryCgroup {
-    fn drop(&mut self) {
-        // Gone already, where all went well.
-        std::fs::remove_dir(&self.0).ok();
-    }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
@@ -16,6 +16,9 @@ pub(crate) const PAUSE: Duration = Duration::from_millis(4);
 const RUN_MAX: Duration = Duration::from_secs(900);
 /// More failures than this say nothing new.
 const FAILURES_KEPT_MAX: usize = 20;
+
+/// When the first load began.
+static BEGAN: OnceLock<Instant> = OnceLock::new();
 
 /// What a load has seen.
 #[derive(Debug, Default)]
@@ -100,6 +103,7 @@ impl Load {
     where
         Fut: Future<Output = Seen> + Send + 'static,
     {
+        BEGAN.get_or_init(wait::now);
         let stop = Arc::new(AtomicBool::new(false));
         let clients = (0..clients).map(|n| tokio::spawn(does(n, Arc::clone(&stop)))).collect();
         Self { stop, clients }
@@ -139,11 +143,12 @@ async fn ask(proxy: SocketAddr, (host, path): (&str, &str), fresh: bool, pause: 
     seen
 }
 
-/// Counts a failure.
+/// Counts a failure, and notes when it was, counted from the first load of the process.
 pub(crate) fn fail(seen: &mut Seen, what: String) {
     seen.failed += 1;
     if seen.failures.len() < FAILURES_KEPT_MAX {
-        seen.failures.push(what);
+        let at = BEGAN.get_or_init(wait::now).elapsed().as_secs_f64();
+        seen.failures.push(format!("{at:.3} s: {what}"));
     }
 }
 

@@ -8,7 +8,9 @@
 //! Each mesh has a /24 of the loopback network to itself, so promises run side by side.
 
 pub(crate) mod address;
+pub(crate) mod authority;
 pub(crate) mod backend;
+pub(crate) mod cgroup;
 pub(crate) mod client;
 pub(crate) mod control;
 pub(crate) mod fragile;

@@ -3,9 +3,13 @@
 //! `make soak` takes ten minutes, `make soak ARGS=--short` less than one. It prints a line for each stage and writes
 //! `target/soak/report.json`. A request that failed, a panic, memory or descriptors that did not come back are failures.
 //!
-//! # Why a network namespace
-//! One stage loses packets, and a rule for that must not outlive the run or meet anybody else. So the whole run moves into a
-//! network namespace of its own first, which goes with its last process.
+//! # Why namespaces
+//! Some stages lose packets, and a rule for that must not outlive the run or meet anybody else; another has a disk of its own,
+//! to fill it. So the whole run moves into a network and a mount namespace of its own first, which go with its last process.
+//!
+//! # Times
+//! What a request may take is judged only where the machine has the time for it: each stage measures how late it is woken
+//! itself, and says so where it judges nothing.
 
 #![allow(
     clippy::panic,
@@ -16,10 +20,14 @@
 
 #[path = "../bad_input/broken.rs"]
 mod broken;
+mod certificates;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod hostile;
+mod relay;
+mod scarce;
 mod stages;
+mod troubled;
 mod world;
 
 /// Where [`broken`] looks for a good configuration.
@@ -65,16 +73,16 @@ fn main() -> ExitCode {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(soak(form))
 }
 
-/// Becomes the same program in a network of its own. Whoever is not root is it in a user namespace, for this alone.
+/// Becomes the same program in a network and with mounts of its own. Whoever is not root is it in a user namespace, for this alone.
 fn move_inside(arguments: &[String]) -> ExitCode {
     let program = std::env::current_exe().expect("this program has a path");
     let error = Command::new("unshare")
-        .args(["--map-root-user", "--net"])
+        .args(["--map-root-user", "--net", "--mount"])
         .arg(program)
         .args(arguments)
         .env(INSIDE, "yes")
         .exec();
-    eprintln!("cannot make a network namespace with unshare: {error}");
+    eprintln!("cannot make namespaces with unshare: {error}");
     ExitCode::FAILURE
 }
 
@@ -104,7 +112,7 @@ async fn soak(form: Form) -> ExitCode {
         .chain(leaks.iter().filter(|leak| leak.is_one()).map(ToString::to_string))
         .chain((panics > 0).then(|| format!("{panics} panics")))
         .collect();
-    leaks.iter().for_each(|leak| println!("{leak}"));
+    leaks.iter().for_each(|leak| println!("{leak}{}", if leak.is_one() { "; FAILED" } else { "" }));
     let (requests, failed) = rows.iter().fold((0, 0), |sum, row| (sum.0 + row.requests, sum.1 + row.failed));
     let seconds = start.elapsed().as_secs();
     println!("{requests} requests in {seconds} s, {failed} failed, {panics} panics");
@@ -121,6 +129,5 @@ async fn soak(form: Form) -> ExitCode {
     let folder = process::root().join("target/soak");
     std::fs::create_dir_all(&folder).expect("the target folder is writable");
     std::fs::write(folder.join("report.json"), format!("{report:#}\n")).expect("the target folder is writable");
-    failures.iter().for_each(|failure| println!("FAILED {failure}"));
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
