@@ -2,9 +2,8 @@
 .PHONY: demo test check deny simulation loom differential conformance soak bench microbench instructions fuzz console docs
 SHELL := /bin/bash
 CARGO ?= cargo
-# 18,883 and 18,984 were counted when this was set; what costs more must say why. The goal is 12,000.
-INSTRUCTIONS_MAX := 19900
-COUNT_INSTRUCTIONS = $(CARGO) run --locked --quiet -p tidegate-benches --bin side-by-side -- --bin target/demo instructions
+# What costs more must say why. Counted in the proxy as it is shipped; the control plane beside it may be the demo's.
+INSTRUCTIONS_MAX := 12000
 
 SOAK = $(CARGO) run --locked --quiet -p tidegate-tests --example soak --
 
@@ -20,7 +19,7 @@ test: check
 	$(CARGO) build --locked --profile demo -p tidegate-control -p tidegate-proxy -p tidegate-bookinfo
 	$(CARGO) test --locked -p tidegate-tests --test promises -- --show-output $(ARGS)
 	$(if $(ARGS),,$(SOAK) --short)
-	$(if $(ARGS),,$(COUNT_INSTRUCTIONS) --max $(INSTRUCTIONS_MAX))
+	$(if $(ARGS),,$(MAKE) instructions ARGS="--max $(INSTRUCTIONS_MAX)")
 	$(if $(ARGS),,bash tests/conformance/run.sh)
 
 # Random routes and requests through our proxy and through Envoy: ARGS="COMPARISONS SEED", 10,000 and 1 unless said.
@@ -77,8 +76,11 @@ bench:
 # Instructions of the proxy for each request, counted by callgrind. ARGS="--profile FILE" keeps the profile.
 instructions:
 	bash tests/install.sh
-	$(CARGO) build --locked --profile demo -p tidegate-control -p tidegate-proxy
-	$(COUNT_INSTRUCTIONS) $(ARGS)
+	$(CARGO) build --locked --profile demo -p tidegate-control
+	$(CARGO) build --locked --release -p tidegate-proxy
+	mkdir -p target/counted
+	ln -sf ../demo/tidegate ../release/tidegate-proxy target/counted/
+	$(CARGO) run --locked --quiet -p tidegate-benches --bin side-by-side -- --bin target/counted instructions $(ARGS)
 
 # The pure parts alone.
 microbench:

@@ -91,10 +91,10 @@ async fn rejecting<C: Caller, R: Reply>(
     let rejected = rejected(&rejection, call.request.method(), grpc, error.as_deref());
     let Some((head, body)) = rejected else { return Ending::Abort };
     let context = call.context("");
-    let mut edits = match behind.changed_by {
-        Some((route, chosen)) => response_edits(call.seen, &head, &call.chain.manager, Some(route), chosen, &context),
-        None => HeadEdits::new(),
-    };
+    let mut edits = HeadEdits::new();
+    if let Some((route, chosen)) = behind.changed_by {
+        response_edits(call.seen, &head, &call.chain.manager, Some(route), chosen, &context, &mut edits);
+    }
     passed.dress(&head, &context, &mut edits);
     send(call, caller, reply, &head, &edits, body, rejection.close).await
 }
@@ -151,7 +151,8 @@ pub(crate) async fn local<C: Caller, R: Reply>(
     };
     call.count(status);
     let context = call.context("");
-    let mut edits = response_edits(call.seen, &head, &call.chain.manager, Some(route), None, &context);
+    let mut edits = HeadEdits::new();
+    response_edits(call.seen, &head, &call.chain.manager, Some(route), None, &context, &mut edits);
     passed.dress(&head, &context, &mut edits);
     send(call, caller, reply, &head, &edits, body, false).await
 }

@@ -132,7 +132,7 @@ impl<'a, 'c> Attempt<'a, 'c> {
     /// [`Buffers::give_back_edits`].
     ///
     /// [`Buffers::give_back_edits`]: crate::wire::buffer::Buffers::give_back_edits
-    fn edits(&self) -> HeadEdits {
+    fn edits(&self) -> Box<HeadEdits> {
         let Self { call, plan, .. } = self;
         let described = plan.cluster.endpoints.endpoint(self.index);
         let mut context = call.context(&plan.cluster.config.name);
@@ -370,9 +370,12 @@ impl<'a, 'c> Attempt<'a, 'c> {
         context.upstream_host = Some(self.endpoint.address);
         context.response_code = Some(status);
         let manager = &call.chain.manager;
-        let mut edits = response_edits(call.seen, head, manager, Some(plan.route), Some(&plan.chosen), &context);
+        let mut edits = call.worker.buffers.edits();
+        response_edits(call.seen, head, manager, Some(plan.route), Some(&plan.chosen), &context, &mut edits);
         passed.dress_served(head, &context, plan, &mut edits);
-        exchange.reply.begin(head, &edits, start)?;
+        let begun = exchange.reply.begin(head, &edits, start);
+        call.worker.buffers.give_back_edits(edits);
+        begun?;
         call.count(status);
         plan.cluster.state.cells.of(call.worker.index).requests.count(status);
         Ok(start)

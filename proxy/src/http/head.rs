@@ -245,8 +245,8 @@ pub(crate) fn response_edits(
     route: Option<&CompiledRoute>,
     chosen: Option<&Chosen<'_>>,
     context: &Context<'_>,
-) -> HeadEdits {
-    let mut edits = HeadEdits::new();
+    edits: &mut HeadEdits,
+) {
     match &manager.server_header {
         ServerHeader::PassThrough => {}
         ServerHeader::Overwrite(name) => edits.set("server", name.as_bytes()),
@@ -257,10 +257,9 @@ pub(crate) fn response_edits(
         }
     }
     if let Some(route) = route {
-        let mut editor = ResponseEditor { head: response, edits: &mut edits };
+        let mut editor = ResponseEditor { head: response, edits };
         apply_response(route, chosen, &request.hearing_all(), &Response(response), context, &mut editor);
     }
-    edits
 }
 
 /// The name of a request's protocol in formats.

@@ -40,7 +40,8 @@ pub(crate) struct Buffers {
     blocks: RefCell<Vec<Box<[u8]>>>,
     outputs: RefCell<Vec<Vec<u8>>>,
     heads: RefCell<Vec<HeadMemory>>,
-    edits: RefCell<Vec<HeadEdits>>,
+    /// Boxed, so that lending one moves a pointer.
+    edits: RefCell<Vec<Box<HeadEdits>>>,
 }
 
 impl fmt::Debug for Buffers {
@@ -80,11 +81,11 @@ impl Buffers {
     }
 
     /// No changes yet, in the memory of others that were made.
-    pub(crate) fn edits(&self) -> HeadEdits {
+    pub(crate) fn edits(&self) -> Box<HeadEdits> {
         self.edits.borrow_mut().pop().unwrap_or_default()
     }
 
-    pub(crate) fn give_back_edits(&self, mut made: HeadEdits) {
+    pub(crate) fn give_back_edits(&self, mut made: Box<HeadEdits>) {
         let mut edits = self.edits.borrow_mut();
         if edits.len() < HEADS_MAX && made.memory_bytes() <= HEAD_KEPT_BYTES_MAX {
             made.clear();
