@@ -9,10 +9,6 @@
 //! answer that says so. Last nobody is accepted: who waits in the kernel's queue takes no memory of ours. A step is left only
 //! some way below where it was taken, so that it does not flutter.
 //!
-//! # Why only so many connections between two looks
-//! The gauge is looked at every few milliseconds, and on a busy machine later than that. A crowd that comes meanwhile takes memory
-//! that nobody has seen yet, and so may be accepted only as far as there is room for it: so much for each connection.
-//!
 //! # Why connections are counted as well
 //! An allocator keeps what it was given back, for the next one. The kernel counts that as used, so that a process which has been
 //! full once would look full for ever, with nobody in it. What connections held at the fullest is free again when they have gone,
@@ -20,7 +16,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use tracing::{info, warn};
@@ -44,9 +40,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const LOOK_CLOSELY_EVERY: Duration = Duration::from_millis(10);
 const CLOSELY_PERCENT_MIN: u64 = 50;
 
-/// What a connection may take before the next look: its head, its sockets' buffers and what the kernel keeps for them.
-const CONNECTION_BYTES_MAX: u64 = 128 * 1024;
-
 /// What is not done any more. Each step includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -61,53 +54,20 @@ pub(crate) enum Step {
     Standstill = 3,
 }
 
-/// The step, readable on every request, and how many connections may still be accepted.
-#[derive(Debug)]
-pub(crate) struct Pressure {
-    step: AtomicU8,
-    /// Until the next look.
-    room: AtomicU64,
-}
-
-impl Default for Pressure {
-    /// Where memory is not limited.
-    fn default() -> Self {
-        Self { step: AtomicU8::new(Step::Ease as u8), room: AtomicU64::new(u64::MAX) }
-    }
-}
+/// The step, readable on every request.
+#[derive(Debug, Default)]
+pub(crate) struct Pressure(AtomicU8);
 
 impl Pressure {
     /// Whether the process has come so far.
     pub(crate) fn is_at(&self, step: Step) -> bool {
-        self.level() >= step as u8
+        self.0.load(Ordering::Relaxed) >= step as u8
     }
 
     /// As a number, for reports.
     pub(crate) fn level(&self) -> u8 {
-        self.step.load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed)
     }
-
-    /// Whether a connection may be accepted.
-    pub(crate) fn has_room(&self) -> bool {
-        !self.is_at(Step::Standstill) && self.room.load(Ordering::Relaxed) > 0
-    }
-
-    /// One has been accepted.
-    pub(crate) fn take_room(&self) {
-        let less = |room: u64| if room == u64::MAX { None } else { Some(room.saturating_sub(1)) };
-        // Refused where there is no limit, and then there is nothing to count.
-        self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).ok();
-    }
-
-    fn set(&self, step: Step, room: u64) {
-        self.step.store(step as u8, Ordering::Relaxed);
-        self.room.store(room, Ordering::Relaxed);
-    }
-}
-
-/// How many connections fit between what is used and what stops accepting.
-fn room(held: u64, bytes_max: u64) -> u64 {
-    (bytes_max / 100 * STANDSTILL_PERCENT_MIN).saturating_sub(held) / CONNECTION_BYTES_MAX
 }
 
 /// The step for a share of the memory, coming from another.
@@ -132,14 +92,13 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
     loop {
         let mut pause = LOOK_EVERY;
         let connections = shared.registry.connections();
-        let looks = gauges.iter_mut().filter_map(|(gauge, fill)| {
+        let percents = gauges.iter_mut().filter_map(|(gauge, fill)| {
             let held = fill.held(gauge.used()?, connections);
-            Some((held.saturating_mul(100) / gauge.bytes_max.max(1), room(held, gauge.bytes_max)))
+            Some(held.saturating_mul(100) / gauge.bytes_max.max(1))
         });
-        let fullest = looks.reduce(|(percent, room), (other, less)| (percent.max(other), room.min(less)));
-        if let Some((percent, room)) = fullest {
+        if let Some(percent) = percents.max() {
             let now = step(percent, before);
-            shared.registry.pressure.set(now, room);
+            shared.registry.pressure.0.store(now as u8, Ordering::Relaxed);
             if now > before {
                 warn!(percent, step = ?now, "memory is scarce");
                 // Idle connections look again whether they are wanted.
@@ -261,23 +220,6 @@ fn folders(cgroup: &str, mountinfo: &str) -> Vec<(PathBuf, Version)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_crowd_is_let_in_as_far_as_there_is_room_for_it() {
-        const MIB: u64 = 1024 * 1024;
-        assert_eq!(room(0, 64 * MIB), 486);
-        assert_eq!(room(60 * MIB, 64 * MIB), 6);
-        assert_eq!(room(62 * MIB, 64 * MIB), 0);
-        let pressure = Pressure::default();
-        pressure.take_room();
-        assert!(pressure.has_room(), "there is no limit");
-
-        pressure.set(Step::Ease, 1);
-        assert!(pressure.has_room());
-        pressure.take_room();
-
-        assert!(!pressure.has_room());
-    }
 
     #[test]
     fn steps_are_taken_at_their_share_and_left_below_it() {

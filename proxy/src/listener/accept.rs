@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
 use super::reserve::Reserve;
+use crate::pressure::Step;
 use crate::worker::{Arrival, Shared};
 
 /// When descriptors or memory run out, accepting again at once would spin; connections end meanwhile.
@@ -87,7 +88,7 @@ fn watched(socket: Arc<TcpListener>) -> io::Result<AsyncFd<Arc<TcpListener>>> {
 async fn accept_for_ever(socket: &AsyncFd<Arc<TcpListener>>, listener: &Arc<str>, shared: &Shared, worker: usize) {
     let mut reserve = Reserve::new();
     loop {
-        while !shared.registry.pressure.has_room() {
+        while shared.registry.pressure.is_at(Step::Standstill) {
             tokio::time::sleep(EXHAUSTED_PAUSE).await;
         }
         let mut ready = match socket.readable().await {
@@ -98,14 +99,8 @@ async fn accept_for_ever(socket: &AsyncFd<Arc<TcpListener>>, listener: &Arc<str>
             }
         };
         for _ in 0..ACCEPTS_PER_TURN {
-            if !shared.registry.pressure.has_room() {
-                break;
-            }
             match accept_one(socket.get_ref()) {
-                Ok((connection, peer)) => {
-                    shared.registry.pressure.take_room();
-                    take(shared, worker, listener, connection, peer);
-                }
+                Ok((connection, peer)) => take(shared, worker, listener, connection, peer),
                 Err(Errno::AGAIN) => {
                     ready.clear_ready();
                     break;
