@@ -111,7 +111,7 @@ pub(crate) enum Late {
 
 /// Whether the caller is still there is asked from then on. To ask arranges a wake-up, which costs a fiftieth of a request, and
 /// nearly every answer comes sooner.
-const WATCHED_AFTER: Duration = Duration::from_millis(50);
+const WATCHED_AFTER: Duration = Duration::from_millis(10);
 
 /// The four parties of an exchange.
 pub(crate) struct Exchange<'x, C, R, S, A> {

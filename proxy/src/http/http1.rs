@@ -191,7 +191,7 @@ async fn read_head(
                     begun = true;
                     // A head ends with a line feed: without one among the new bytes there is nothing to parse.
                     let fresh = input.bytes().get(held..).unwrap_or_default();
-                    unparsed = memchr(b'\n', fresh).is_some() || input.is_full() || held == 0;
+                    unparsed = held == 0 || input.is_full() || memchr(b'\n', fresh).is_some();
                     continue;
                 }
                 Poll::Pending => {}

@@ -108,7 +108,7 @@ impl<'a> Answer for Http1Answer<'a> {
             }
             // A head ends with a line feed: without one among the new bytes there is nothing to parse.
             let fresh = source.input.bytes().get(held..).unwrap_or_default();
-            complete_line = memchr(b'\n', fresh).is_some() || source.input.is_full();
+            complete_line = held == 0 || source.input.is_full() || memchr(b'\n', fresh).is_some();
         }
     }
 

@@ -40,7 +40,7 @@ pub(crate) struct Buffers {
     blocks: RefCell<Vec<Box<[u8]>>>,
     outputs: RefCell<Vec<Vec<u8>>>,
     heads: RefCell<Vec<HeadMemory>>,
-    /// Boxed, so that lending one moves a pointer.
+    #[expect(clippy::vec_box, reason = "one that is lent moves as a pointer")]
     edits: RefCell<Vec<Box<HeadEdits>>>,
 }
 
