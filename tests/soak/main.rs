@@ -109,10 +109,10 @@ async fn soak(form: Form) -> ExitCode {
     let failures: Vec<String> = rows
         .iter()
         .flat_map(|row| row.failures.iter().map(|why| format!("{}: {why}", row.stage)))
-        .chain(leaks.iter().filter(|leak| leak.is_one()).map(ToString::to_string))
+        .chain(leaks.iter().filter(|leak| leak.is_one(form)).map(ToString::to_string))
         .chain((panics > 0).then(|| format!("{panics} panics")))
         .collect();
-    leaks.iter().for_each(|leak| println!("{leak}{}", if leak.is_one() { "; FAILED" } else { "" }));
+    leaks.iter().for_each(|leak| println!("{leak}{}", if leak.is_one(form) { "; FAILED" } else { "" }));
     let (requests, failed) = rows.iter().fold((0, 0), |sum, row| (sum.0 + row.requests, sum.1 + row.failed));
     let seconds = start.elapsed().as_secs();
     println!("{requests} requests in {seconds} s, {failed} failed, {panics} panics");
