@@ -61,7 +61,7 @@ loom:
 	LOOM_MAX_PREEMPTIONS=$(or $(ARGS),4) $(CARGO) test --locked -p tidegate-loom -- --nocapture
 
 # Every trouble that a mesh must live through, one after the other, under load: ten minutes, a table, and
-# target/soak/report.json. ARGS=--short takes less than one; that is a part of `make test`.
+# target/soak/report.json. ARGS=--short takes one and a half; that is a part of `make test`.
 soak:
 	bash tests/install.sh
 	$(CARGO) build --locked --profile demo -p tidegate-control -p tidegate-proxy -p tidegate-bookinfo

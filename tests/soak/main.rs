@@ -1,6 +1,6 @@
 //! The soak: every trouble that a mesh must live through, one after the other, under a load that must not notice.
 //!
-//! `make soak` takes ten minutes, `make soak ARGS=--short` less than one. It prints a line for each stage and writes
+//! `make soak` takes ten minutes, `make soak ARGS=--short` one and a half. It prints a line for each stage and writes
 //! `target/soak/report.json`. A request that failed, a panic, memory or descriptors that did not come back are failures.
 //!
 //! # Why namespaces
@@ -52,7 +52,7 @@ const INSIDE: &str = "TIDEGATE_SOAK_INSIDE";
 pub(crate) enum Form {
     /// The whole plan.
     Full,
-    /// Nearly each stage once, in about a minute together.
+    /// Nearly each stage once, in a minute and a half together.
     Short,
 }
 
