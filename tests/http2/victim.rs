@@ -30,6 +30,14 @@ const SMALL: usize = 16;
 /// The port of every sidecar's inbound listener.
 const INBOUND: u16 = 9080;
 
+/// What has come to the application from attacks.
+#[derive(Debug, Default)]
+struct Attacked {
+    requests: AtomicU64,
+    /// HTTP/2 streams of them that are open.
+    open: AtomicU64,
+}
+
 /// What a caller may cost.
 #[derive(Debug)]
 pub(super) struct Cost {
@@ -43,7 +51,7 @@ pub(super) struct Cost {
 
 pub(super) struct Victim {
     pub(super) mesh: Mesh,
-    attacked: Arc<AtomicU64>,
+    attacked: Arc<Attacked>,
     _application: Backend,
 }
 
@@ -56,7 +64,7 @@ impl Victim {
     /// Its application speaks `protocol`.
     pub(super) async fn over(protocol: &'static str) -> Self {
         let mesh = Mesh::plan().service_of("reviews", &["v1"], protocol).own_backends().start().await;
-        let attacked = Arc::new(AtomicU64::new(0));
+        let attacked = Arc::<Attacked>::default();
         let counter = Arc::clone(&attacked);
         let application =
             Backend::raw(mesh.application("reviews-v1"), move |stream| serve(stream, Arc::clone(&counter))).await;
@@ -90,7 +98,12 @@ impl Victim {
 
     /// Requests of attacks that have reached the application.
     pub(super) fn attacked(&self) -> u64 {
-        self.attacked.load(Ordering::Relaxed)
+        self.attacked.requests.load(Ordering::Relaxed)
+    }
+
+    /// Requests of an attack that have a stream of their own at the application, and have it still.
+    pub(super) fn open(&self) -> u64 {
+        self.attacked.open.load(Ordering::Relaxed)
     }
 
     async fn open_connections(&self) -> u64 {
@@ -121,7 +134,7 @@ pub(crate) async fn sum_of(mesh: &Mesh, workload: &str, sample: &str) -> u64 {
 }
 
 /// Speaks what it is spoken to.
-async fn serve(stream: TcpStream, attacked: Arc<AtomicU64>) {
+async fn serve(stream: TcpStream, attacked: Arc<Attacked>) {
     let mut first = [0; 3];
     while matches!(stream.peek(&mut first).await, Ok(1 | 2)) {}
     match &first {
@@ -130,7 +143,7 @@ async fn serve(stream: TcpStream, attacked: Arc<AtomicU64>) {
     }
 }
 
-async fn serve_http2(stream: TcpStream, attacked: Arc<AtomicU64>) {
+async fn serve_http2(stream: TcpStream, attacked: Arc<Attacked>) {
     // Whatever comes is counted; nothing is to be cut off here.
     let mut builder = h2::server::Builder::new();
     builder.max_pending_accept_reset_streams(usize::MAX).max_local_error_reset_streams(None);
@@ -140,15 +153,21 @@ async fn serve_http2(stream: TcpStream, attacked: Arc<AtomicU64>) {
     }
 }
 
-async fn answer_http2(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, attacked: Arc<AtomicU64>) {
+async fn answer_http2(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, attacked: Arc<Attacked>) {
     let length = match request.uri().path() {
         "/attack" => {
-            attacked.fetch_add(1, Ordering::Relaxed);
-            wait::pass(SLOW).await;
+            attacked.requests.fetch_add(1, Ordering::Relaxed);
+            attacked.open.fetch_add(1, Ordering::Relaxed);
+            let is_reset =
+                tokio::time::timeout(SLOW, std::future::poll_fn(|context| respond.poll_reset(context))).await.is_ok();
+            attacked.open.fetch_sub(1, Ordering::Relaxed);
+            if is_reset {
+                return;
+            }
             SMALL
         }
         "/big" => {
-            attacked.fetch_add(1, Ordering::Relaxed);
+            attacked.requests.fetch_add(1, Ordering::Relaxed);
             BIG
         }
         "/large" => LARGE,
@@ -163,19 +182,19 @@ async fn answer_http2(request: Request<RecvStream>, mut respond: SendResponse<By
 }
 
 /// Counts what was asked for by attacks, when its head has come.
-async fn serve_http1(mut stream: TcpStream, attacked: Arc<AtomicU64>) {
+async fn serve_http1(mut stream: TcpStream, attacked: Arc<Attacked>) {
     let mut held = Vec::new();
     while matches!(stream.read_buf(&mut held).await, Ok(1..)) {
         let Some(end) = held.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
         let head = held.drain(..end + 4).collect::<Vec<u8>>();
         let said = match head.split(|byte| *byte == b' ').nth(1) {
             Some(b"/attack") => {
-                attacked.fetch_add(1, Ordering::Relaxed);
+                attacked.requests.fetch_add(1, Ordering::Relaxed);
                 wait::pass(SLOW).await;
                 stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await
             }
             Some(b"/big") => {
-                attacked.fetch_add(1, Ordering::Relaxed);
+                attacked.requests.fetch_add(1, Ordering::Relaxed);
                 let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {BIG}\r\n\r\n");
                 stream.write_all(&[head.as_bytes(), &vec![b'a'; BIG]].concat()).await
             }
