@@ -9,6 +9,7 @@ use super::load;
 use super::loads::{LOADS, under_load};
 use super::peers::{Peer, Target};
 use super::world::World;
+use super::instructions::Spoken;
 use super::{growth, instructions, large, mesh, meter};
 
 /// How long and how often.
@@ -113,7 +114,7 @@ impl Wanted<'_> {
 
 const IDLE: [&str; 2] = ["idle-cpu", "idle-rss"];
 const PAIRS_CASE: &str = "idle-pairs";
-const INSTRUCTIONS: &str = "h1-instructions";
+const INSTRUCTIONS: [(&str, Spoken); 2] = [("h1-instructions", Spoken::Http1), ("h2-instructions", Spoken::Http2)];
 
 /// Starts everything, measures, ends everything.
 pub(crate) async fn run(plan: &Plan, only: &str, bin: &Path) -> anyhow::Result<Measured> {
@@ -122,11 +123,11 @@ pub(crate) async fn run(plan: &Plan, only: &str, bin: &Path) -> anyhow::Result<M
     ordinary(plan, wanted, bin, &mut measured).await?;
     growth::run(plan, wanted, bin, &mut measured).await?;
     large::run(plan, wanted, bin, &mut measured).await?;
-    if wanted.has(INSTRUCTIONS) {
-        eprintln!("{INSTRUCTIONS}");
-        let each = instructions::per_request(bin, None).await?;
+    for (case, spoken) in INSTRUCTIONS.into_iter().filter(|(case, _)| wanted.has(case)) {
+        eprintln!("{case}");
+        let each = instructions::per_request(bin, spoken, None).await?;
         let (unit, rounds) = (Unit::InstructionsPerRequest, vec![each as f64]);
-        measured.series.push(Series { case: INSTRUCTIONS, regime: "callgrind", unit, peer: Peer::Ours, rounds });
+        measured.series.push(Series { case, regime: "callgrind", unit, peer: Peer::Ours, rounds });
     }
     Ok(measured)
 }

@@ -8,14 +8,16 @@
 //! # How
 //! The proxy is run twice, for N and for 2 N requests. The difference is what N requests cost without start and end.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use clap::ValueEnum;
 use tokio::net::TcpStream;
 
-use super::load::ask;
-use super::mesh::HTTP1;
+use super::load::{ask, streams};
+use super::mesh::{HTTP1, HTTP2};
 use super::peers::{Peer, ours};
 use super::world::{LOAD_CORE, Process, World};
 use super::{mesh, meter, peers};
@@ -23,13 +25,34 @@ use super::{mesh, meter, peers};
 const REQUESTS: u64 = 2_048;
 /// Their requests are sent together and their answers awaited together, as under load.
 const CONNECTIONS: u64 = 16;
+/// The same over HTTP/2, with so many streams each.
+const HTTP2_CONNECTIONS: u64 = 8;
+const STREAMS: u64 = 32;
 /// Callgrind makes everything fifty times slower.
 const END_LIMIT: Duration = Duration::from_secs(60);
 
+/// What is spoken on both sides of the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Spoken {
+    #[value(name = "http/1.1")]
+    Http1,
+    #[value(name = "http/2")]
+    Http2,
+}
+
+impl Spoken {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Http1 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+        }
+    }
+}
+
 /// Counts, prints, and fails above `max`.
-pub(crate) async fn run(bin: &Path, max: Option<u64>, profile: Option<&Path>) -> anyhow::Result<()> {
-    let each = per_request(bin, profile).await?;
-    println!("{each} instructions for each HTTP/1.1 request with all governance configured");
+pub(crate) async fn run(bin: &Path, spoken: Spoken, max: Option<u64>, profile: Option<&Path>) -> anyhow::Result<()> {
+    let each = per_request(bin, spoken, profile).await?;
+    println!("{each} instructions for each {} request with all governance configured", spoken.name());
     if let Some(max) = max {
         ensure!(each <= max, "more than the {max} that are allowed");
     }
@@ -37,10 +60,10 @@ pub(crate) async fn run(bin: &Path, max: Option<u64>, profile: Option<&Path>) ->
 }
 
 /// What a request costs.
-pub(crate) async fn per_request(bin: &Path, profile: Option<&Path>) -> anyhow::Result<u64> {
+pub(crate) async fn per_request(bin: &Path, spoken: Spoken, profile: Option<&Path>) -> anyhow::Result<u64> {
     let world = World::start(bin, |certificates| mesh::ordinary(&Peer::gateways()[..1], certificates))?;
-    let once = count(&world, REQUESTS).await?;
-    let twice = count(&world, 2 * REQUESTS).await?;
+    let once = count(&world, spoken, REQUESTS).await?;
+    let twice = count(&world, spoken, 2 * REQUESTS).await?;
     if let Some(profile) = profile {
         std::fs::copy(profile_of(&world, 2 * REQUESTS), profile).context("cannot keep the profile")?;
     }
@@ -52,7 +75,7 @@ fn profile_of(world: &World, requests: u64) -> PathBuf {
 }
 
 /// The instructions of a whole run.
-async fn count(world: &World, requests: u64) -> anyhow::Result<u64> {
+async fn count(world: &World, spoken: Spoken, requests: u64) -> anyhow::Result<u64> {
     let file = profile_of(world, requests);
     let (program, arguments) = ours(world, Peer::Ours);
     let mut words = vec![
@@ -64,15 +87,14 @@ async fn count(world: &World, requests: u64) -> anyhow::Result<u64> {
     let process = Process::start(LOAD_CORE, Path::new("valgrind"), &words, &world.log("valgrind"))?;
     let address = peers::http1_address(Peer::Ours);
     world.answers(address)?;
-    let mut streams = Vec::new();
-    for _ in 0..CONNECTIONS {
-        streams.push(TcpStream::connect(address).await?);
+    match spoken {
+        Spoken::Http1 => ask_over_http1(address, requests).await?,
+        Spoken::Http2 => {
+            let rounds = requests / HTTP2_CONNECTIONS / STREAMS;
+            let together = (0..HTTP2_CONNECTIONS).map(|_| streams(address, HTTP2, STREAMS, rounds));
+            futures_util::future::try_join_all(together).await?;
+        }
     }
-    for _ in 0..requests / CONNECTIONS {
-        let together = streams.iter_mut().map(|stream| ask(stream, HTTP1, "/"));
-        futures_util::future::try_join_all(together).await?;
-    }
-    drop(streams);
     process.terminate()?;
     let start = meter::now();
     while !process.is_gone() {
@@ -82,4 +104,16 @@ async fn count(world: &World, requests: u64) -> anyhow::Result<u64> {
     let text = std::fs::read_to_string(&file).with_context(|| format!("callgrind wrote no {}", file.display()))?;
     let total = text.lines().find_map(|line| line.strip_prefix("totals:")).context("no totals")?;
     total.trim().parse().context("totals are no number")
+}
+
+async fn ask_over_http1(address: SocketAddr, requests: u64) -> anyhow::Result<()> {
+    let mut streams = Vec::new();
+    for _ in 0..CONNECTIONS {
+        streams.push(TcpStream::connect(address).await?);
+    }
+    for _ in 0..requests / CONNECTIONS {
+        let together = streams.iter_mut().map(|stream| ask(stream, HTTP1, "/"));
+        futures_util::future::try_join_all(together).await?;
+    }
+    Ok(())
 }

@@ -196,6 +196,29 @@ pub(crate) async fn ask(
     }
 }
 
+/// Over one HTTP/2 connection, so many requests at once, again and again.
+pub(crate) async fn streams(target: SocketAddr, host: &str, at_once: u64, rounds: u64) -> anyhow::Result<()> {
+    let (mut client, connection) = h2::client::handshake(TcpStream::connect(target).await?).await?;
+    let driven = tokio::spawn(connection);
+    for _ in 0..rounds {
+        let mut answers = Vec::new();
+        for _ in 0..at_once {
+            let request = http::Request::get(format!("http://{host}/")).body(())?;
+            client = client.ready().await?;
+            answers.push(client.send_request(request, true)?.0);
+        }
+        for answer in answers {
+            let mut answer = answer.await?;
+            ensure!(answer.status() == 200, "answered with {}", answer.status());
+            while let Some(bytes) = answer.body_mut().data().await {
+                answer.body_mut().flow_control().release_capacity(bytes?.len())?;
+            }
+        }
+    }
+    drop(client);
+    driven.await.context("a connection panicked")?.context("a connection was not ended in order")
+}
+
 /// Opens so many connections that each have a request open at the same time, and keeps them when all are answered.
 pub(crate) async fn idle_pairs(target: SocketAddr, count: usize) -> anyhow::Result<Vec<TcpStream>> {
     let mut opening = JoinSet::new();
