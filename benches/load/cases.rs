@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::instructions::Spoken;
 use super::load;
 use super::loads::{LOADS, under_load};
 use super::peers::{Peer, Target};
 use super::world::World;
-use super::instructions::Spoken;
 use super::{growth, instructions, large, mesh, meter};
 
 /// How long and how often.

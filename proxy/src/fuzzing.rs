@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use tidegate_http1::{Refusal, RequestHead};
+use tidegate_http1::{HeadMemory, Refusal, RequestHead};
 use tidegate_traffic::rate_limit::{Descriptor, Entry};
 use tidegate_xds::name::ResourceType;
 use tidegate_xds::rate_limit_service::rlqs::RateLimitQuotaResponse;
@@ -27,8 +27,9 @@ use crate::drain::Drain;
 use crate::filter::lease::Leases;
 use crate::filter::lease::cell::Cell;
 use crate::filter::lease::reporter::Reporter;
-use crate::http::{http2, traceparent};
+use crate::http::traceparent;
 use crate::limits::Limits;
+use crate::wire::heads;
 use crate::worker::Shared;
 
 /// Whether what a head says of a trace is passed on.
@@ -38,7 +39,7 @@ pub fn is_sound_trace(head: &RequestHead) -> bool {
 
 /// The head of a stream as the corridor knows it.
 pub fn head_of_stream(parts: &::http::request::Parts, ended: bool) -> Result<RequestHead, Refusal> {
-    http2::request_head(parts, ended)
+    heads::received_request(&mut HeadMemory::default(), parts, ended)
 }
 
 /// A resource on disk: type, name, version and bytes.

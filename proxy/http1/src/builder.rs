@@ -3,10 +3,11 @@
 //! The builder lays the head out as HTTP/1.1 text, so that writing it is the same run copy as for a received one, and it runs the
 //! same checks as the parser: no other way leads to a head.
 
-use crate::fields::{Field, FieldList, Fields, Known, Span};
-use crate::head::{Head, RequestLine, StatusLine};
+use crate::fields::{FIELDS_USUALLY, Field, FieldList, Fields, Known, Span};
+use crate::head::{Head, HeadMemory, RequestLine, StatusLine};
 use crate::host::check_authority;
 use crate::limits::Limits;
+use crate::line::is_dropped;
 use crate::meaning::{self, Framing, Meaning, Sender, Version};
 use crate::octets::{is_token, is_value, trim_ows};
 use crate::refusal::{HEAD_TOO_LARGE, Refusal, TARGET_TOO_LONG, TOO_MANY_FIELDS};
@@ -26,78 +27,100 @@ const LENGTH_DIFFERS: Refusal = Refusal::bad("Content-Length differs from the fr
 const BAD_STATUS: Refusal = Refusal::bad("invalid status code", "RFC 9110 15");
 const BAD_REASON: Refusal = Refusal::bad("control character in the reason phrase", "RFC 9112 4");
 
-/// Field lines being laid out.
+/// Field lines to be laid out.
 #[derive(Debug, Default)]
-struct Lines {
-    text: Vec<u8>,
-    fields: Vec<(Span, Span)>,
+struct Lines<'a> {
+    /// Name and value.
+    lines: Vec<(&'a [u8], &'a [u8])>,
+    /// Of all names and values.
+    bytes: usize,
     /// The first fault; reported when the head is built.
     fault: Option<Refusal>,
 }
 
-impl Lines {
-    fn push(&mut self, name: &[u8], value: &[u8]) {
-        if !is_token(name) {
-            self.fault.get_or_insert(BAD_NAME);
-            return;
+impl<'a> Lines<'a> {
+    fn push(&mut self, name: &'a [u8], value: &'a [u8]) {
+        if self.lines.capacity() == 0 {
+            self.lines.reserve_exact(FIELDS_USUALLY);
         }
-        if !is_value(value) || trim_ows(value) != (0, value.len()) {
-            self.fault.get_or_insert(BAD_VALUE);
-            return;
-        }
-        let start = self.text.len();
-        self.text.extend_from_slice(name);
-        self.text.extend_from_slice(b": ");
-        self.text.extend_from_slice(value);
-        self.text.extend_from_slice(b"\r\n");
-        let value_start = start + name.len() + 2;
-        self.fields.push((Span::new(start, start + name.len()), Span::new(value_start, value_start + value.len())));
+        self.bytes += name.len() + value.len();
+        self.lines.push((name, value));
     }
 
-    /// Appends the lines to a start line; gives the buffer and the positions in it.
-    fn behind(self, start_line: Vec<u8>, limits: &Limits) -> Result<(Vec<u8>, FieldList), Refusal> {
+    /// How much they take of a head.
+    fn text_bytes(&self) -> usize {
+        self.bytes + self.lines.len() * ": \r\n".len()
+    }
+
+    /// Nothing of it is copied before the whole is known to be sound and small enough.
+    fn check(&self, start_bytes: usize, limits: &Limits) -> Result<(), Refusal> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        if self.fields.len() > limits.fields_max {
+        for (name, value) in &self.lines {
+            if !is_token(name) {
+                return Err(BAD_NAME);
+            }
+            if !is_value(value) || trim_ows(value) != (0, value.len()) {
+                return Err(BAD_VALUE);
+            }
+        }
+        if self.lines.len() > limits.fields_max {
             return Err(TOO_MANY_FIELDS);
         }
-        let moved = start_line.len() as isize;
-        let mut buf = start_line;
-        buf.extend_from_slice(&self.text);
-        if buf.len() > limits.head_bytes_max {
+        if start_bytes + self.text_bytes() > limits.head_bytes_max {
             return Err(HEAD_TOO_LARGE);
         }
-        let mut list = FieldList::default();
-        for (name, value) in self.fields {
-            let (name, value) = (name.shifted(moved), value.shifted(moved));
-            list.push(Field::new(&buf, name, value).ok_or(HEAD_TOO_LARGE)?, name.of(&buf));
-        }
-        Ok((buf, list))
+        Ok(())
     }
+
+    /// Appends them to what is there of a head, and their positions to the list: of a request, of those that `limits` let through.
+    fn lay_out(&self, buf: &mut Vec<u8>, list: &mut FieldList, limits: Option<&Limits>) -> Result<(), Refusal> {
+        for (name, value) in &self.lines {
+            let name_at = Span::new(buf.len(), buf.len() + name.len());
+            buf.extend_from_slice(name);
+            buf.extend_from_slice(b": ");
+            let value_at = Span::new(buf.len(), buf.len() + value.len());
+            buf.extend_from_slice(value);
+            buf.extend_from_slice(b"\r\n");
+            if let Some(limits) = limits
+                && is_dropped(name, limits)?
+            {
+                continue;
+            }
+            list.push(Field::new(buf, name_at, value_at).ok_or(HEAD_TOO_LARGE)?, name);
+        }
+        Ok(())
+    }
+}
+
+/// Empties a buffer, and makes room.
+fn begin(buf: &mut Vec<u8>, bytes: usize) {
+    buf.clear();
+    buf.reserve_exact(bytes);
 }
 
 /// Builds a [`RequestHead`] from the parts of an HTTP/2 request.
 #[derive(Debug)]
-pub struct HeadBuilder {
-    method: String,
-    scheme: Option<String>,
-    authority: Option<String>,
-    path_and_query: String,
+pub struct HeadBuilder<'a> {
+    method: &'a str,
+    scheme: Option<&'a str>,
+    authority: Option<&'a str>,
+    path_and_query: &'a str,
     version: Version,
     framing: Option<Framing>,
-    lines: Lines,
-    host: Option<Vec<u8>>,
+    lines: Lines<'a>,
+    host: Option<&'a [u8]>,
     cookies: Vec<u8>,
 }
 
-impl HeadBuilder {
+impl<'a> HeadBuilder<'a> {
     pub(crate) fn new() -> Self {
         Self {
-            method: "GET".to_owned(),
+            method: "GET",
             scheme: None,
             authority: None,
-            path_and_query: "/".to_owned(),
+            path_and_query: "/",
             version: Version::Http2,
             framing: None,
             lines: Lines::default(),
@@ -106,23 +129,23 @@ impl HeadBuilder {
         }
     }
 
-    pub fn method(mut self, method: &str) -> Self {
-        method.clone_into(&mut self.method);
+    pub fn method(mut self, method: &'a str) -> Self {
+        self.method = method;
         self
     }
 
-    pub fn scheme(mut self, scheme: &str) -> Self {
-        self.scheme = Some(scheme.to_owned());
+    pub fn scheme(mut self, scheme: &'a str) -> Self {
+        self.scheme = Some(scheme);
         self
     }
 
-    pub fn authority(mut self, authority: &str) -> Self {
-        self.authority = Some(authority.to_owned());
+    pub fn authority(mut self, authority: &'a str) -> Self {
+        self.authority = Some(authority);
         self
     }
 
-    pub fn path_and_query(mut self, path_and_query: &str) -> Self {
-        path_and_query.clone_into(&mut self.path_and_query);
+    pub fn path_and_query(mut self, path_and_query: &'a str) -> Self {
+        self.path_and_query = path_and_query;
         self
     }
 
@@ -139,10 +162,10 @@ impl HeadBuilder {
         self
     }
 
-    pub fn field(mut self, name: &str, value: &[u8]) -> Self {
+    pub fn field(mut self, name: &'a str, value: &'a [u8]) -> Self {
         let known = Known::of(name.as_bytes());
         if known == Known::Host {
-            if self.host.replace(value.to_vec()).is_some() {
+            if self.host.replace(value).is_some() {
                 self.lines.fault.get_or_insert(DUPLICATE_HOST);
             }
         } else if known == Known::Cookie && self.version == Version::Http2 {
@@ -159,11 +182,22 @@ impl HeadBuilder {
         self
     }
 
-    pub fn build(mut self, limits: &Limits) -> Result<RequestHead, Refusal> {
-        if !self.cookies.is_empty() {
-            self.lines.push(b"cookie", &self.cookies);
+    pub fn build(self, limits: &Limits) -> Result<RequestHead, Refusal> {
+        self.build_in(&mut HeadMemory::default(), limits)
+    }
+
+    /// The same in memory of a head that is over.
+    pub fn build_in(self, memory: &mut HeadMemory, limits: &Limits) -> Result<RequestHead, Refusal> {
+        memory.build(|head| self.write(head, limits)).map(RequestHead)
+    }
+
+    fn write(self, head: &mut Head, limits: &Limits) -> Result<(), Refusal> {
+        let cookies = self.cookies;
+        let mut lines: Lines<'_> = self.lines;
+        if !cookies.is_empty() {
+            lines.push(b"cookie", &cookies);
         }
-        let scheme = match &self.scheme {
+        let scheme = match self.scheme {
             Some(scheme) => Some(known_scheme(scheme).ok_or(BAD_SCHEME)?),
             None => None,
         };
@@ -171,71 +205,62 @@ impl HeadBuilder {
         if self.path_and_query.len() > limits.target_bytes_max {
             return Err(TARGET_TOO_LONG);
         }
-        let authority = self.settled_authority()?;
-        let raw_target = if self.method == "CONNECT" { authority.as_slice() } else { self.path_and_query.as_bytes() };
+        let authority = settled_authority(self.authority, self.host)?;
+        let raw_target = if self.method == "CONNECT" { authority } else { self.path_and_query.as_bytes() };
         let target = parse_target(self.method.as_bytes(), raw_target, 0, limits)?;
         if target.form == TargetForm::Absolute || target.scheme.is_some() {
             return Err(BAD_REQUEST_FORM);
         }
 
-        let mut text = Vec::with_capacity(self.lines.text.len() + raw_target.len() + authority.len() + 64);
-        text.extend_from_slice(self.method.as_bytes());
-        text.push(b' ');
-        let path_at = text.len();
+        let start_bytes = self.method.len() + raw_target.len() + authority.len() + "  HTTP/1.1\r\nhost: \r\n".len();
+        lines.check(start_bytes, limits)?;
+        let Fields { buf, list, plain } = &mut head.fields;
+        begin(buf, start_bytes + lines.text_bytes());
+        buf.extend_from_slice(self.method.as_bytes());
+        buf.push(b' ');
+        let path_at = buf.len();
         match target.form {
-            TargetForm::Authority => text.extend_from_slice(&authority),
+            TargetForm::Authority => buf.extend_from_slice(authority),
             TargetForm::Origin | TargetForm::Absolute | TargetForm::Asterisk => {
-                text.extend_from_slice(target.path.as_bytes());
-                text.extend_from_slice(target.query.as_bytes());
+                buf.extend_from_slice(target.path.as_bytes());
+                buf.extend_from_slice(target.query.as_bytes());
             }
         }
-        text.extend_from_slice(b" HTTP/1.1\r\n");
-        let line = Span::new(0, text.len());
-        let host_name = Span::new(text.len(), text.len() + "host".len());
-        text.extend_from_slice(b"host: ");
-        let host_value = Span::new(text.len(), text.len() + authority.len());
-        text.extend_from_slice(&authority);
-        text.extend_from_slice(b"\r\n");
+        buf.extend_from_slice(b" HTTP/1.1\r\n");
+        let line = Span::new(0, buf.len());
+        let host_name = Span::new(buf.len(), buf.len() + "host".len());
+        buf.extend_from_slice(b"host: ");
+        let host_value = Span::new(buf.len(), buf.len() + authority.len());
+        buf.extend_from_slice(authority);
+        buf.extend_from_slice(b"\r\n");
 
         let path = Span::new(path_at, path_at + target.path.len());
         let query = Span::new(path.end as usize, path.end as usize + target.query.len());
         let form = target.form;
-        let (buf, received) = self.lines.behind(text, limits)?;
-        let mut list = FieldList::default();
-        list.push(Field::new(&buf, host_name, host_value).ok_or(HEAD_TOO_LARGE)?, b"host");
-        for field in received.as_slice() {
-            let name = field.name_span().of(&buf);
-            if !crate::line::is_dropped(name, limits)? {
-                list.push(*field, name);
-            }
-        }
-        let mut meaning = Meaning::default();
-        meaning::read(&mut meaning, &buf, &mut list, self.version, Sender::Client)?;
-        let framing = settled_framing(self.framing, &meaning)?;
+        list.begin();
+        list.push(Field::new(buf, host_name, host_value).ok_or(HEAD_TOO_LARGE)?, b"host");
+        lines.lay_out(buf, list, Some(limits))?;
+        *plain = false;
+        meaning::read(&mut head.meaning, buf, list, self.version, Sender::Client)?;
+        head.framing = settled_framing(self.framing, &head.meaning)?;
+        head.line = Some(line);
+        head.version = self.version;
         let method = Method::of(self.method.as_bytes(), Span::new(0, self.method.len()));
-        Ok(RequestHead(Box::new(Head {
-            fields: Fields { buf, list, plain: false },
-            line: Some(line),
-            version: self.version,
-            framing,
-            meaning,
-            target: RequestLine { method, path, query, authority: host_value, scheme, form },
-            status: StatusLine::default(),
-        })))
+        head.target = RequestLine { method, path, query, authority: host_value, scheme, form };
+        Ok(())
     }
+}
 
-    fn settled_authority(&self) -> Result<Vec<u8>, Refusal> {
-        let authority = match (&self.authority, &self.host) {
-            (Some(authority), Some(host)) if !authority.as_bytes().eq_ignore_ascii_case(host) => {
-                return Err(HOST_DIFFERS);
-            }
-            (Some(authority), _) => authority.as_bytes(),
-            (None, Some(host)) => host.as_slice(),
-            (None, None) => return Err(NO_AUTHORITY),
-        };
-        let len = check_authority(authority)?;
-        Ok(authority.get(..len).unwrap_or_default().to_vec())
-    }
+/// The authority to be written: that of `:authority`, or of `host`.
+fn settled_authority<'a>(authority: Option<&'a str>, host: Option<&'a [u8]>) -> Result<&'a [u8], Refusal> {
+    let authority = match (authority, host) {
+        (Some(authority), Some(host)) if !authority.as_bytes().eq_ignore_ascii_case(host) => return Err(HOST_DIFFERS),
+        (Some(authority), _) => authority.as_bytes(),
+        (None, Some(host)) => host,
+        (None, None) => return Err(NO_AUTHORITY),
+    };
+    let len = check_authority(authority)?;
+    Ok(authority.get(..len).unwrap_or_default())
 }
 
 /// What HTTP/2 may not carry (9113 8.2.2). Credentials for a proxy are of one hop too, but legal: they are stripped, not refused.
@@ -258,30 +283,30 @@ fn settled_framing(given: Option<Framing>, meaning: &Meaning) -> Result<Framing,
 
 /// Builds a [`ResponseHead`]: from an HTTP/2 response, or an answer of our own.
 #[derive(Debug)]
-pub struct ResponseBuilder {
+pub struct ResponseBuilder<'a> {
     status: u16,
-    reason: Option<Vec<u8>>,
+    reason: Option<&'a [u8]>,
     version: Version,
     framing: Option<Framing>,
-    request_method: String,
-    lines: Lines,
+    request_method: &'a str,
+    lines: Lines<'a>,
 }
 
-impl ResponseBuilder {
+impl<'a> ResponseBuilder<'a> {
     pub(crate) fn new(status: u16) -> Self {
         Self {
             status,
             reason: None,
             version: Version::Http2,
             framing: None,
-            request_method: "GET".to_owned(),
+            request_method: "GET",
             lines: Lines::default(),
         }
     }
 
     /// The registered phrase unless said otherwise.
-    pub fn reason(mut self, reason: &[u8]) -> Self {
-        self.reason = Some(reason.to_vec());
+    pub fn reason(mut self, reason: &'a [u8]) -> Self {
+        self.reason = Some(reason);
         self
     }
 
@@ -292,8 +317,8 @@ impl ResponseBuilder {
     }
 
     /// The method that is answered: HEAD and CONNECT have no body. GET unless said otherwise.
-    pub fn request_method(mut self, method: &str) -> Self {
-        method.clone_into(&mut self.request_method);
+    pub fn request_method(mut self, method: &'a str) -> Self {
+        self.request_method = method;
         self
     }
 
@@ -303,9 +328,8 @@ impl ResponseBuilder {
         self
     }
 
-    pub fn field(mut self, name: &str, value: &[u8]) -> Self {
-        let known = Known::of(name.as_bytes());
-        if is_connection_specific(known, value) {
+    pub fn field(mut self, name: &'a str, value: &'a [u8]) -> Self {
+        if is_connection_specific(Known::of(name.as_bytes()), value) {
             self.lines.fault.get_or_insert(CONNECTION_SPECIFIC);
         } else {
             self.lines.push(name.as_bytes(), value);
@@ -314,41 +338,49 @@ impl ResponseBuilder {
     }
 
     pub fn build(self) -> Result<ResponseHead, Refusal> {
+        self.build_in(&mut HeadMemory::default())
+    }
+
+    /// The same in memory of a head that is over.
+    pub fn build_in(self, memory: &mut HeadMemory) -> Result<ResponseHead, Refusal> {
+        memory.build(|head| self.write(head)).map(ResponseHead).map_err(Refusal::by_upstream)
+    }
+
+    fn write(self, head: &mut Head) -> Result<(), Refusal> {
         if !(100..1000).contains(&self.status) {
-            return Err(BAD_STATUS.by_upstream());
+            return Err(BAD_STATUS);
         }
-        let phrase = self.reason.as_deref().unwrap_or_else(|| registered_reason(self.status).as_bytes());
+        let phrase = self.reason.unwrap_or_else(|| registered_reason(self.status).as_bytes());
         if !is_value(phrase) {
-            return Err(BAD_REASON.by_upstream());
+            return Err(BAD_REASON);
         }
-        let mut text = Vec::with_capacity(self.lines.text.len() + phrase.len() + 32);
-        text.extend_from_slice(b"HTTP/1.1 ");
-        text.extend_from_slice(self.status.to_string().as_bytes());
-        text.push(b' ');
-        let reason = Span::new(text.len(), text.len() + phrase.len());
-        text.extend_from_slice(phrase);
-        text.extend_from_slice(b"\r\n");
-        let line = Span::new(0, text.len());
-        let (buf, mut list) = self.lines.behind(text, &Limits::default()).map_err(Refusal::by_upstream)?;
-        let mut meaning = Meaning::default();
-        let read = meaning::read(&mut meaning, &buf, &mut list, self.version, Sender::Server);
-        read.map_err(Refusal::by_upstream)?;
-        let framing = match response_framing(self.status, &self.request_method, &meaning) {
+        let limits = Limits::default();
+        let start_bytes = "HTTP/1.1 200 \r\n".len() + phrase.len();
+        self.lines.check(start_bytes, &limits)?;
+        let Fields { buf, list, plain } = &mut head.fields;
+        begin(buf, start_bytes + self.lines.text_bytes());
+        buf.extend_from_slice(b"HTTP/1.1 ");
+        buf.extend([self.status / 100, self.status / 10 % 10, self.status % 10].map(|digit| b'0' + digit as u8));
+        buf.push(b' ');
+        let reason = Span::new(buf.len(), buf.len() + phrase.len());
+        buf.extend_from_slice(phrase);
+        buf.extend_from_slice(b"\r\n");
+        let line = Span::new(0, buf.len());
+        list.begin();
+        self.lines.lay_out(buf, list, None)?;
+        *plain = false;
+        meaning::read(&mut head.meaning, buf, list, self.version, Sender::Server)?;
+        head.framing = match response_framing(self.status, self.request_method, &head.meaning) {
             Framing::None => Framing::None,
             Framing::Length(_) | Framing::Chunked | Framing::UntilClose => {
-                let settled = settled_framing(self.framing, &meaning).map_err(Refusal::by_upstream)?;
+                let settled = settled_framing(self.framing, &head.meaning)?;
                 if settled == Framing::None { Framing::Length(0) } else { settled }
             }
         };
-        Ok(ResponseHead(Box::new(Head {
-            fields: Fields { buf, list, plain: false },
-            line: Some(line),
-            version: self.version,
-            framing,
-            meaning,
-            target: RequestLine::default(),
-            status: StatusLine { status: self.status, reason },
-        })))
+        head.line = Some(line);
+        head.version = self.version;
+        head.status = StatusLine { status: self.status, reason };
+        Ok(())
     }
 }
 

@@ -270,6 +270,12 @@ impl<'a> EditedFields<'a> {
         received.chain(te).chain(edits.additions())
     }
 
+    /// At most so many lines, with so many bytes in all.
+    pub fn bounds(&self) -> (usize, usize) {
+        let Self { fields, edits, .. } = self;
+        (fields.len() + 1 + edits.added.len(), fields.buf.len() + edits.added_bytes())
+    }
+
     pub fn get(&self, lower_name: &str) -> Option<&'a [u8]> {
         self.get_all(lower_name).next()
     }

@@ -234,7 +234,7 @@ impl Field {
 }
 
 /// Sixteen fields cover nearly every request seen in a mesh.
-const FIELDS_USUALLY: usize = 16;
+pub(crate) const FIELDS_USUALLY: usize = 16;
 
 /// The fields of a head and what is known of all of them together.
 #[derive(Debug, Clone, Default)]

@@ -80,6 +80,18 @@ impl HeadMemory {
         Self { head: Some(head) }
     }
 
+    /// Runs a builder in this memory. Where it fails the memory stays.
+    pub(crate) fn build<E>(&mut self, build: impl FnOnce(&mut Head) -> Result<(), E>) -> Result<Box<Head>, E> {
+        let mut head = self.head.take().unwrap_or_default();
+        match build(&mut head) {
+            Ok(()) => Ok(head),
+            Err(error) => {
+                self.head = Some(head);
+                Err(error)
+            }
+        }
+    }
+
     /// Runs a parser in this memory. What becomes a head leaves it; where nothing does it stays.
     pub(crate) fn parse<E>(
         &mut self,

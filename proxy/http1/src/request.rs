@@ -308,7 +308,7 @@ impl Head {
 }
 
 impl RequestHead {
-    pub fn builder() -> HeadBuilder {
+    pub fn builder<'a>() -> HeadBuilder<'a> {
         HeadBuilder::new()
     }
 

@@ -115,7 +115,7 @@ pub(crate) fn is_bodiless(status: u16) -> bool {
 }
 
 impl ResponseHead {
-    pub fn builder(status: u16) -> ResponseBuilder {
+    pub fn builder<'a>(status: u16) -> ResponseBuilder<'a> {
         ResponseBuilder::new(status)
     }
 

@@ -93,13 +93,14 @@ fn fields(check: &HttpHealthCheck) -> impl Iterator<Item = (&str, String)> {
 
 async fn over_http1(mut stream: Stream, check: &HttpHealthCheck, cluster: &str) -> Result<Finding, String> {
     let limits = Limits::default();
+    let fields: Vec<_> = fields(check).collect();
     let mut builder = RequestHead::builder()
         .method(&check.method)
         .authority(host(check, cluster))
         .path_and_query(&check.path)
         .framing(Framing::None)
         .field("user-agent", b"tidegate-health-check");
-    for (name, value) in fields(check) {
+    for (name, value) in &fields {
         builder = builder.field(name, value.as_bytes());
     }
     let head =

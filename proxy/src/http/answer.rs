@@ -113,7 +113,8 @@ pub(crate) async fn preflight<C: Caller, R: Reply>(
     preflight: Preflight<'_>,
 ) -> Ending {
     let builder = ResponseHead::builder(200).request_method(call.request.method());
-    let head = builder.field("content-length", b"0").field("date", date(clock::wall()).as_bytes()).build();
+    let date = date(clock::wall());
+    let head = builder.field("content-length", b"0").field("date", date.as_bytes()).build();
     let Ok(head) = head else { return Ending::Abort };
     call.count(200);
     let mut edits = HeadEdits::new();
@@ -145,8 +146,11 @@ pub(crate) async fn local<C: Caller, R: Reply>(
     if !body.is_empty() {
         builder = builder.field("content-type", b"text/plain");
     }
-    let builder = framed(builder, status, body.len());
-    let Ok(head) = builder.field("date", date(clock::wall()).as_bytes()).build() else {
+    let (length, date) = (length(status, body.len()), date(clock::wall()));
+    if let Some(length) = &length {
+        builder = builder.field("content-length", length.as_bytes());
+    }
+    let Ok(head) = builder.field("date", date.as_bytes()).build() else {
         return reject(call, caller, reply, Rejection::UNWRITABLE, Behind::default(), passed).await;
     };
     call.count(status);
@@ -157,9 +161,9 @@ pub(crate) async fn local<C: Caller, R: Reply>(
     send(call, caller, reply, &head, &edits, body, false).await
 }
 
-fn framed(builder: tidegate_http1::ResponseBuilder, status: u16, length: usize) -> tidegate_http1::ResponseBuilder {
-    // RFC 9110 §8.6: no length in a 204; a 304 would describe a body that it does not have.
-    if matches!(status, 204 | 304) { builder } else { builder.field("content-length", length.to_string().as_bytes()) }
+/// RFC 9110 §8.6: no length in a 204; a 304 would describe a body that it does not have.
+fn length(status: u16, bytes: usize) -> Option<String> {
+    (!matches!(status, 204 | 304)).then(|| bytes.to_string())
 }
 
 /// Head and body of a refusal, in the caller's protocol. `error`: why, unless the listener keeps that to itself.
@@ -169,9 +173,10 @@ pub(crate) fn rejected(
     grpc: bool,
     error: Option<&str>,
 ) -> Option<(ResponseHead, Bytes)> {
+    let (date, grpc_status) = (date(clock::wall()), rejection.grpc_status().to_string());
+    let length = length(rejection.status, rejection.text.len());
     let builder = |status: u16| {
-        let mut builder =
-            ResponseHead::builder(status).request_method(method).field("date", date(clock::wall()).as_bytes());
+        let mut builder = ResponseHead::builder(status).request_method(method).field("date", date.as_bytes());
         if let Some(error) = error {
             builder = builder.field("x-mesh-error", error.as_bytes());
         }
@@ -183,7 +188,7 @@ pub(crate) fn rejected(
     if grpc || (rejection.grpc.is_some() && rejection.status == 200) {
         let head = builder(200)
             .field("content-type", b"application/grpc")
-            .field("grpc-status", rejection.grpc_status().to_string().as_bytes())
+            .field("grpc-status", grpc_status.as_bytes())
             .field("content-length", b"0");
         let head = match rejection.text {
             "" => head,
@@ -195,7 +200,9 @@ pub(crate) fn rejected(
     if !rejection.text.is_empty() {
         builder = builder.field("content-type", b"text/plain");
     }
-    let builder = framed(builder, rejection.status, rejection.text.len());
+    if let Some(length) = &length {
+        builder = builder.field("content-length", length.as_bytes());
+    }
     builder.build().ok().map(|head| (head, Bytes::from_static(rejection.text.as_bytes())))
 }
 

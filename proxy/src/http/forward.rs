@@ -1,5 +1,6 @@
 //! One attempt to have a request answered by an endpoint.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use tidegate_http1::{Framing, HeadEdits, ResponseHead, Unwritable};
@@ -15,11 +16,9 @@ use crate::filter::Passed;
 use crate::pool;
 use crate::router::attempts::{Failed, Record};
 use crate::router::{self, Plan};
-use crate::upstream::http2::Http2Answer;
-use crate::upstream::{Answer, Fault, http1};
+use crate::upstream::{Answer, Fault, http1, http2};
 use crate::wire::body::{Patience, Pump, Sink, Source};
 use crate::wire::http1::Written;
-use crate::wire::http2::Http2Sink;
 
 /// One attempt, on one endpoint.
 pub(crate) struct Attempt<'a, 'c> {
@@ -229,32 +228,47 @@ impl<'a, 'c> Attempt<'a, 'c> {
         reply: &mut R,
         record: &mut Record<'_>,
     ) -> Result<Ending, Failed> {
-        // Boxed, so that an exchange does not carry the size of opening a connection and a stream.
-        let begun = Box::pin(self.begin_http2(caller)).await;
-        let (sink, answer, reused) = begun.map_err(|(trouble, reused)| self.failed(trouble, reused, false, caller))?;
-        let mut exchange = self.exchange(caller, reply, sink, answer);
+        let terms = router::terms(self.call, self.plan.cluster);
+        let (begun, reused) = match self.call.worker.pools.open_http2(&self.endpoint, &terms) {
+            Some(connection) if !connection.is_full() => {
+                let edits = self.edits();
+                let begun = connection.begin(self.call.request, &edits);
+                self.call.worker.buffers.give_back_edits(edits);
+                (begun.map_err(Trouble::Upstream), true)
+            }
+            // Boxed, so that an exchange does not carry the size of opening a connection.
+            open => Box::pin(self.begin_http2(open, &terms, caller)).await,
+        };
+        let begun = begun.map_err(|trouble| self.failed(trouble, reused, false, caller))?;
+        let mut exchange = self.exchange(caller, reply, begun.sink, begun.answer);
         self.converse(&mut exchange, reused, record).await.outcome
     }
 
-    /// A stream with the head sent, and whether its connection had carried others; that also where it fails.
-    async fn begin_http2(&self, caller: &mut impl Caller) -> Result<(Http2Sink, Http2Answer, bool), (Trouble, bool)> {
+    /// A stream where no connection is open, or none has room, and whether its connection had carried others.
+    async fn begin_http2(
+        &self,
+        open: Option<Rc<http2::Connection>>,
+        terms: &pool::Terms,
+        caller: &mut impl Caller,
+    ) -> (Result<http2::Begun, Trouble>, bool) {
         let (call, worker) = (self.call, self.call.worker);
-        let terms = router::terms(call, self.plan.cluster);
-        let (connection, reused) = match worker.pools.open_http2(&self.endpoint, &terms) {
+        let (connection, reused) = match open {
             Some(connection) => (connection, true),
             None => {
                 caller.body().settle();
-                let opening = Box::pin(worker.pools.http2(&self.endpoint, &terms, &worker.shared.limits));
+                let opening = Box::pin(worker.pools.http2(&self.endpoint, terms, &worker.shared.limits));
                 let opened = within(call, opening).await;
                 self.count_connect(&opened);
-                opened.map_err(|trouble| (trouble, false))?
+                match opened {
+                    Ok(opened) => opened,
+                    Err(trouble) => return (Err(trouble), false),
+                }
             }
         };
         let edits = self.edits();
-        let begun = within(call, Box::pin(connection.begin(call.request, &edits, &terms))).await;
+        let begun = within(call, Box::pin(connection.begin_in_turn(call.request, &edits, terms))).await;
         worker.buffers.give_back_edits(edits);
-        let (sink, answer) = begun.map_err(|trouble| (trouble, reused))?;
-        Ok((sink, answer, reused))
+        (begun, reused)
     }
 
     /// The parties, brought together.

@@ -14,8 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream};
-use http::{Method, Request};
-use tidegate_http1::{Framing, HeadEdits, Limits, Refusal, RequestHead, ResponseHead};
+use http::Request;
+use tidegate_http1::{Framing, HeadEdits, Refusal, ResponseHead};
 use tidegate_report::ResponseFlag;
 use tokio::time::Sleep;
 use tracing::debug;
@@ -36,17 +36,16 @@ use crate::limits::{
 use crate::listener::connection::{Connection, World};
 use crate::telemetry::access_log::Outcome;
 use crate::telemetry::{Silence, WorkerCells};
-use crate::upstream::http2::response;
 use crate::wire::frames::{Counted, Meter};
+use crate::wire::heads::{received_request, response_to_send};
 use crate::wire::http2::{Http2Sink, Http2Source};
 use crate::wire::socket::Rewound;
 use crate::worker::Worker;
 
-const NO_PATH: Refusal = Refusal { status: 400, reason: "no :path", rfc: "RFC 9113 8.3.1" };
-
 type Http2Connection = h2::server::Connection<Counted<Rewound>, Bytes>;
 
-type Accepted = Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>;
+/// A request, and where its answer goes.
+type Asked = (Request<RecvStream>, SendResponse<Bytes>);
 
 /// Serves a connection until it ends.
 pub(crate) async fn run(worker: &Rc<Worker>, mut world: World, connection: Connection) {
@@ -73,12 +72,12 @@ pub(crate) async fn run(worker: &Rc<Worker>, mut world: World, connection: Conne
         })
         .await;
         match event {
-            Event::Stream(request, respond) => {
+            Event::Stream(asked) => {
                 world.refresh(worker);
                 let begun = restraint.budget.begin();
                 let (worker, world) = (Rc::clone(worker), world.clone());
                 let peer = (peer, peer_name.clone());
-                streams.begin(stream(worker, world, *request, respond, begun, peer, local));
+                streams.begin(stream(worker, world, asked, begun, peer, local));
             }
             Event::StreamEnded => alarm.set(Slot::Total, Some(idle)),
             Event::Abused => {
@@ -139,7 +138,7 @@ fn builder() -> Builder {
 }
 
 enum Event {
-    Stream(Box<Request<RecvStream>>, SendResponse<Bytes>),
+    Stream(Box<Asked>),
     StreamEnded,
     /// Its caller asks for more work than its messages are worth.
     Abused,
@@ -170,7 +169,11 @@ impl Restraint {
 
     /// Moves frames, and takes the next stream unless too many are at risk already. The library keeps those that wait, and counts
     /// the resets among them itself.
-    fn poll_accept(&mut self, cx: &mut Context<'_>, connection: &mut Http2Connection) -> Poll<Option<Accepted>> {
+    fn poll_accept(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &mut Http2Connection,
+    ) -> Poll<Option<Result<Asked, h2::Error>>> {
         while self.budget.is_stretched() {
             let held = self.held.get_or_insert_with(|| Box::pin(tokio::time::sleep(PREMATURE)));
             if held.as_mut().poll(cx).is_pending() {
@@ -193,7 +196,7 @@ fn poll_event(
     keep_alive: Pin<&mut impl Future<Output = ()>>,
 ) -> Poll<Event> {
     match restraint.poll_accept(cx, connection) {
-        Poll::Ready(Some(Ok((request, respond)))) => return Poll::Ready(Event::Stream(Box::new(request), respond)),
+        Poll::Ready(Some(Ok(asked))) => return Poll::Ready(Event::Stream(Box::new(asked))),
         Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Event::Closed),
         Poll::Pending => {}
     }
@@ -237,17 +240,17 @@ async fn keep_alive(pings: Option<h2::PingPong>, every: Duration) {
 async fn stream(
     worker: Rc<Worker>,
     world: World,
-    request: Request<RecvStream>,
-    respond: SendResponse<Bytes>,
+    asked: Box<Asked>,
     mut begun: Begun,
     (peer, peer_name): (SocketAddr, PeerName),
     local: Option<SocketAddr>,
 ) {
     let started = worker.wheel.stamp();
+    let (request, respond) = *asked;
     let (parts, body) = request.into_parts();
     let ended = body.is_end_stream();
     let mut reply = Http2Reply { respond, sink: Http2Sink::default(), begun: false };
-    match request_head(&parts, ended) {
+    match worker.buffers.parse(|memory| received_request(memory, &parts, ended)) {
         Ok(mut head) => {
             if world.tls.is_some() {
                 head.arrived_encrypted();
@@ -274,6 +277,7 @@ async fn stream(
             };
             let ending = serve(&call, &mut caller, &mut reply).await;
             begun.premature = ending == Ending::Abort && worker.wheel.stamp_now().since(started) < PREMATURE;
+            worker.buffers.give_back_head(head.into_memory());
         }
         Err(refusal) => refuse(&worker, &world, &mut reply, refusal),
     }
@@ -292,28 +296,6 @@ fn refuse(worker: &Worker, world: &World, reply: &mut Http2Reply, refusal: Refus
         // A stream that is gone needs no answer.
         drop(stream.send_data(body, true));
     }
-}
-
-/// The head as the corridor knows it; the builder runs the checks of the HTTP/1.1 gate.
-pub(crate) fn request_head(parts: &http::request::Parts, ended: bool) -> Result<RequestHead, Refusal> {
-    let mut builder = RequestHead::builder().method(parts.method.as_str());
-    if let Some(scheme) = parts.uri.scheme_str() {
-        builder = builder.scheme(scheme);
-    }
-    if let Some(authority) = parts.uri.authority() {
-        builder = builder.authority(authority.as_str());
-    }
-    // The library asks for a path only beside an authority, and shows a missing one as `/`, but here.
-    if parts.uri.path().is_empty() && parts.method != Method::CONNECT {
-        return Err(NO_PATH);
-    }
-    if let Some(path) = parts.uri.path_and_query() {
-        builder = builder.path_and_query(path.as_str());
-    }
-    for (name, value) in &parts.headers {
-        builder = builder.field(name.as_str(), value.as_bytes());
-    }
-    builder.framing(if ended { Framing::None } else { Framing::Chunked }).build(&Limits::default())
 }
 
 struct Http2Caller {
@@ -355,12 +337,12 @@ impl Reply for Http2Reply {
     type Body = Http2Sink;
 
     fn interim(&mut self, head: &ResponseHead) -> Result<(), Trouble> {
-        let Some(interim) = response(head, &HeadEdits::new()) else { return Ok(()) };
+        let Some(interim) = response_to_send(head, &HeadEdits::new()) else { return Ok(()) };
         self.respond.send_informational(interim).map_err(|_| Trouble::CallerGone)
     }
 
     fn begin(&mut self, head: &ResponseHead, edits: &HeadEdits, _start: Start) -> Result<(), Trouble> {
-        let response = response(head, edits).ok_or(Trouble::Unwritable)?;
+        let response = response_to_send(head, edits).ok_or(Trouble::Unwritable)?;
         let ended = matches!(head.framing(), Framing::None | Framing::Length(0));
         let stream = self.respond.send_response(response, ended).map_err(|_| Trouble::CallerGone)?;
         self.begun = true;

@@ -19,7 +19,8 @@ pub(super) struct Streams {
 
 impl Streams {
     pub(super) fn begin(&mut self, stream: impl Future<Output = ()> + 'static) {
-        self.tasks.spawn_local(stream);
+        // Boxed, because the runtime moves what it runs when it begins and when it ends.
+        self.tasks.spawn_local(Box::pin(stream));
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -207,9 +207,8 @@ async fn over_http2(
 ) -> Result<(), Lost> {
     let opened = worker.pools.http2(endpoint, &copy.terms, &worker.shared.limits).await;
     let (connection, _) = opened.map_err(|_| Lost::Failed)?;
-    let begun = connection.begin(&copy.head, &copy.edits, &copy.terms).await;
-    let (sink, answer) = begun.map_err(|_| Lost::Failed)?;
-    converse(worker, &mut copy.body, copy.limit, alarm, sink, answer).await.map(drop)
+    let begun = connection.begin_in_turn(&copy.head, &copy.edits, &copy.terms).await.map_err(|_| Lost::Failed)?;
+    converse(worker, &mut copy.body, copy.limit, alarm, begun.sink, begun.answer).await.map(drop)
 }
 
 /// Sends the body as it comes and reads the answer into nothing. Whether the connection can carry another exchange.

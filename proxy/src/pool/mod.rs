@@ -236,7 +236,8 @@ impl Pools {
         let tls = terms.tls.as_deref();
         let socket = connect(endpoint.address, terms.connect_timeout, tls, Inside::Http2).await?;
         let socket = (socket, tls_id(terms.tls.as_ref()));
-        let connection = http2::Connection::open(socket, terms.connect_timeout, limits.http2_ping, place).await?;
+        let connection =
+            http2::Connection::open(socket, (terms.connect_timeout, limits.http2_ping), place, &self.buffers).await?;
         shared.connections.borrow_mut().push(Rc::clone(&connection));
         Ok((connection, false))
     }

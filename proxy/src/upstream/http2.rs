@@ -4,13 +4,13 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use tidegate_http1::{Framing, HeadEdits, Refusal, RequestHead, ResponseHead, Version};
+use http::{HeaderMap, Method, StatusCode};
+use tidegate_http1::{Framing, HeadEdits, Refusal, RequestHead, ResponseHead};
 use tidegate_traffic::circuit_breaker::Tripped;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -23,7 +23,9 @@ use crate::clock;
 use crate::limits::{HTTP2_HEADER_LIST_BYTES_MAX, HTTP2_SEND_BUFFER_BYTES_MAX, PENDING_MAX};
 use crate::pool::Terms;
 use crate::wire::body::Broken;
+use crate::wire::buffer::Buffers;
 use crate::wire::frames::{Counted, Meter};
+use crate::wire::heads::{received_response, request_to_send};
 use crate::wire::http2::{Http2Sink, Http2Source, broken};
 use crate::wire::socket::{Socket, Stream};
 
@@ -45,15 +47,16 @@ pub(crate) struct Connection {
     /// Under which it is encrypted; 0: it is not.
     pub(crate) tls: u64,
     place: Connected,
+    buffers: Rc<Buffers>,
 }
 
 impl Connection {
     /// Speaks the preface and starts the connection's task.
     pub(crate) async fn open(
         (socket, tls): (Socket, u64),
-        limit: Duration,
-        ping: Duration,
+        (limit, ping): (Duration, Duration),
         place: Connected,
+        buffers: &Rc<Buffers>,
     ) -> Result<Rc<Self>, Fault> {
         let mut builder = h2::client::Builder::new();
         builder
@@ -85,6 +88,7 @@ impl Connection {
             driver,
             tls,
             place,
+            buffers: Rc::clone(buffers),
         }))
     }
 
@@ -94,7 +98,7 @@ impl Connection {
     }
 
     /// Whether the peer allows no further stream.
-    fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.windows.streams() >= self.send.current_max_send_streams()
     }
 
@@ -108,36 +112,43 @@ impl Connection {
     }
 
     /// Opens a stream with a request head.
-    pub(crate) async fn begin(
+    pub(crate) fn begin(self: &Rc<Self>, head: &RequestHead, edits: &HeadEdits) -> Result<Begun, Fault> {
+        let request = request_to_send(head, edits, self.tls != 0);
+        let request = request.ok_or(Fault::Unexpected("a rewritten head is not valid"))?;
+        let method = request.method().clone();
+        let ended = matches!(head.framing(), Framing::None | Framing::Length(0));
+        self.windows.begin_stream();
+        self.requests.set(self.requests.get().saturating_add(1));
+        let guard = StreamGuard(Rc::clone(self));
+        let mut sender = self.send.clone();
+        // Always ready for a handle that has sent nothing, unless the connection has ended.
+        let ready = sender.poll_ready(&mut Context::from_waker(Waker::noop()));
+        if !matches!(ready, Poll::Ready(Ok(()))) {
+            return Err(Fault::Unprocessed);
+        }
+        let (response, stream) = sender.send_request(request, ended).map_err(|_| Fault::Unprocessed)?;
+        let sink = Http2Sink { stream: (!ended).then_some(stream), ended };
+        Ok(Begun { sink, answer: Http2Answer { response, method, source: Http2Source::new(None), guard }, sender })
+    }
+
+    /// The same on a connection that may have no room. Above the peer's limit the library holds a stream back for as long as it
+    /// takes, and any number of them.
+    pub(crate) async fn begin_in_turn(
         self: &Rc<Self>,
         head: &RequestHead,
         edits: &HeadEdits,
         terms: &Terms,
-    ) -> Result<(Http2Sink, Http2Answer), Fault> {
-        let request = request(head, edits, self.tls != 0).ok_or(Fault::Unexpected("a rewritten head is not valid"))?;
-        let ended = matches!(head.framing(), Framing::None | Framing::Length(0));
-        // Above the peer's limit the library holds a stream back for as long as it takes, and any number of them.
-        let pending = match self.is_full() {
-            true => Some(Pending::enter(self.place.breaker(), &terms.thresholds, Tripped::Connections)),
-            false => None,
-        };
-        let pending = pending.transpose().map_err(Fault::Overflow)?;
-        self.windows.begin_stream();
-        self.requests.set(self.requests.get().saturating_add(1));
-        let guard = StreamGuard(Rc::clone(self));
-        let mut send = self.send.clone();
-        // Always ready for a handle that has sent nothing, unless the connection has ended.
-        poll_fn(|cx| send.poll_ready(cx)).await.map_err(|_| Fault::Unprocessed)?;
-        let (response, stream) = send.send_request(request, ended).map_err(|_| Fault::Unprocessed)?;
-        if let Some(pending) = pending {
-            // Ready when the stream that this handle has sent is open.
-            let opened = tokio::time::timeout(PENDING_MAX, poll_fn(|cx| send.poll_ready(cx))).await;
-            opened.map_err(|_elapsed| Fault::Overflow(Tripped::PendingRequests))?.map_err(|_| Fault::Unprocessed)?;
-            drop(pending);
+    ) -> Result<Begun, Fault> {
+        if !self.is_full() {
+            return self.begin(head, edits);
         }
-        let sink = Http2Sink { stream: (!ended).then_some(stream), ended };
-        let answer = Http2Answer { response, method: head.method().to_owned(), source: Http2Source::new(None), guard };
-        Ok((sink, answer))
+        let pending = Pending::enter(self.place.breaker(), &terms.thresholds, Tripped::Connections);
+        let _pending = pending.map_err(Fault::Overflow)?;
+        let mut begun = self.begin(head, edits)?;
+        // Ready when the stream that this handle has sent is open.
+        let opened = tokio::time::timeout(PENDING_MAX, poll_fn(|cx| begun.sender.poll_ready(cx))).await;
+        opened.map_err(|_elapsed| Fault::Overflow(Tripped::PendingRequests))?.map_err(|_| Fault::Unprocessed)?;
+        Ok(begun)
     }
 }
 
@@ -145,6 +156,14 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.driver.abort();
     }
+}
+
+/// A stream that has been opened.
+pub(crate) struct Begun {
+    pub(crate) sink: Http2Sink,
+    pub(crate) answer: Http2Answer,
+    /// With which it was.
+    sender: SendRequest<Bytes>,
 }
 
 struct StreamGuard(Rc<Connection>);
@@ -192,30 +211,19 @@ async fn drive(
     closed.set(true);
 }
 
-fn request(head: &RequestHead, edits: &HeadEdits, encrypted: bool) -> Option<Request<()>> {
-    let uri = Uri::builder()
-        .scheme(if encrypted { "https" } else { "http" })
-        .authority(edits.authority_of(head))
-        .path_and_query(edits.path_and_query_of(head))
-        .build()
-        .ok()?;
-    let mut request = Request::new(());
-    *request.method_mut() = Method::from_bytes(edits.method_of(head).as_bytes()).ok()?;
-    *request.uri_mut() = uri;
-    *request.version_mut() = http::Version::HTTP_2;
-    let headers = request.headers_mut();
-    for (name, value) in head.edited(edits).iter() {
-        headers.append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?);
-    }
-    Some(request)
-}
-
 /// The answer on a stream.
 pub(crate) struct Http2Answer {
     response: ResponseFuture,
-    method: String,
+    method: Method,
     source: Http2Source,
     guard: StreamGuard,
+}
+
+impl Http2Answer {
+    fn received(&self, seen: (StatusCode, &HeaderMap), framing: Option<Framing>) -> Result<ResponseHead, Fault> {
+        let head = self.guard.0.buffers.parse(|memory| received_response(memory, seen, &self.method, framing));
+        head.map_err(Fault::Protocol)
+    }
 }
 
 impl Answer for Http2Answer {
@@ -223,17 +231,14 @@ impl Answer for Http2Answer {
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Fault>> {
         if let Poll::Ready(Some(Ok(interim))) = self.response.poll_informational(cx) {
-            return Poll::Ready(head(&interim, &self.method, Framing::None));
+            let seen = (interim.status(), interim.headers());
+            return Poll::Ready(self.received(seen, Some(Framing::None)));
         }
         match ready!(Pin::new(&mut self.response).poll(cx)) {
             Ok(response) => {
                 let (parts, stream) = response.into_parts();
                 let framing = if stream.is_end_stream() { None } else { Some(Framing::Chunked) };
-                let response = Response::from_parts(parts, ());
-                let head = match framing {
-                    Some(framing) => head(&response, &self.method, framing),
-                    None => head_without_body(&response, &self.method),
-                };
+                let head = self.received((parts.status, &parts.headers), framing);
                 self.source = Http2Source::of_endpoint(stream, self.guard.0.windows.outgrown());
                 Poll::Ready(head)
             }
@@ -259,35 +264,4 @@ fn fault(error: &h2::Error) -> Fault {
             Broken::Refused(refusal) => Fault::Protocol(refusal),
         },
     }
-}
-
-fn head(response: &Response<()>, method: &str, framing: Framing) -> Result<ResponseHead, Fault> {
-    let mut builder = ResponseHead::builder(response.status().as_u16())
-        .version(Version::Http2)
-        .request_method(method)
-        .framing(framing);
-    for (name, value) in response.headers() {
-        builder = builder.field(name.as_str(), value.as_bytes());
-    }
-    builder.build().map_err(Fault::Protocol)
-}
-
-fn head_without_body(response: &Response<()>, method: &str) -> Result<ResponseHead, Fault> {
-    let mut builder = ResponseHead::builder(response.status().as_u16()).version(Version::Http2).request_method(method);
-    for (name, value) in response.headers() {
-        builder = builder.field(name.as_str(), value.as_bytes());
-    }
-    builder.build().map_err(Fault::Protocol)
-}
-
-/// A head of ours as `h2` wants it.
-pub(crate) fn response(head: &ResponseHead, edits: &HeadEdits) -> Option<Response<()>> {
-    let mut response = Response::new(());
-    *response.status_mut() = StatusCode::from_u16(head.status()).ok()?;
-    *response.version_mut() = http::Version::HTTP_2;
-    let headers = response.headers_mut();
-    for (name, value) in head.edited(edits).iter() {
-        headers.append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?);
-    }
-    Some(response)
 }

@@ -194,17 +194,19 @@ impl Sink for Http2Sink {
     fn poll_send(&mut self, cx: &mut Context<'_>, source: &mut impl Source) -> Poll<Result<(), Closed>> {
         let Some(stream) = &mut self.stream else { return Poll::Ready(Err(Closed)) };
         let wanted = source.data().len().min(HTTP2_SEND_BUFFER_BYTES_MAX);
-        while stream.capacity() == 0 {
+        // Each question takes the lock of the connection.
+        let mut capacity = stream.capacity();
+        while capacity == 0 {
             stream.reserve_capacity(wanted);
-            if stream.capacity() > 0 {
-                break;
-            }
-            match ready!(stream.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Poll::Ready(Err(Closed)),
+            capacity = stream.capacity();
+            if capacity == 0 {
+                match ready!(stream.poll_capacity(cx)) {
+                    Some(Ok(assigned)) => capacity = assigned,
+                    Some(Err(_)) | None => return Poll::Ready(Err(Closed)),
+                }
             }
         }
-        let bytes = source.take(stream.capacity().min(wanted));
+        let bytes = source.take(capacity.min(wanted));
         let last = source.data().is_empty() && source.is_over();
         self.ended = last;
         Poll::Ready(stream.send_data(bytes, last).map_err(|_| Closed))

@@ -3,6 +3,7 @@
 pub(crate) mod body;
 pub(crate) mod buffer;
 pub(crate) mod frames;
+pub(crate) mod heads;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod pace;

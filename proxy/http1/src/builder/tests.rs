@@ -4,11 +4,11 @@ use super::*;
 use crate::edits::HeadEdits;
 use crate::write::{ConnectionField, write_request, write_response};
 
-fn builder() -> HeadBuilder {
+fn builder() -> HeadBuilder<'static> {
     RequestHead::builder().authority("reviews")
 }
 
-fn refusal(builder: HeadBuilder) -> Refusal {
+fn refusal(builder: HeadBuilder<'_>) -> Refusal {
     builder.build(&Limits::default()).expect_err("refused")
 }
 
@@ -126,7 +126,7 @@ fn an_answer_of_our_own_is_written_with_its_length() {
 
 #[test]
 fn a_built_response_has_a_body_only_where_one_may_be() {
-    let framing = |builder: ResponseBuilder| builder.build().unwrap().framing();
+    let framing = |builder: ResponseBuilder<'_>| builder.build().unwrap().framing();
 
     assert_eq!(framing(ResponseHead::builder(200)), Framing::Length(0));
     assert_eq!(framing(ResponseHead::builder(200).framing(Framing::Chunked)), Framing::Chunked);
