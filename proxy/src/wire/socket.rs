@@ -7,6 +7,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -29,7 +30,11 @@ pub(crate) enum Stream {
 
 /// Its incoming direction.
 pub(crate) enum Reading<'a> {
-    Plain(ReadHalf<'a>),
+    Plain {
+        half: ReadHalf<'a>,
+        /// The last read filled all the room it had, so the next is likely to find more.
+        flowing: bool,
+    },
     Encrypted(&'a RefCell<Encrypted>),
 }
 
@@ -57,7 +62,7 @@ impl Socket {
         match &mut self.stream {
             Stream::Plain(stream) => {
                 let (reading, writing) = stream.split();
-                (Reading::Plain(reading), Writing::Plain(writing))
+                (Reading::Plain { half: reading, flowing: false }, Writing::Plain(writing))
             }
             Stream::Encrypted(stream) => (Reading::Encrypted(stream), Writing::Encrypted(stream)),
         }
@@ -84,7 +89,7 @@ impl Socket {
     pub(crate) fn is_stirring_now(&self) -> bool {
         self.on_wire(|stream| {
             let mut byte = [0_u8; 1];
-            let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
+            let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
             match rustix::net::recv(stream, &mut byte, flags) {
                 Err(error) => error != rustix::io::Errno::AGAIN,
                 Ok(_) => true,
@@ -129,28 +134,75 @@ impl Reading<'_> {
     /// Ready when a read may find something; costs a third of a read that finds nothing.
     pub(crate) fn poll_arrived(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Plain(half) if has_arrived(half.as_ref()) => Poll::Ready(()),
-            Self::Plain(half) => half.as_ref().poll_read_ready(cx).map(drop),
+            Self::Plain { half, .. } if has_arrived(half.as_ref()) => Poll::Ready(()),
+            Self::Plain { half, .. } => half.as_ref().poll_read_ready(cx).map(drop),
             // Only decryption knows.
             Self::Encrypted(_) => Poll::Ready(()),
         }
     }
 
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        if let Self::Plain { half, flowing: flowing @ false } = self {
+            let room = into.len();
+            let count = ready!(poll_receive(half.as_ref(), cx, into))?;
+            *flowing = count == room;
+            return Poll::Ready(Ok(count));
+        }
         let mut buffer = ReadBuf::new(into);
         ready!(match self {
-            Self::Plain(half) => Pin::new(half).poll_read(cx, &mut buffer),
+            // The runtime counts these, and gives other connections a turn in time.
+            Self::Plain { half, .. } => Pin::new(half).poll_read(cx, &mut buffer),
             Self::Encrypted(stream) => stream.borrow_mut().poll_read(cx, &mut buffer),
         })?;
         Poll::Ready(Ok(buffer.filled().len()))
     }
 }
 
+/// Reads once, without what the runtime does around a read: a third of it.
+fn poll_receive(stream: &TcpStream, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+    loop {
+        let mut received = None;
+        let tried = stream.try_io(Interest::READABLE, || {
+            let (count, _) = rustix::net::recv(stream, &mut *into, RecvFlags::empty())?;
+            received = Some(count);
+            as_far_as_it_goes(count, into.len())
+        });
+        match (received, tried) {
+            (Some(count), _) => return Poll::Ready(Ok(count)),
+            (None, Err(error)) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+            (None, _) => ready!(stream.poll_read_ready(cx))?,
+        }
+    }
+}
+
+/// Writes once, likewise.
+fn poll_transmit(stream: &TcpStream, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    loop {
+        let mut sent = None;
+        let tried = stream.try_io(Interest::WRITABLE, || {
+            let count = rustix::net::send(stream, bytes, SendFlags::NOSIGNAL)?;
+            sent = Some(count);
+            as_far_as_it_goes(count, bytes.len())
+        });
+        match (sent, tried) {
+            (Some(count), _) => return Poll::Ready(Ok(count)),
+            (None, Err(error)) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+            (None, _) => ready!(stream.poll_write_ready(cx))?,
+        }
+    }
+}
+
+/// A part of what could have been moved says that the kernel has no more, or no more room, until it says otherwise: the runtime
+/// then need not be told by a further call. Its own reads and writes do the same.
+fn as_far_as_it_goes(count: usize, wanted: usize) -> io::Result<()> {
+    if 0 < count && count < wanted { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+}
+
 impl Writing<'_> {
     /// Pending writes are repeated with the same bytes, be it with more behind them.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
-            Self::Plain(half) => Pin::new(half).poll_write(cx, bytes),
+            Self::Plain(half) => poll_transmit(half.as_ref(), cx, bytes),
             Self::Encrypted(stream) => stream.borrow_mut().poll_write(cx, bytes),
         }
     }
