@@ -325,3 +325,77 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    async fn pair() -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let far = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connects");
+        let (near, _) = listener.accept().await.expect("accepts");
+        (Socket::new(near), far)
+    }
+
+    #[tokio::test]
+    async fn what_arrives_after_a_read_that_took_everything_is_read() {
+        let (mut near, mut far) = pair().await;
+        let (mut reading, _) = near.split();
+
+        for sent in [b"one".as_slice(), b"two", b"and three"] {
+            far.write_all(sent).await.expect("writes");
+            let mut into = [0; 64];
+            let count = poll_fn(|cx| reading.poll_read(cx, &mut into)).await.expect("reads");
+
+            assert_eq!(&into[..count], sent);
+        }
+        drop(far);
+        assert_eq!(poll_fn(|cx| reading.poll_read(cx, &mut [0; 64])).await.expect("ends"), 0);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_fills_every_read_lets_others_have_a_turn() {
+        const PIECES: usize = 1_024;
+        let (mut near, mut far) = pair().await;
+        far.write_all(&[b'x'; PIECES * 64]).await.expect("fits into the kernel's buffers");
+        let (mut reading, _) = near.split();
+        let mut read = 0;
+
+        // Until it is told to wait, though there is more.
+        poll_fn(|cx| {
+            while let Poll::Ready(count) = reading.poll_read(cx, &mut [0; 64]) {
+                read += count.expect("reads");
+            }
+            Poll::Ready(())
+        })
+        .await;
+
+        assert!(read < PIECES * 64 / 2, "{read} bytes in one turn");
+    }
+
+    #[tokio::test]
+    async fn a_writer_waits_for_a_peer_that_does_not_read() {
+        let (mut near, mut far) = pair().await;
+        let (_, mut writing) = near.split();
+        let block = vec![b'x'; 256 * 1024];
+        let mut sent = 0;
+        poll_fn(|cx| {
+            while let Poll::Ready(count) = writing.poll_write(cx, &block) {
+                sent += count.expect("writes");
+            }
+            Poll::Ready(())
+        })
+        .await;
+
+        let read = tokio::spawn(async move {
+            let mut all = Vec::new();
+            far.read_to_end(&mut all).await.map(|_| all.len())
+        });
+        sent += poll_fn(|cx| writing.poll_write(cx, b"more")).await.expect("writes when there is room again");
+        poll_fn(|cx| writing.poll_shutdown(cx)).await.expect("closes");
+        assert_eq!(read.await.expect("runs").expect("reads"), sent);
+    }
+}
