@@ -241,7 +241,7 @@ impl<'a> HeadBuilder<'a> {
         list.push(Field::new(buf, host_name, host_value).ok_or(HEAD_TOO_LARGE)?, b"host");
         lines.lay_out(buf, list, Some(limits))?;
         *plain = false;
-        meaning::read(&mut head.meaning, buf, list, self.version, Sender::Client)?;
+        meaning::read(&mut head.meaning, buf, list, self.version, Sender::Client, false)?;
         head.framing = settled_framing(self.framing, &head.meaning)?;
         head.line = Some(line);
         head.version = self.version;
@@ -369,7 +369,7 @@ impl<'a> ResponseBuilder<'a> {
         list.begin();
         self.lines.lay_out(buf, list, None)?;
         *plain = false;
-        meaning::read(&mut head.meaning, buf, list, self.version, Sender::Server)?;
+        meaning::read(&mut head.meaning, buf, list, self.version, Sender::Server, false)?;
         head.framing = match response_framing(self.status, self.request_method, &head.meaning) {
             Framing::None => Framing::None,
             Framing::Length(_) | Framing::Chunked | Framing::UntilClose => {

@@ -264,7 +264,7 @@ impl<'a> EditedFields<'a> {
             .list
             .as_slice()
             .iter()
-            .filter(move |f| !f.stripped && f.known != Known::Host && !edits.removes(fields, f))
+            .filter(move |f| !f.is_stripped() && f.known != Known::Host && !edits.removes(fields, f))
             .map(move |f| (f.name_span().of(&fields.buf), value(f, &fields.buf)));
         let te: Option<(&[u8], &[u8])> = accepts_trailers.then_some((b"te", b"trailers"));
         received.chain(te).chain(edits.additions())

@@ -98,7 +98,7 @@ impl Known {
 
     /// A bit of its own.
     #[inline]
-    pub(crate) fn bit(self) -> u32 {
+    pub(crate) const fn bit(self) -> u32 {
         1 << self as u32
     }
 
@@ -173,9 +173,15 @@ pub(crate) struct Field {
     value_len: u32,
     name_len: u16,
     pub(crate) known: Known,
-    /// Not to be forwarded: nominated by Connection, or dropped by a rule.
-    pub(crate) stripped: bool,
+    traits: u8,
 }
+
+/// Not to be forwarded: nominated by Connection, or dropped by a rule.
+const STRIPPED: u8 = 1;
+/// Its line lies in the buffer as it was received and has the form of [`Field::usual`].
+const USUAL: u8 = 2;
+/// Its whole value has been found to be an authority.
+const AUTHORITY: u8 = 4;
 
 impl Field {
     /// None when the name is too long to be recorded: such a field is refused as too large.
@@ -188,15 +194,54 @@ impl Field {
             value_len: value.end.saturating_sub(value.start),
             name_len,
             known: Known::of_token(name.of(buf)),
-            stripped: false,
+            traits: 0,
         })
     }
 
-    /// Of a name and a value whose positions are known to fit.
+    /// Of a line that reads exactly `name: value CRLF` or `name:value CRLF`, with no underscore in the name. Positions are known
+    /// to fit.
     #[inline]
-    pub(crate) fn placed(name: &[u8], name_start: u32, value_start: u32, value_len: u32) -> Option<Self> {
+    pub(crate) fn usual(name: &[u8], name_start: u32, value_start: u32, value_len: u32) -> Option<Self> {
         let name_len = u16::try_from(name.len()).ok()?;
-        Some(Self { name_start, value_start, value_len, name_len, known: Known::of_token(name), stripped: false })
+        Some(Self { name_start, value_start, value_len, name_len, known: Known::of_token(name), traits: USUAL })
+    }
+
+    /// The whole line in the buffer, if it has the usual form.
+    #[inline]
+    pub(crate) fn usual_line<'b>(&self, buf: &'b [u8]) -> Option<&'b [u8]> {
+        let end = self.value_start as usize + self.value_len as usize + 2;
+        buf.get(self.name_start as usize..end).filter(|_| self.traits & USUAL != 0)
+    }
+
+    /// The same line, received again.
+    #[inline]
+    pub(crate) fn again_at(self, name_start: u32) -> Self {
+        let gone = self.value_start.wrapping_sub(self.name_start);
+        Self { name_start, value_start: name_start.wrapping_add(gone), traits: self.traits & !STRIPPED, ..self }
+    }
+
+    #[inline]
+    pub(crate) fn name_of<'b>(&self, line: &'b [u8]) -> &'b [u8] {
+        line.get(..usize::from(self.name_len)).unwrap_or_default()
+    }
+
+    #[inline]
+    pub(crate) fn is_stripped(&self) -> bool {
+        self.traits & STRIPPED != 0
+    }
+
+    /// The value reads as an authority throughout; the same line need not be looked at again.
+    #[inline]
+    pub(crate) fn is_authority(&self) -> bool {
+        self.traits & AUTHORITY != 0
+    }
+
+    pub(crate) fn has_authority(&mut self) {
+        self.traits |= AUTHORITY;
+    }
+
+    pub(crate) fn strip(&mut self, stripped: bool) {
+        self.traits = if stripped { self.traits | STRIPPED } else { self.traits & !STRIPPED };
     }
 
     #[inline]
@@ -209,7 +254,8 @@ impl Field {
         Span { start: self.value_start, end: self.value_start.saturating_add(self.value_len) }
     }
 
-    pub(crate) fn point_value_at(&mut self, value: Span) {
+    fn point_value_at(&mut self, value: Span) {
+        self.traits &= !(USUAL | AUTHORITY);
         self.value_start = value.start;
         self.value_len = value.end.saturating_sub(value.start);
     }
@@ -243,13 +289,16 @@ pub(crate) struct FieldList {
     marks: u64,
     /// A bit for each known name that occurs.
     known: u32,
+    /// Every line of the section has the usual form and is a field of the list, the section is the end of the buffer, and nothing
+    /// but authority and length is said in it about the message.
+    whole: bool,
 }
 
 impl FieldList {
-    /// Empties it, and makes room for what a head usually holds.
+    /// Begins a new list over the fields of the one before, which stay until the new ones take their places ([`Self::put`]) or it
+    /// ends, and makes room for what a head usually holds.
     #[inline]
     pub(crate) fn begin(&mut self) {
-        self.fields.clear();
         self.marks = 0;
         self.known = 0;
         if self.fields.capacity() == 0 {
@@ -257,13 +306,68 @@ impl FieldList {
         }
     }
 
+    /// The list has so many fields; what is left of the one before goes. `usual`: each stands in a line of the usual form, and
+    /// there is no other line.
+    #[inline]
+    pub(crate) fn end(&mut self, count: usize, usual: bool) {
+        self.fields.truncate(count);
+        self.whole = usual && self.says_little();
+    }
+
+    /// Where the section begins that may come again as a whole.
+    #[inline]
+    pub(crate) fn whole_from(&self) -> Option<usize> {
+        self.fields.first().filter(|_| self.whole).map(|first| first.name_start as usize)
+    }
+
+    /// The same section was received again, at this place.
+    #[inline]
+    pub(crate) fn move_to(&mut self, start: u32) {
+        let by = start.wrapping_sub(self.fields.first().map_or(start, |first| first.name_start));
+        if by != 0 {
+            for field in &mut self.fields {
+                field.name_start = field.name_start.wrapping_add(by);
+                field.value_start = field.value_start.wrapping_add(by);
+            }
+        }
+    }
+
+    /// Lets a field have a value that stands elsewhere.
+    pub(crate) fn point_value_at(&mut self, index: usize, value: Span) {
+        if let Some(field) = self.fields.get_mut(index).filter(|field| field.value_span() != value) {
+            field.point_value_at(value);
+            self.whole = false;
+        }
+    }
+
+    /// Whether nothing but the authority and the length is said of the message, as in nearly every head.
+    #[inline]
+    pub(crate) fn says_little(&self) -> bool {
+        const LITTLE: u32 = Known::Other.bit() | Known::Cookie.bit() | Known::Host.bit() | Known::ContentLength.bit();
+        self.known & !LITTLE == 0
+    }
+
     pub(crate) fn memory_bytes(&self) -> usize {
         self.fields.capacity() * size_of::<Field>()
+    }
+
+    /// Gives a place to a field; `name` is that of the field.
+    #[inline]
+    pub(crate) fn put(&mut self, place: usize, field: Field, name: &[u8]) {
+        match self.fields.get_mut(place) {
+            Some(before) => {
+                self.marks |= mark(name);
+                self.known |= field.known.bit();
+                *before = field;
+            }
+            None => self.push(field, name),
+        }
     }
 
     /// `name` is that of the field.
     #[inline]
     pub(crate) fn push(&mut self, field: Field, name: &[u8]) {
+        self.whole = false;
         self.marks |= mark(name);
         self.known |= field.known.bit();
         self.fields.push(field);
@@ -279,12 +383,6 @@ impl FieldList {
     #[inline]
     pub(crate) fn lacks(&self, names: Names) -> bool {
         self.marks & names.0 == 0
-    }
-
-    /// Whether one of these known names occurs.
-    #[inline]
-    pub(crate) fn holds_any(&self, known: u32) -> bool {
-        self.known & known != 0
     }
 
     #[inline]

@@ -76,6 +76,13 @@ impl HeadMemory {
         self.head.as_deref().map_or(0, held)
     }
 
+    /// Forgets the head's lines, so that the next head is not compared with them: for memory that goes to somebody else.
+    pub fn forget(&mut self) {
+        if let Some(head) = &mut self.head {
+            head.fields.list.end(0, false);
+        }
+    }
+
     pub(crate) fn of(head: Box<Head>) -> Self {
         Self { head: Some(head) }
     }
@@ -102,6 +109,8 @@ impl HeadMemory {
         if let Ok(Some(consumed)) = parsed {
             return Ok(Some((head, consumed)));
         }
+        // Its list may be half of another head's by now.
+        head.fields.list.end(0, false);
         self.head = Some(head);
         parsed.map(|_| None)
     }

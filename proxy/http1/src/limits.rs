@@ -20,17 +20,22 @@ pub struct Limits {
     pub underscores: Underscores,
 }
 
+impl Limits {
+    /// What holds where nobody asks for more.
+    pub const STRICT: Self = Self {
+        head_bytes_max: 64 * 1024,
+        fields_max: 100,
+        target_bytes_max: 16 * 1024,
+        connect_allowed: false,
+        trace_allowed: false,
+        escaped_slashes: EscapedSlashes::Refuse,
+        underscores: Underscores::DropLookAlikes,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            head_bytes_max: 64 * 1024,
-            fields_max: 100,
-            target_bytes_max: 16 * 1024,
-            connect_allowed: false,
-            trace_allowed: false,
-            escaped_slashes: EscapedSlashes::Refuse,
-            underscores: Underscores::DropLookAlikes,
-        }
+        Self::STRICT
     }
 }
 

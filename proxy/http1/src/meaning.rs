@@ -69,6 +69,8 @@ pub(crate) struct Meaning {
     pub(crate) upgrade: Option<Box<str>>,
     pub(crate) expects_continue: bool,
     pub(crate) accepts_trailers: bool,
+    /// Whose fields it was read from, and in which version: from the same ones it would be read again.
+    read_of: Option<(Sender, Version)>,
 }
 
 impl Meaning {
@@ -83,17 +85,22 @@ impl Meaning {
     }
 }
 
-/// Reads and checks the fields; marks those that are not to be forwarded. What `meaning` was before is forgotten.
+/// Reads and checks the fields; marks those that are not to be forwarded. What `meaning` was before is forgotten, unless the fields are
+/// `repeated`: the ones that it was read from.
+#[inline]
 pub(crate) fn read(
     meaning: &mut Meaning,
     buf: &[u8],
     list: &mut FieldList,
     version: Version,
     sender: Sender,
+    repeated: bool,
 ) -> Result<(), Refusal> {
-    *meaning = Meaning::default();
-    let usual = Known::Other.bit() | Known::Cookie.bit() | Known::Host.bit() | Known::ContentLength.bit();
-    if list.holds_any(!usual) {
+    if repeated && meaning.read_of == Some((sender, version)) {
+        return Ok(());
+    }
+    *meaning = Meaning { read_of: Some((sender, version)), ..Meaning::default() };
+    if !list.says_little() {
         return read_all(meaning, buf, list.as_mut_slice(), version, sender);
     }
     // Nearly every head: nothing but the authority and the length is said of the message.
@@ -119,7 +126,7 @@ fn read_all(
     let (mut upgrade, mut upgrades) = (None, 0);
     for (index, field) in fields.iter_mut().enumerate().filter(|(_, field)| field.known != Known::Other) {
         let value = field.value_span().of(buf);
-        field.stripped = field.known.is_hop_by_hop();
+        field.strip(field.known.is_hop_by_hop());
         match field.known {
             Known::Host if sender == Sender::Client => meaning.host_at(index)?,
             Known::Connection => options.read(value, sender)?,
@@ -143,7 +150,7 @@ fn read_all(
                 }
                 // 10.1.1: from an HTTP/1.0 client it is to be ignored, so it is not passed on either.
                 meaning.expects_continue = version != Version::Http10;
-                field.stripped = version == Version::Http10;
+                field.strip(version == Version::Http10);
             }
             Known::Te => meaning.accepts_trailers |= elements(value).any(|t| t.eq_ignore_ascii_case(b"trailers")),
             Known::Other
@@ -260,7 +267,7 @@ fn strip_nominated(buf: &[u8], fields: &mut [Field]) {
                 // A server's nomination of its own framing is ignored: framing is ours to write.
                 let framing = matches!(field.known, Known::ContentLength | Known::Host);
                 if !framing && field.name_span().of(buf).eq_ignore_ascii_case(option) {
-                    field.stripped = true;
+                    field.strip(true);
                 }
             }
         }

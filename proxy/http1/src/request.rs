@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use crate::builder::HeadBuilder;
 use crate::edits::{EditedFields, HeadEdits};
-use crate::fields::{Field, FieldList, Known, Names, Span};
+use crate::fields::{Field, FieldList, Names, Span};
 use crate::head::{Head, HeadMemory, RequestLine};
 use crate::host::check_authority;
 use crate::limits::Limits;
@@ -91,7 +91,7 @@ fn read(buf: &[u8], head: &mut Head, limits: &Limits) -> Result<Option<usize>, R
     if surely_partial(buf, limits) {
         return Ok(None);
     }
-    let Some(section) = field_section(buf, line.next, limits, &mut head.fields.list)? else { return partial() };
+    let Some(section) = field_section(buf, line.next, limits, &mut head.fields)? else { return partial() };
     match settle(buf, &line, &section, head, limits)? {
         Some(target) => head.lay_out_anew(buf, &line, section.end, &target),
         None => {
@@ -123,7 +123,7 @@ fn settle<'a>(
     let method = line.method.of(buf);
     check_known_method(method, limits)?;
     let list = &mut head.fields.list;
-    meaning::read(&mut head.meaning, buf, list, line.version, Sender::Client)?;
+    meaning::read(&mut head.meaning, buf, list, line.version, Sender::Client, section.repeated)?;
     head.framing = request_framing(&head.meaning);
     if method == b"TRACE" && head.framing != Framing::None {
         return Err(TRACE_WITH_BODY);
@@ -154,8 +154,7 @@ fn settle<'a>(
 
 /// Whether the lines of a head, which are tight, need nothing of the writer where framing and authority stay the same.
 pub(crate) fn is_plain(meaning: &Meaning, list: &FieldList, version: Version) -> bool {
-    let none = Known::Other.bit() | Known::Cookie.bit() | Known::Host.bit() | Known::ContentLength.bit();
-    version == Version::Http11 && !list.holds_any(!none) && !meaning.length_is_padded
+    version == Version::Http11 && list.says_little() && !meaning.length_is_padded
 }
 
 fn request_line(buf: &[u8], limits: &Limits) -> Result<Option<Line>, Refusal> {
@@ -247,16 +246,25 @@ fn settle_authority(
     line: &Line,
     named_by_target: Option<Span>,
 ) -> Result<(Span, bool), Refusal> {
-    let Some(host) = host.and_then(|index| list.as_mut_slice().get_mut(index)) else {
+    let at_index = host.and_then(|index| Some((index, list.as_mut_slice().get_mut(index)?)));
+    let Some((index, host)) = at_index else {
         // Only HTTP/1.0 may do without Host, and then only if its target says where to go.
         let authority = named_by_target.filter(|_| line.version == Version::Http10).ok_or(NO_HOST)?;
         return Ok((authority, false));
     };
     let received = host.value_span();
-    let len = check_authority(received.of(buf))?;
-    let named_by_host = Span::new(received.start as usize, received.start as usize + len);
+    let named_by_host = if host.is_authority() {
+        received
+    } else {
+        let len = check_authority(received.of(buf))?;
+        let named = Span::new(received.start as usize, received.start as usize + len);
+        if named == received {
+            host.has_authority();
+        }
+        named
+    };
     let authority = named_by_target.unwrap_or(named_by_host);
-    host.point_value_at(authority);
+    list.point_value_at(index, authority);
     Ok((authority, authority == received))
 }
 
@@ -293,8 +301,8 @@ impl Head {
         self.target.path = Span::new(path_at, path_at + target.path.len());
         self.target.query = Span::new(path_at + target.path.len(), path_at + target.path.len() + target.query.len());
         self.target.authority = Span::new(authority_at, authority_at + authority.len());
-        match self.meaning.host.and_then(|index| self.fields.list.as_mut_slice().get_mut(index)) {
-            Some(host) => host.point_value_at(self.target.authority),
+        match self.meaning.host {
+            Some(host) => self.fields.list.point_value_at(host, self.target.authority),
             None => {
                 let name = Span::new(host_at, host_at + "Host".len());
                 if let Some(field) = Field::new(&block, name, self.target.authority) {

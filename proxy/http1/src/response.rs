@@ -48,9 +48,9 @@ fn read(buf: &[u8], head: &mut Head, request_method: &str, limits: &Limits) -> R
     if surely_partial(buf, limits) {
         return Ok(None);
     }
+    let Some(section) = field_section(buf, line.next, limits, &mut head.fields)? else { return partial() };
     let list = &mut head.fields.list;
-    let Some(section) = field_section(buf, line.next, limits, list)? else { return partial() };
-    meaning::read(&mut head.meaning, buf, list, line.version, Sender::Server)?;
+    meaning::read(&mut head.meaning, buf, list, line.version, Sender::Server, section.repeated)?;
     head.fields.plain = section.tight && line.copyable && is_plain(&head.meaning, list, line.version);
     head.fields.buf.clear();
     head.fields.buf.extend_from_slice(buf.get(..section.end).unwrap_or_default());
@@ -61,6 +61,7 @@ fn read(buf: &[u8], head: &mut Head, request_method: &str, limits: &Limits) -> R
     Ok(Some(section.end))
 }
 
+#[derive(Debug, PartialEq, Eq)]
 struct Line {
     version: Version,
     status: u16,
@@ -69,7 +70,18 @@ struct Line {
     copyable: bool,
 }
 
+/// The status line of nearly every answer.
+const USUAL: &[u8] = b"HTTP/1.1 200 OK\r\n";
+
 fn status_line(buf: &[u8]) -> Result<Option<Line>, Refusal> {
+    if buf.starts_with(USUAL) {
+        let reason = Span { start: 13, end: 15 };
+        return Ok(Some(Line { version: Version::Http11, status: 200, reason, next: USUAL.len(), copyable: true }));
+    }
+    any_status_line(buf)
+}
+
+fn any_status_line(buf: &[u8]) -> Result<Option<Line>, Refusal> {
     let Some(version) = version(buf, 0)? else { return Ok(None) };
     let rest = buf.get(VERSION_LEN..).unwrap_or_default();
     let Some(([b' ', hundreds, tens, ones], rest)) = rest.split_first_chunk::<4>() else {

@@ -52,6 +52,7 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Appends a request head: HTTP/1.1, origin-form (or as the method demands), Host from the authority, framing as given.
 /// `upgrade` is the protocol to ask for; None strips the client's wish.
+#[inline]
 pub fn write_request(
     out: &mut Vec<u8>,
     head: &RequestHead,
@@ -67,6 +68,7 @@ pub fn write_request(
     written
 }
 
+#[inline]
 fn request(
     out: &mut Vec<u8>,
     head: &RequestHead,
@@ -139,6 +141,7 @@ fn request_line(out: &mut Vec<u8>, head: &RequestHead, edits: &HeadEdits) -> Res
 
 /// Appends a response head. With [`Framing::None`] the message has no body by its status or by the request's method (HEAD), and the
 /// framing fields of the head are kept where they may stand; an empty body in a message that could have one is `Length(0)`.
+#[inline]
 pub fn write_response(
     out: &mut Vec<u8>,
     head: &ResponseHead,
@@ -155,6 +158,7 @@ pub fn write_response(
     written
 }
 
+#[inline]
 fn response(
     out: &mut Vec<u8>,
     head: &ResponseHead,
@@ -204,6 +208,7 @@ fn response(
 }
 
 /// Writes a head whose received lines all stay as they are: one run, nearly always.
+#[inline]
 fn plain(out: &mut Vec<u8>, fields: &Fields, line: Option<Span>, edits: &HeadEdits) -> Result<(), Unwritable> {
     const EMPTY_LINE: &[u8] = b"\r\n";
     let start = line.map_or(0, |line| line.start as usize);
@@ -323,7 +328,7 @@ impl<'a> Due<'a> {
             | Known::ProxyAuthenticate
             | Known::ProxyAuthorization
             | Known::ProxyConnection => {
-                if field.stripped {
+                if field.is_stripped() {
                     Fate::Drop
                 } else {
                     Fate::Copy
@@ -349,6 +354,7 @@ impl<'a> Due<'a> {
     }
 }
 
+#[inline]
 fn additions(out: &mut Vec<u8>, edits: &HeadEdits) -> Result<(), Unwritable> {
     if let Some(block) = edits.added_block() {
         out.extend_from_slice(block);

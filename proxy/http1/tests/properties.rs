@@ -8,8 +8,8 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use tidegate_http1::{
     BodyReader, ConnectionField, EscapedSlashes, Framing, HeadEdits, HeadMemory, Limits, Parsed, Refusal, RequestHead,
-    ResponseHead, canonical_path, parse_request, parse_request_in, parse_response, without_parameters, write_request,
-    write_response,
+    ResponseHead, canonical_path, parse_request, parse_request_in, parse_response, parse_response_in,
+    without_parameters, write_request, write_response,
 };
 
 /// Field lines of which most are honest and some are not, so that both verdicts are reached.
@@ -255,13 +255,41 @@ proptest! {
             Ok(Parsed::Partial) | Err(_) => HeadMemory::default(),
         };
 
-        match (verdict(message.as_bytes()), parse_request_in(&mut memory, message.as_bytes(), &Limits::default())) {
-            (Ok(Some((fresh, consumed))), Ok(Parsed::Complete { head, consumed: again })) => {
-                prop_assert_eq!((fresh, consumed), (facts(&head), again));
+        // Twice, so that it also comes behind itself, and then with another line in front.
+        let moved = message.replacen(" /", " /moved/", 1);
+        for message in [&message, &message, &moved] {
+            match (verdict(message.as_bytes()), parse_request_in(&mut memory, message.as_bytes(), &Limits::default())) {
+                (Ok(Some((fresh, consumed))), Ok(Parsed::Complete { head, consumed: again })) => {
+                    prop_assert_eq!((fresh, consumed), (facts(&head), again));
+                    let Ok(Parsed::Complete { head: fresh, .. }) = parse_request(message.as_bytes(), &Limits::default()) else {
+                        panic!("it was complete: {message:?}");
+                    };
+                    prop_assert_eq!(text(&written(&head)), text(&written(&fresh)));
+                    memory = head.into_memory();
+                }
+                (Err(fresh), Err(again)) => prop_assert_eq!(fresh, again),
+                (Ok(None), Ok(Parsed::Partial)) => {}
+                (fresh, again) => prop_assert!(false, "{:?} but {:?}", fresh, again),
             }
-            (Err(fresh), Err(again)) => prop_assert_eq!(fresh, again),
-            (Ok(None), Ok(Parsed::Partial)) => {}
-            (fresh, again) => prop_assert!(false, "{:?} but {:?}", fresh, again),
+        }
+    }
+
+    #[test]
+    fn an_answer_does_not_remember_the_one_whose_memory_it_has(before in response(), message in response()) {
+        let mut memory = HeadMemory::default();
+        for message in [&before, &message, &message] {
+            let limits = Limits::default();
+            let again = parse_response_in(&mut memory, message.as_bytes(), "GET", &limits);
+            match (parse_response(message.as_bytes(), "GET", &limits), again) {
+                (Ok(Parsed::Complete { head: fresh, consumed }), Ok(Parsed::Complete { head, consumed: again })) => {
+                    prop_assert_eq!((answered(&fresh), consumed), (answered(&head), again));
+                    prop_assert_eq!((fresh.status(), fresh.keep_alive()), (head.status(), head.keep_alive()));
+                    memory = head.into_memory();
+                }
+                (Err(fresh), Err(again)) => prop_assert_eq!(fresh, again),
+                (Ok(Parsed::Partial), Ok(Parsed::Partial)) => {}
+                (fresh, again) => prop_assert!(false, "{:?} but {:?}", fresh, again),
+            }
         }
     }
 

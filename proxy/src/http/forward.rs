@@ -57,6 +57,7 @@ impl Done {
 
 impl<'a, 'c> Attempt<'a, 'c> {
     /// Takes a place at the endpoint and sets the attempt's limits of time.
+    #[inline]
     pub(crate) fn begin(
         call: &'a Call<'c>,
         plan: &'a Plan<'c>,
@@ -106,6 +107,7 @@ impl<'a, 'c> Attempt<'a, 'c> {
 
     /// Limits of the whole run through all attempts; a later attempt does not push them back. Those of one attempt begin
     /// anew.
+    #[inline]
     fn set_limits(&self, caller: &impl Caller) {
         let alarm = self.call.alarm;
         for slot in [Slot::Attempt, Slot::Upload, Slot::Download, Slot::Presence] {
@@ -131,6 +133,7 @@ impl<'a, 'c> Attempt<'a, 'c> {
     /// [`Buffers::give_back_edits`].
     ///
     /// [`Buffers::give_back_edits`]: crate::wire::buffer::Buffers::give_back_edits
+    #[inline]
     fn edits(&self) -> Box<HeadEdits> {
         let Self { call, plan, .. } = self;
         let described = plan.cluster.endpoints.endpoint(self.index);
@@ -176,8 +179,7 @@ impl<'a, 'c> Attempt<'a, 'c> {
         sending.map_err(|unwritable| self.failed(unwritable.into(), reused, false, caller))?;
         let framing = self.call.request.framing();
         let written = Written::choose(caller.shows_framing(), framing, framing);
-        let limits = tidegate_http1::Limits::default();
-        let (sink, answer) = connection.split(&limits, self.call.request.method(), written);
+        let (sink, answer) = connection.split(self.call.request.method(), written);
         let mut exchange = self.exchange(caller, reply, sink, answer);
         let done = self.converse(&mut exchange, reused, record).await;
         if done.reusable {
@@ -188,6 +190,7 @@ impl<'a, 'c> Attempt<'a, 'c> {
     }
 
     /// A connection that lies idle.
+    #[inline]
     fn take_http1(&self) -> Option<Box<http1::Connection>> {
         let only_once = !tidegate_traffic::retry::is_idempotent(self.call.request.method());
         let tls = self.plan.cluster.tls.as_ref();
@@ -204,6 +207,7 @@ impl<'a, 'c> Attempt<'a, 'c> {
     }
 
     /// Writes the head into a connection's output.
+    #[inline]
     fn send_head(&self, connection: &mut http1::Connection) -> Result<(), Unwritable> {
         let edits = self.edits();
         let written = connection.begin(self.call.request, &edits, self.plan.upgrade);
@@ -335,7 +339,7 @@ impl<'a, 'c> Attempt<'a, 'c> {
         let whole = exchange.upload.is_done();
         let close = !whole || start.close || exchange.reply.must_close();
         let reusable = whole && can_go_on(&head);
-        self.call.worker.buffers.give_back_head(head.into_memory());
+        self.call.worker.buffers.give_back_answer(head.into_memory());
         Done { outcome: Ok(if close { Ending::Close } else { Ending::Reusable }), reusable }
     }
 
@@ -369,6 +373,7 @@ impl<'a, 'c> Attempt<'a, 'c> {
     }
 
     /// Begins to answer. Nothing that happens from here on can be answered any more.
+    #[inline]
     fn begin_answer<C: Caller, R: Reply, S: Sink, A: Answer>(
         &self,
         head: &ResponseHead,
@@ -442,12 +447,14 @@ fn failed(trouble: Trouble, endpoint: u64, reused: bool, sent: bool, caller: &im
 }
 
 /// The status of a gRPC answer that is over with its head.
+#[inline]
 fn grpc_status(call: &Call<'_>, head: &ResponseHead) -> Option<u32> {
     let status = head.field("grpc-status").filter(|_| call.is_grpc())?;
     std::str::from_utf8(status).ok()?.parse().ok()
 }
 
 /// Whether the endpoint keeps the connection after this answer.
+#[inline]
 fn can_go_on(head: &ResponseHead) -> bool {
     head.keep_alive() && head.framing() != Framing::UntilClose
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use memchr::memchr;
 use tidegate_http1::{
-    ConnectionField, Framing, HeadEdits, Limits, Parsed, RequestHead, ResponseHead, Version, parse_request_in,
-    write_response,
+    ConnectionField, Framing, HeadEdits, HeadMemory, Limits, Parsed, RequestHead, ResponseHead, Version,
+    parse_request_in, write_response,
 };
 use tidegate_traffic::rate_limit::ConnectionBuckets;
 
@@ -64,7 +64,7 @@ pub(crate) async fn run(worker: &Rc<Worker>, world: &mut World, connection: &mut
     // The caller of a new connection owes its first head, whatever idle limit holds between requests.
     let mut idle = Some(worker.shared.limits.head);
     loop {
-        let left = match read_head(worker, world, connection, idle).await {
+        let left = match read_head(worker, world, connection, idle, &mut HeadMemory::default()).await {
             // Boxed, so that an idle connection does not carry the size of an exchange.
             Ok(request) => Box::pin(busy(worker, world, connection, &mut output, &buckets, request)).await,
             Err(Left::Quiet) => return worker.cells().cut(Silence::Idle),
@@ -96,21 +96,25 @@ async fn busy(
     buckets: &RefCell<ConnectionBuckets>,
     mut request: RequestHead,
 ) -> Left {
-    loop {
+    // Of the last head: the next one is likely to be like it.
+    let mut memory;
+    let left = loop {
         world.refresh(worker);
         let (ending, reset) = exchange(worker, world, &request, connection, output, buckets).await;
-        worker.buffers.give_back_head(request.into_memory());
+        memory = request.into_memory();
         match ending {
             Ending::Reusable => {}
-            Ending::Close => return Left::Close,
-            Ending::Abort => return Left::Abort { reset },
+            Ending::Close => break Left::Close,
+            Ending::Abort => break Left::Abort { reset },
         }
         let warm = world.chain.manager.idle_timeout.map_or(WARM, |idle| idle.min(WARM));
-        request = match read_head(worker, world, connection, Some(warm)).await {
+        request = match read_head(worker, world, connection, Some(warm), &mut memory).await {
             Ok(request) => request,
-            Err(left) => return left,
+            Err(left) => break left,
         };
-    }
+    };
+    worker.buffers.give_back_request(memory);
+    left
 }
 
 /// One request.
@@ -150,14 +154,15 @@ async fn exchange(
     (ending, reply.reset)
 }
 
-/// The next head. Its deadline begins with its first byte; that is waited for as long as `idle` says.
+/// The next head. Its deadline begins with its first byte; that is waited for as long as `idle` says. `memory` is that of the
+/// head before, or empty.
 async fn read_head(
     worker: &Worker,
     world: &World,
     connection: &mut Connection,
     idle: Option<Duration>,
+    memory: &mut HeadMemory,
 ) -> Result<RequestHead, Left> {
-    let limits = Limits::default();
     let head_limit = world.chain.manager.request_headers_timeout.unwrap_or(worker.shared.limits.head);
     let Connection { socket, input, alarm, .. } = connection;
     let (mut reading, _) = socket.split();
@@ -171,7 +176,10 @@ async fn read_head(
         loop {
             if unparsed {
                 unparsed = false;
-                match input.parse(|memory, bytes| parse_request_in(memory, bytes, &limits)) {
+                if memory.bytes() == 0 {
+                    *memory = worker.buffers.request();
+                }
+                match parse_request_in(memory, input.bytes(), &Limits::STRICT) {
                     Ok(Parsed::Complete { mut head, consumed }) => {
                         input.consume(consumed);
                         if world.tls.is_some() {
@@ -179,7 +187,8 @@ async fn read_head(
                         }
                         return Poll::Ready(Ok(head));
                     }
-                    Ok(Parsed::Partial) => {}
+                    // Who is slow to say it all holds no more than what was said.
+                    Ok(Parsed::Partial) => worker.buffers.give_back_request(std::mem::take(memory)),
                     Err(refusal) => return Poll::Ready(Err(Left::Refused(Rejection::refused(refusal)))),
                 }
             }

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tidegate_http1::{Framing, HeadEdits, Limits, RequestHead, ResponseHead};
+use tidegate_http1::{Framing, HeadEdits, RequestHead, ResponseHead};
 
 use tidegate_traffic::mirror::CompiledMirror;
 
@@ -189,9 +189,8 @@ async fn over_http1(
     };
     connection.begin(&copy.head, &copy.edits, None).map_err(|_| Lost::Failed)?;
     let framing = copy.head.framing();
-    let limits = Limits::default();
     let written = Written::choose(false, framing, framing);
-    let (sink, answer) = connection.split(&limits, copy.head.method(), written);
+    let (sink, answer) = connection.split(copy.head.method(), written);
     let reusable = converse(worker, &mut copy.body, copy.limit, alarm, sink, answer).await?;
     if reusable {
         worker.pools.give_back(endpoint, connection, copy.terms.keeping(), &worker.shared.limits);

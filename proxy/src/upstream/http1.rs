@@ -36,6 +36,7 @@ impl Connection {
     }
 
     /// Writes a request head into the output, to be sent with the first bytes of its body.
+    #[inline]
     pub(crate) fn begin(
         &mut self,
         head: &RequestHead,
@@ -48,17 +49,12 @@ impl Connection {
     }
 
     /// The two directions of an exchange.
-    pub(crate) fn split<'a>(
-        &'a mut self,
-        limits: &'a Limits,
-        method: &'a str,
-        written: Written,
-    ) -> (Http1Sink<'a>, Http1Answer<'a>) {
+    pub(crate) fn split<'a>(&'a mut self, method: &'a str, written: Written) -> (Http1Sink<'a>, Http1Answer<'a>) {
         let (reading, writing) = self.socket.split();
         let mut sink = Http1Sink::new(writing, &mut self.output);
         sink.written = written;
         let source = Http1Source { reading, input: &mut self.input, body: &mut self.body };
-        (sink, Http1Answer { source, limits, method, seen: false })
+        (sink, Http1Answer { source, method, seen: false })
     }
 
     /// Whether the last exchange left nothing behind on the connection.
@@ -75,7 +71,6 @@ impl Connection {
 /// The answer on such a connection.
 pub(crate) struct Http1Answer<'a> {
     source: Http1Source<'a>,
-    limits: &'a Limits,
     method: &'a str,
     seen: bool,
 }
@@ -89,8 +84,9 @@ impl<'a> Answer for Http1Answer<'a> {
         let mut complete_line = !source.input.is_empty();
         loop {
             if complete_line {
-                let parse = |memory: &mut _, bytes: &[u8]| parse_response_in(memory, bytes, self.method, self.limits);
-                match source.input.parse(parse).map_err(Fault::Protocol)? {
+                let parse =
+                    |memory: &mut _, bytes: &[u8]| parse_response_in(memory, bytes, self.method, &Limits::STRICT);
+                match source.input.parse_answer(parse).map_err(Fault::Protocol)? {
                     Parsed::Complete { head, consumed } => {
                         source.input.consume(consumed);
                         if !head.is_interim() {

@@ -27,8 +27,8 @@ const OUTPUTS_MAX: usize = 64;
 /// An output buffer that grew beyond this is freed instead of kept.
 const OUTPUT_KEPT_BYTES_MAX: usize = 2 * BLOCK_BYTES;
 
-/// Heads, and changes to heads, whose memory a worker keeps for the next; each is no larger than [`HEAD_KEPT_BYTES_MAX`].
-/// Two heads are in hand for each request that is on its way.
+/// Heads of either kind, and changes to heads, whose memory a worker keeps for the next; each is no larger than
+/// [`HEAD_KEPT_BYTES_MAX`]. Two heads are in hand for each request that is on its way.
 const HEADS_MAX: usize = 64;
 
 /// Memory that grew beyond this is freed instead of kept.
@@ -39,7 +39,9 @@ const HEAD_KEPT_BYTES_MAX: usize = 8 * 1024;
 pub(crate) struct Buffers {
     blocks: RefCell<Vec<Box<[u8]>>>,
     outputs: RefCell<Vec<Vec<u8>>>,
-    heads: RefCell<Vec<HeadMemory>>,
+    requests: RefCell<Vec<HeadMemory>>,
+    /// Apart from those of requests: a head is read fastest in the memory of one like it.
+    answers: RefCell<Vec<HeadMemory>>,
     #[expect(clippy::vec_box, reason = "one that is lent moves as a pointer")]
     edits: RefCell<Vec<Box<HeadEdits>>>,
 }
@@ -51,10 +53,12 @@ impl fmt::Debug for Buffers {
 }
 
 impl Buffers {
+    #[inline]
     fn block(&self) -> Box<[u8]> {
         self.blocks.borrow_mut().pop().unwrap_or_else(|| vec![0; BLOCK_BYTES].into_boxed_slice())
     }
 
+    #[inline]
     fn give_back(&self, block: Box<[u8]>) {
         let mut blocks = self.blocks.borrow_mut();
         if block.len() == BLOCK_BYTES && blocks.len() < BLOCKS_MAX {
@@ -62,29 +66,37 @@ impl Buffers {
         }
     }
 
-    /// Parses a head in the memory of one that is over.
-    pub(crate) fn parse<T>(&self, parse: impl FnOnce(&mut HeadMemory) -> T) -> T {
-        let mut memory = self.heads.borrow_mut().pop().unwrap_or_default();
-        let parsed = parse(&mut memory);
-        // Nothing is left where it became a head.
-        if memory.bytes() > 0 {
-            self.give_back_head(memory);
-        }
-        parsed
+    /// Memory of a request that is over, whose lines are forgotten.
+    #[inline]
+    pub(crate) fn request(&self) -> HeadMemory {
+        self.requests.borrow_mut().pop().unwrap_or_default()
     }
 
-    pub(crate) fn give_back_head(&self, memory: HeadMemory) {
-        let mut heads = self.heads.borrow_mut();
-        if heads.len() < HEADS_MAX && memory.bytes() <= HEAD_KEPT_BYTES_MAX {
-            heads.push(memory);
-        }
+    #[inline]
+    pub(crate) fn give_back_request(&self, mut memory: HeadMemory) {
+        // The next one who has it is another caller.
+        memory.forget();
+        keep(&self.requests, memory);
+    }
+
+    /// Memory of an answer that is over.
+    #[inline]
+    fn answer(&self) -> HeadMemory {
+        self.answers.borrow_mut().pop().unwrap_or_default()
+    }
+
+    #[inline]
+    pub(crate) fn give_back_answer(&self, memory: HeadMemory) {
+        keep(&self.answers, memory);
     }
 
     /// No changes yet, in the memory of others that were made.
+    #[inline]
     pub(crate) fn edits(&self) -> Box<HeadEdits> {
         self.edits.borrow_mut().pop().unwrap_or_default()
     }
 
+    #[inline]
     pub(crate) fn give_back_edits(&self, mut made: Box<HeadEdits>) {
         let mut edits = self.edits.borrow_mut();
         if edits.len() < HEADS_MAX && made.memory_bytes() <= HEAD_KEPT_BYTES_MAX {
@@ -93,16 +105,27 @@ impl Buffers {
         }
     }
 
+    #[inline]
     fn output(&self) -> Vec<u8> {
         self.outputs.borrow_mut().pop().unwrap_or_default()
     }
 
+    #[inline]
     fn give_back_output(&self, mut output: Vec<u8>) {
         let mut outputs = self.outputs.borrow_mut();
         if outputs.len() < OUTPUTS_MAX && output.capacity() > 0 && output.capacity() <= OUTPUT_KEPT_BYTES_MAX {
             output.clear();
             outputs.push(output);
         }
+    }
+}
+
+#[inline]
+fn keep(heads: &RefCell<Vec<HeadMemory>>, memory: HeadMemory) {
+    let mut heads = heads.borrow_mut();
+    // Nothing is left where it became a head.
+    if heads.len() < HEADS_MAX && (1..=HEAD_KEPT_BYTES_MAX).contains(&memory.bytes()) {
+        heads.push(memory);
     }
 }
 
@@ -120,9 +143,12 @@ impl Input {
         Self { buffers: Rc::clone(buffers), block: None, start: 0, end: 0 }
     }
 
-    /// Parses what is in hand, in the memory of a head that is over.
-    pub(crate) fn parse<T>(&self, parse: impl FnOnce(&mut HeadMemory, &[u8]) -> T) -> T {
-        self.buffers.parse(|memory| parse(memory, self.bytes()))
+    /// Parses what is in hand as an answer, in the memory of one that is over.
+    pub(crate) fn parse_answer<T>(&self, parse: impl FnOnce(&mut HeadMemory, &[u8]) -> T) -> T {
+        let mut memory = self.buffers.answer();
+        let parsed = parse(&mut memory, self.bytes());
+        self.buffers.give_back_answer(memory);
+        parsed
     }
 
     /// What is in hand.
@@ -143,6 +169,7 @@ impl Input {
     }
 
     /// Forgets the first `count` bytes.
+    #[inline]
     pub(crate) fn consume(&mut self, count: usize) {
         self.start = (self.start + count).min(self.end);
         if self.start == self.end {
@@ -257,6 +284,7 @@ impl Output {
     }
 
     /// Where to write.
+    #[inline]
     pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
         if self.bytes.capacity() == 0 {
             self.bytes = self.buffers.output();
@@ -292,6 +320,7 @@ impl Output {
     }
 
     /// Forgets everything and gives the memory back.
+    #[inline]
     pub(crate) fn clear(&mut self) {
         self.written = 0;
         if self.bytes.capacity() > 0 {

@@ -485,6 +485,17 @@ fn a_head_in_the_memory_of_another_allocates_nothing() {
 }
 
 #[test]
+fn memory_that_has_forgotten_has_no_line_to_compare_with() {
+    let mut memory = accepted(&get("/a")).into_memory();
+    let lines = |memory: &HeadMemory| memory.head.as_ref().map(|head| head.fields.list.as_slice().len());
+    assert_eq!(lines(&memory), Some(1));
+
+    memory.forget();
+
+    assert_eq!(lines(&memory), Some(0));
+}
+
+#[test]
 fn memory_survives_what_is_no_head() {
     let mut memory = accepted(&get("/a")).into_memory();
     let before = memory.head.as_deref().map(places);

@@ -151,3 +151,9 @@ fn a_response_is_partial_at_every_cut() {
         assert!(matches!(parsed, Ok(Parsed::Partial)), "at {cut}: {parsed:?}");
     }
 }
+
+#[test]
+fn the_usual_status_line_is_read_as_any_other() {
+    assert_eq!(status_line(USUAL), any_status_line(USUAL));
+    assert!(matches!(status_line(USUAL), Ok(Some(_))));
+}
