@@ -52,13 +52,15 @@ pub(crate) struct Replay<'c, C> {
 impl<'c, C: Caller> Replay<'c, C> {
     /// `again`: the request may have to be sent more than once.
     pub(crate) fn new(caller: &'c mut C, again: bool) -> Self {
+        // Without a body there is no end to be waited for.
+        let ended = caller.source().is_over();
         Self {
             caller,
             keeping: if again { Keeping::All } else { Keeping::Nothing },
             committed: false,
             kept: Vec::new(),
             shown: 0,
-            ended: false,
+            ended,
             trailers: None,
             trailers_due: false,
             feeds: Vec::new(),
@@ -218,6 +220,11 @@ impl<C: Caller> Source for Replay<'_, C> {
         !self.is_replaying() && if self.ended { !self.trailers_due } else { self.caller.source().is_over() }
     }
 
+    fn is_spent(&self) -> bool {
+        // Whoever watches wants to see the end.
+        !self.is_replaying() && (self.ended || !self.is_watched()) && self.caller.source().is_spent()
+    }
+
     fn settle(&mut self) {
         self.caller.body().settle();
     }
@@ -235,6 +242,7 @@ impl<C: Caller> Source for Replay<'_, C> {
 
     fn open_tunnel(&mut self) {
         self.keeping = Keeping::Lost;
+        self.ended = false;
         self.feeds.clear();
         self.caller.body().open_tunnel();
     }

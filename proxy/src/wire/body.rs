@@ -60,6 +60,10 @@ pub(crate) trait Source {
     fn consume(&mut self, count: usize);
     /// Whether nothing follows what was consumed, not even trailers.
     fn is_over(&self) -> bool;
+    /// Whether [`Self::poll_more`] could only say that this is the end. `false` says nothing.
+    fn is_spent(&self) -> bool {
+        false
+    }
     /// Called before a wait with bytes in hand.
     fn settle(&mut self);
     /// After a raw relay: permitted trailers and the end that the relay left out.
@@ -159,6 +163,11 @@ impl Pump {
         alarm: &Alarm,
     ) -> Poll<Result<(), PumpFault>> {
         while !self.ending {
+            // Nearly every request has no body, and nearly every answer is here whole.
+            if source.is_spent() {
+                self.ending = true;
+                break;
+            }
             match source.poll_more(cx, sink.form()) {
                 Poll::Ready(Ok(More::Data)) => match sink.poll_send(cx, source) {
                     Poll::Ready(Ok(())) => {

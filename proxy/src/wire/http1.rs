@@ -136,6 +136,10 @@ impl Source for Http1Source<'_> {
         self.body.is_done() && self.body.reader.trailers().is_empty()
     }
 
+    fn is_spent(&self) -> bool {
+        self.body.is_done() && self.body.tail == 0
+    }
+
     fn settle(&mut self) {
         self.input.settle();
     }

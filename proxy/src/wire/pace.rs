@@ -95,6 +95,10 @@ impl<S: Source> Source for Paced<'_, S> {
         self.source.is_over()
     }
 
+    fn is_spent(&self) -> bool {
+        self.source.is_spent()
+    }
+
     fn settle(&mut self) {
         self.source.settle();
     }
