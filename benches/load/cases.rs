@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::instructions::Spoken;
+use super::instructions::Requests;
 use super::load;
 use super::loads::{LOADS, under_load};
 use super::peers::{Peer, Target};
@@ -114,7 +114,11 @@ impl Wanted<'_> {
 
 const IDLE: [&str; 2] = ["idle-cpu", "idle-rss"];
 const PAIRS_CASE: &str = "idle-pairs";
-const INSTRUCTIONS: [(&str, Spoken); 2] = [("h1-instructions", Spoken::Http1), ("h2-instructions", Spoken::Http2)];
+const INSTRUCTIONS: [(&str, Requests); 3] = [
+    ("h1-instructions", Requests::Http1),
+    ("h1-instructions-different", Requests::Http1Different),
+    ("h2-instructions", Requests::Http2),
+];
 
 /// Starts everything, measures, ends everything.
 pub(crate) async fn run(plan: &Plan, only: &str, bin: &Path) -> anyhow::Result<Measured> {
@@ -123,9 +127,9 @@ pub(crate) async fn run(plan: &Plan, only: &str, bin: &Path) -> anyhow::Result<M
     ordinary(plan, wanted, bin, &mut measured).await?;
     growth::run(plan, wanted, bin, &mut measured).await?;
     large::run(plan, wanted, bin, &mut measured).await?;
-    for (case, spoken) in INSTRUCTIONS.into_iter().filter(|(case, _)| wanted.has(case)) {
+    for (case, requests) in INSTRUCTIONS.into_iter().filter(|(case, _)| wanted.has(case)) {
         eprintln!("{case}");
-        let each = instructions::per_request(bin, spoken, None).await?;
+        let each = instructions::per_request(bin, requests, None).await?;
         let (unit, rounds) = (Unit::InstructionsPerRequest, vec![each as f64]);
         measured.series.push(Series { case, regime: "callgrind", unit, peer: Peer::Ours, rounds });
     }

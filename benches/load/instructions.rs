@@ -7,6 +7,10 @@
 //!
 //! # How
 //! The proxy is run twice, for N and for 2 N requests. The difference is what N requests cost without start and end.
+//!
+//! # Heads that differ
+//! What comes again as it came before is read for less, and here all requests are the same. So there is a second figure for
+//! HTTP/1.1, of requests that have a line more, which no two have alike; the cost of that line is in it.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,7 +20,7 @@ use anyhow::{Context as _, ensure};
 use clap::ValueEnum;
 use tokio::net::TcpStream;
 
-use super::load::{ask, streams};
+use super::load::{ask_with, streams};
 use super::mesh::{HTTP1, HTTP2};
 use super::peers::{Peer, ours};
 use super::world::{LOAD_CORE, Process, World};
@@ -31,28 +35,37 @@ const STREAMS: u64 = 32;
 /// Callgrind makes everything fifty times slower.
 const END_LIMIT: Duration = Duration::from_secs(60);
 
-/// What is spoken on both sides of the proxy.
+/// What is asked, and in which words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Spoken {
+pub(crate) enum Requests {
     #[value(name = "http/1.1")]
     Http1,
+    /// Heads differ in one line.
+    #[value(name = "http/1.1-different")]
+    Http1Different,
     #[value(name = "http/2")]
     Http2,
 }
 
-impl Spoken {
+impl Requests {
     fn name(self) -> &'static str {
         match self {
-            Self::Http1 => "HTTP/1.1",
-            Self::Http2 => "HTTP/2",
+            Self::Http1 => "HTTP/1.1 request",
+            Self::Http1Different => "HTTP/1.1 request with a line that no other has",
+            Self::Http2 => "HTTP/2 request",
         }
     }
 }
 
 /// Counts, prints, and fails above `max`.
-pub(crate) async fn run(bin: &Path, spoken: Spoken, max: Option<u64>, profile: Option<&Path>) -> anyhow::Result<()> {
-    let each = per_request(bin, spoken, profile).await?;
-    println!("{each} instructions for each {} request with all governance configured", spoken.name());
+pub(crate) async fn run(
+    bin: &Path,
+    requests: Requests,
+    max: Option<u64>,
+    profile: Option<&Path>,
+) -> anyhow::Result<()> {
+    let each = per_request(bin, requests, profile).await?;
+    println!("{each} instructions for each {} with all governance configured", requests.name());
     if let Some(max) = max {
         ensure!(each <= max, "more than the {max} that are allowed");
     }
@@ -60,10 +73,10 @@ pub(crate) async fn run(bin: &Path, spoken: Spoken, max: Option<u64>, profile: O
 }
 
 /// What a request costs.
-pub(crate) async fn per_request(bin: &Path, spoken: Spoken, profile: Option<&Path>) -> anyhow::Result<u64> {
+pub(crate) async fn per_request(bin: &Path, asked: Requests, profile: Option<&Path>) -> anyhow::Result<u64> {
     let world = World::start(bin, |certificates| mesh::ordinary(&Peer::gateways()[..1], certificates))?;
-    let once = count(&world, spoken, REQUESTS).await?;
-    let twice = count(&world, spoken, 2 * REQUESTS).await?;
+    let once = count(&world, asked, REQUESTS).await?;
+    let twice = count(&world, asked, 2 * REQUESTS).await?;
     if let Some(profile) = profile {
         std::fs::copy(profile_of(&world, 2 * REQUESTS), profile).context("cannot keep the profile")?;
     }
@@ -75,7 +88,7 @@ fn profile_of(world: &World, requests: u64) -> PathBuf {
 }
 
 /// The instructions of a whole run.
-async fn count(world: &World, spoken: Spoken, requests: u64) -> anyhow::Result<u64> {
+async fn count(world: &World, asked: Requests, requests: u64) -> anyhow::Result<u64> {
     let file = profile_of(world, requests);
     let (program, arguments) = ours(world, Peer::Ours);
     let mut words = vec![
@@ -87,9 +100,12 @@ async fn count(world: &World, spoken: Spoken, requests: u64) -> anyhow::Result<u
     let process = Process::start(LOAD_CORE, Path::new("valgrind"), &words, &world.log("valgrind"))?;
     let address = peers::http1_address(Peer::Ours);
     world.answers(address)?;
-    match spoken {
-        Spoken::Http1 => ask_over_http1(address, requests).await?,
-        Spoken::Http2 => {
+    match asked {
+        Requests::Http1 => ask_over_http1(address, requests, |_| String::new()).await?,
+        Requests::Http1Different => {
+            ask_over_http1(address, requests, |number| format!("x-key: {number:016x}\r\n")).await?;
+        }
+        Requests::Http2 => {
             let rounds = requests / HTTP2_CONNECTIONS / STREAMS;
             let together = (0..HTTP2_CONNECTIONS).map(|_| streams(address, HTTP2, STREAMS, rounds));
             futures_util::future::try_join_all(together).await?;
@@ -106,13 +122,14 @@ async fn count(world: &World, spoken: Spoken, requests: u64) -> anyhow::Result<u
     total.trim().parse().context("totals are no number")
 }
 
-async fn ask_over_http1(address: SocketAddr, requests: u64) -> anyhow::Result<()> {
+async fn ask_over_http1(address: SocketAddr, requests: u64, lines: impl Fn(u64) -> String) -> anyhow::Result<()> {
     let mut streams = Vec::new();
     for _ in 0..CONNECTIONS {
         streams.push(TcpStream::connect(address).await?);
     }
-    for _ in 0..requests / CONNECTIONS {
-        let together = streams.iter_mut().map(|stream| ask(stream, HTTP1, "/"));
+    for round in 0..requests / CONNECTIONS {
+        let lines: Vec<String> = (0..CONNECTIONS).map(|connection| lines(round * CONNECTIONS + connection)).collect();
+        let together = streams.iter_mut().zip(&lines).map(|(stream, lines)| ask_with(stream, HTTP1, "/", lines));
         futures_util::future::try_join_all(together).await?;
     }
     Ok(())

@@ -182,7 +182,17 @@ pub(crate) async fn ask(
     host: &str,
     path: &str,
 ) -> anyhow::Result<()> {
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).await?;
+    ask_with(stream, host, path, "").await
+}
+
+/// The same with more lines in its head.
+pub(crate) async fn ask_with(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    host: &str,
+    path: &str,
+    lines: &str,
+) -> anyhow::Result<()> {
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{lines}\r\n").as_bytes()).await?;
     stream.flush().await?;
     let mut answer = Vec::with_capacity(1024);
     loop {

@@ -69,9 +69,9 @@ enum Verb {
     Backend(#[command(flatten)] Places),
     /// Counts the instructions of our proxy for each request
     Instructions {
-        /// What is spoken on both sides of the proxy
+        /// What is asked for, by which protocol
         #[arg(long, value_enum, default_value = "http/1.1")]
-        spoken: instructions::Spoken,
+        requests: instructions::Requests,
         /// Fail above this
         #[arg(long, value_name = "N")]
         max: Option<u64>,
@@ -90,8 +90,8 @@ fn main() -> anyhow::Result<()> {
     match flags.verb {
         Some(Verb::Backend(places)) => runtime.block_on(backend::run(&places)),
         Some(Verb::Relay { listen, to }) => runtime.block_on(relay::run(listen, to)),
-        Some(Verb::Instructions { spoken, max, profile }) => {
-            runtime.block_on(instructions::run(&flags.bin, spoken, max, profile.as_deref()))
+        Some(Verb::Instructions { requests, max, profile }) => {
+            runtime.block_on(instructions::run(&flags.bin, requests, max, profile.as_deref()))
         }
         None => {
             let plan = if flags.quick { Plan::QUICK } else { Plan::FULL };
