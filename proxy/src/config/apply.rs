@@ -378,8 +378,14 @@ impl Applier {
         snapshot.generation = self.active.generation + 1;
         let snapshot = Arc::new(snapshot);
         self.active = Arc::clone(&snapshot);
-        self.shared.snapshot.store(Arc::clone(&snapshot));
         let desired = &self.desired;
+        // Before anybody can see the snapshot: a worker lets connections go that are to be let go when it first sees it, and
+        // what is said later it does not hear.
+        self.shared.registry.keep(
+            |cluster| snapshot.clusters.contains_key(cluster) || desired.warming.contains_key(cluster),
+            |listener| snapshot.listeners.values().any(|active| *active.config.name == *listener),
+        );
+        self.shared.snapshot.store(Arc::clone(&snapshot));
         let wanted = |key_wanted: &str| {
             desired.listeners.values().any(|w| match &w.config.kind {
                 ListenerKind::Socket(socket) => *key(&w.config.name, socket.address) == *key_wanted,
@@ -388,10 +394,6 @@ impl Applier {
         };
         self.sockets.reconcile(&snapshot, wanted, &self.shared);
         self.shared.tell_all(|| Order::Refresh);
-        self.shared.registry.keep(
-            |cluster| snapshot.clusters.contains_key(cluster) || desired.warming.contains_key(cluster),
-            |listener| snapshot.listeners.values().any(|active| *active.config.name == *listener),
-        );
         self.shared.registry.config_applied.fetch_add(1, Ordering::Relaxed);
         info!(
             generation = snapshot.generation,

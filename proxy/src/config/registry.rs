@@ -234,6 +234,11 @@ impl Registry {
         all
     }
 
+    /// Takes so many bytes of the process's memory; `false`: they are not there.
+    pub(crate) fn take_memory(&self, bytes: usize) -> bool {
+        self.pressure.take(bytes, || self.connections())
+    }
+
     /// Connections open now, over all workers.
     pub(crate) fn connections(&self) -> u64 {
         self.cells.rows().map(|row| row.connections.load(Ordering::Relaxed)).sum()

@@ -249,8 +249,10 @@ impl Pools {
         self.http2.borrow_mut().retain(|_, shared| !shared.endpoint.retired.load(Ordering::Relaxed));
     }
 
-    /// Lets go what is old or was closed by its peer.
+    /// Lets go what is old or was closed by its peer; and what a request that was under way has opened to an endpoint that had
+    /// left meanwhile.
     fn sweep(&self, now: Instant, idle: Duration) {
+        self.drop_retired();
         self.http1.borrow_mut().retain(|_, shelf| {
             shelf.idle.retain(|idle| idle.until > now && !idle.connection.is_stirring(false));
             !shelf.idle.is_empty()

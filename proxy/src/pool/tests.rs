@@ -120,6 +120,21 @@ async fn connections_to_a_retired_endpoint_are_dropped() {
 }
 
 #[tokio::test]
+async fn what_was_kept_for_an_endpoint_that_had_left_is_swept() {
+    let pools = pools();
+    let (listener, endpoint) = listen().await;
+    let (connection, far) = open(&pools, &listener, &endpoint).await;
+    pools.drop_retired();
+    pools.give_back(&endpoint, connection, TERMS.keeping(), &Limits::default());
+    endpoint.retired.store(true, Ordering::Relaxed);
+
+    pools.sweep(clock::now(), TERMS.idle);
+
+    far.readable().await.expect("readable");
+    assert_eq!(far.try_read(&mut [0; 1]).expect("an end"), 0);
+}
+
+#[tokio::test]
 async fn connections_that_were_idle_for_too_long_are_swept() {
     let pools = pools();
     let (listener, endpoint) = listen().await;

@@ -312,6 +312,29 @@ async fn a_removed_cluster_stays_while_a_route_names_it() {
     assert!(!applier.active().clusters.contains_key("c"));
 }
 
+/// A worker lets go of connections when it first sees a snapshot; what is retired after that is kept until it is old.
+#[tokio::test]
+async fn endpoints_are_retired_before_anybody_can_see_that_their_cluster_has_gone() {
+    let mut applier = applier();
+    for _ in 0..50 {
+        give(&mut applier, [fixed("c"), fixed("d"), routes("r", "c"), rds("in", "r")]);
+        let endpoint = Arc::clone(&applier.active().clusters["c"].states[0]);
+        let snapshot = Arc::clone(&applier.shared.snapshot);
+        let onlooker = std::thread::spawn(move || {
+            while snapshot.load().clusters.contains_key("c") {
+                std::hint::spin_loop();
+            }
+            endpoint.retired.load(Ordering::Relaxed)
+        });
+
+        let removed = vec!["c".into()];
+        applier.offer(Change { resource_type: ResourceType::Cluster, offered: Vec::new(), removed }, now());
+        give(&mut applier, [routes("r", "d")]);
+
+        assert!(onlooker.join().expect("it does not panic"));
+    }
+}
+
 #[tokio::test]
 async fn a_cluster_that_only_a_route_keeps_is_kept_for_a_restart() {
     let mut applier = applier();
