@@ -6,22 +6,29 @@
 //!
 //! # Why in steps
 //! First connections end with their exchange, which costs callers a handshake. Then requests are refused, which costs them an
-//! answer that says so. Last nobody is accepted: who waits in the kernel's queue takes no memory of ours. A step is left only
-//! some way below where it was taken, so that it does not flutter.
+//! answer that says so. Then nobody is accepted: who waits in the kernel's queue takes no memory of ours. Last, a connection that
+//! needs more memory ends. A step is left only some way below where it was taken, so that it does not flutter.
+//!
+//! # Why not only every few milliseconds
+//! A crowd fills the rest of a small memory between two looks, and on a busy machine they are late. So each look also grants a
+//! part of what is left, whatever takes much of it (connections, blocks to read into) takes it from there, and who finds too
+//! little looks again. The nearer the limit, the smaller the part, and the more often somebody looks.
 //!
 //! # Why connections are counted as well
 //! An allocator keeps what it was given back, for the next one. The kernel counts that as used, so that a process which has been
 //! full once would look full for ever, with nobody in it. What connections held at the fullest is free again when they have gone,
 //! and the next ones take it before they take anything of the kernel.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tracing::{info, warn};
 
+use self::gauge::{Gauge, gauges};
 use crate::worker::{Order, Shared};
+
+mod gauge;
 
 /// From this share of the memory on, connections end with their exchange.
 const CLOSING_PERCENT_MIN: u64 = 85;
@@ -32,13 +39,23 @@ const SHEDDING_PERCENT_MIN: u64 = 92;
 /// From this share on, no connection is accepted.
 const STANDSTILL_PERCENT_MIN: u64 = 95;
 
+/// From this share on, nothing is granted: connections that need more memory end. The rest is for what nobody asks for.
+const GRANTED_PERCENT_MAX: u64 = 97;
+
+/// A look grants this part of what is left, and where memory looks full that may only be kept by the allocator, this share of all.
+const GRANTED_PART: u64 = 4;
+const GRANTED_PERCENT_MIN: u64 = 1;
+
 /// A step is left so far below where it is taken.
 const RELIEF_PERCENT: u64 = 3;
 
-/// Between two looks; and the same once half of the memory is used. What callers can fill in between must fit into what is left.
+/// Between two looks; and the same once half of the memory is used.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const LOOK_CLOSELY_EVERY: Duration = Duration::from_millis(10);
 const CLOSELY_PERCENT_MIN: u64 = 50;
+
+/// What is granted where there is no limit.
+const UNLIMITED: i64 = i64::MAX;
 
 /// What is not done any more. Each step includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,19 +71,66 @@ pub(crate) enum Step {
     Standstill = 3,
 }
 
-/// The step, readable on every request.
-#[derive(Debug, Default)]
-pub(crate) struct Pressure(AtomicU8);
+impl Step {
+    const ALL: [Self; 4] = [Self::Ease, Self::Closing, Self::Shedding, Self::Standstill];
+}
+
+/// The step, readable on every request, and what may still be taken.
+#[derive(Debug)]
+pub(crate) struct Pressure {
+    step: AtomicU8,
+    /// Bytes, until somebody has to look again. Below nothing after those who did not get what they asked for.
+    granted: AtomicI64,
+    limits: Mutex<Vec<Limit>>,
+}
+
+impl Default for Pressure {
+    /// Where memory is not limited.
+    fn default() -> Self {
+        Self { step: AtomicU8::new(0), granted: AtomicI64::new(UNLIMITED), limits: Mutex::default() }
+    }
+}
 
 impl Pressure {
     /// Whether the process has come so far.
     pub(crate) fn is_at(&self, step: Step) -> bool {
-        self.0.load(Ordering::Relaxed) >= step as u8
+        self.level() >= step as u8
     }
 
     /// As a number, for reports.
     pub(crate) fn level(&self) -> u8 {
-        self.0.load(Ordering::Relaxed)
+        self.step.load(Ordering::Relaxed)
+    }
+
+    /// Takes so many bytes of the memory; `false`: they are not there. `connections`: how many there are.
+    pub(crate) fn take(&self, bytes: usize, connections: impl FnOnce() -> u64) -> bool {
+        if self.granted.load(Ordering::Relaxed) == UNLIMITED {
+            return true;
+        }
+        let bytes = i64::try_from(bytes).unwrap_or(UNLIMITED);
+        let is_granted = || self.granted.fetch_sub(bytes, Ordering::Relaxed) >= bytes;
+        is_granted() || {
+            self.look(connections(), false);
+            is_granted()
+        }
+    }
+
+    /// From now on within these limits.
+    fn limit(&self, limits: Vec<Limit>) {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
+    /// Takes the step that the memory asks for; its fullest share. `closely`: look also at what the kernel could take back.
+    fn look(&self, connections: u64, closely: bool) -> Option<u64> {
+        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let looks = limits.iter_mut().filter_map(|limit| limit.look(connections, closely));
+        let fullest =
+            looks.reduce(|a, b| Look { percent: a.percent.max(b.percent), granted: a.granted.min(b.granted) });
+        let Look { percent, granted } = fullest?;
+        let before = Step::ALL.into_iter().rfind(|step| self.is_at(*step)).unwrap_or(Step::Ease);
+        self.step.store(step(percent, before) as u8, Ordering::Relaxed);
+        self.granted.store(i64::try_from(granted).unwrap_or(UNLIMITED - 1), Ordering::Relaxed);
+        Some(percent)
     }
 }
 
@@ -87,32 +151,62 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
     if gauges.is_empty() {
         return;
     }
-    let mut gauges: Vec<(Gauge, Fill)> = gauges.into_iter().map(|gauge| (gauge, Fill::default())).collect();
-    let mut before = Step::Ease;
+    let pressure = &shared.registry.pressure;
+    pressure.limit(gauges.into_iter().map(Limit::of).collect());
+    let mut told = 0;
     loop {
-        let mut pause = LOOK_EVERY;
-        let connections = shared.registry.connections();
-        let percents = gauges.iter_mut().filter_map(|(gauge, fill)| {
-            let held = fill.held(gauge.used()?, connections);
-            Some(held.saturating_mul(100) / gauge.bytes_max.max(1))
-        });
-        if let Some(percent) = percents.max() {
-            let now = step(percent, before);
-            shared.registry.pressure.0.store(now as u8, Ordering::Relaxed);
-            if now > before {
-                warn!(percent, step = ?now, "memory is scarce");
-                // Idle connections look again whether they are wanted.
-                shared.tell_all(|| Order::Drain);
-            } else if now < before {
-                info!(percent, step = ?now, "memory is less scarce");
-            }
-            before = now;
-            if percent >= CLOSELY_PERCENT_MIN {
-                pause = LOOK_CLOSELY_EVERY;
-            }
+        let percent = pressure.look(shared.registry.connections(), true).unwrap_or(0);
+        let step = pressure.level();
+        if step > told {
+            warn!(percent, step, "memory is scarce");
+            // Idle connections look again whether they are wanted.
+            shared.tell_all(|| Order::Drain);
+        } else if step < told {
+            info!(percent, step, "memory is less scarce");
         }
-        tokio::time::sleep(pause).await;
+        told = step;
+        tokio::time::sleep(if percent < CLOSELY_PERCENT_MIN { LOOK_EVERY } else { LOOK_CLOSELY_EVERY }).await;
     }
+}
+
+/// A limit, and how full the memory below it has been.
+#[derive(Debug)]
+struct Limit {
+    gauge: Gauge,
+    spare: u64,
+    fill: Fill,
+}
+
+/// What a look has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Look {
+    percent: u64,
+    /// Bytes.
+    granted: u64,
+}
+
+impl Limit {
+    fn of(gauge: Gauge) -> Self {
+        Self { gauge, spare: 0, fill: Fill::default() }
+    }
+
+    fn look(&mut self, connections: u64, closely: bool) -> Option<Look> {
+        if closely {
+            self.spare = self.gauge.spare();
+        }
+        let used = self.gauge.used()?.saturating_sub(self.spare);
+        let held = self.fill.held(used, connections);
+        let bytes_max = self.gauge.bytes_max;
+        Some(Look { percent: held.saturating_mul(100) / bytes_max.max(1), granted: granted(used, held, bytes_max) })
+    }
+}
+
+/// What may be taken until the next look, with so much used as the kernel counts it and so much held as far as we know.
+fn granted(used: u64, held: u64, bytes_max: u64) -> u64 {
+    let line = bytes_max / 100 * GRANTED_PERCENT_MAX;
+    // That memory is kept by the allocator is a guess: only little is staked on it.
+    let part = (line.saturating_sub(used) / GRANTED_PART).max(bytes_max / 100 * GRANTED_PERCENT_MIN);
+    part.min(line.saturating_sub(held))
 }
 
 /// How full the memory has been.
@@ -137,84 +231,6 @@ impl Fill {
         let share = taken * u128::from(connections.min(self.connections)) / u128::from(self.connections.max(1));
         used.min(least.saturating_add(u64::try_from(share).unwrap_or(u64::MAX)))
     }
-}
-
-/// A limit on memory and what it is compared with.
-#[derive(Debug, PartialEq, Eq)]
-struct Gauge {
-    used: PathBuf,
-    stat: PathBuf,
-    /// The line of `stat` with what the kernel can take back at once: pages of files that nobody has touched lately.
-    spare: &'static str,
-    bytes_max: u64,
-}
-
-impl Gauge {
-    fn used(&self) -> Option<u64> {
-        let used = number(&self.used)?;
-        let stat = std::fs::read_to_string(&self.stat).ok()?;
-        let spare = stat.lines().find_map(|line| line.strip_prefix(self.spare)?.trim().parse::<u64>().ok());
-        Some(used.saturating_sub(spare.unwrap_or(0)))
-    }
-}
-
-fn number(file: &Path) -> Option<u64> {
-    std::fs::read_to_string(file).ok()?.trim().parse().ok()
-}
-
-/// The limits that hold for this process: its own cgroup's, and those of the ones around it.
-fn gauges() -> Vec<Gauge> {
-    let read = |file: &str| std::fs::read_to_string(file).unwrap_or_default();
-    let folders = folders(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo"));
-    folders.into_iter().filter_map(|(folder, version)| gauge(&folder, version)).collect()
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Version {
-    One,
-    Two,
-}
-
-fn gauge(folder: &Path, version: Version) -> Option<Gauge> {
-    let (used, max, spare) = match version {
-        Version::One => ("memory.usage_in_bytes", "memory.limit_in_bytes", "total_inactive_file "),
-        Version::Two => ("memory.current", "memory.max", "inactive_file "),
-    };
-    // "max", or without a limit as good as none: no machine has an exabyte.
-    let bytes_max = number(&folder.join(max)).filter(|bytes| *bytes < 1 << 60)?;
-    Some(Gauge { used: folder.join(used), stat: folder.join("memory.stat"), spare, bytes_max })
-}
-
-/// The folder of the process's memory cgroup and of those around it, by what the kernel says of the process (`cgroup`) and of its
-/// mounts (`mountinfo`; see proc(5)).
-fn folders(cgroup: &str, mountinfo: &str) -> Vec<(PathBuf, Version)> {
-    let mut found = Vec::new();
-    for mount in mountinfo.lines() {
-        let Some((fields, super_fields)) = mount.split_once(" - ") else { continue };
-        let fields: Vec<&str> = fields.split(' ').collect();
-        let (Some(root), Some(point)) = (fields.get(3), fields.get(4)) else { continue };
-        let super_fields: Vec<&str> = super_fields.split(' ').collect();
-        let version = match super_fields.as_slice() {
-            ["cgroup2", ..] => Version::Two,
-            ["cgroup", _, options, ..] if options.split(',').any(|option| option == "memory") => Version::One,
-            _ => continue,
-        };
-        let path = cgroup.lines().find_map(|line| {
-            let mut parts = line.splitn(3, ':').skip(1);
-            let (controllers, path) = (parts.next()?, parts.next()?);
-            let is_its = match version {
-                Version::One => controllers.split(',').any(|controller| controller == "memory"),
-                Version::Two => controllers.is_empty(),
-            };
-            is_its.then_some(path)
-        });
-        let Some(path) = path else { continue };
-        // A container may see only its own part of the tree, mounted as if it were all.
-        let inside = Path::new(path).strip_prefix(root).unwrap_or_else(|_| Path::new(""));
-        let inside = inside.strip_prefix("/").unwrap_or(inside);
-        found.extend(inside.ancestors().map(|folder| (Path::new(point).join(folder), version)));
-    }
-    found
 }
 
 #[cfg(test)]
@@ -246,42 +262,49 @@ mod tests {
     }
 
     #[test]
-    fn the_folders_of_either_version_are_found() {
-        let one = folders(
-            "9:name=systemd:/\n4:memory:/pod/a\n0::/\n",
-            "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n36 31 0:33 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n",
-        );
-        let paths: Vec<&str> = one.iter().filter_map(|(path, _)| path.to_str()).collect();
-        assert_eq!(paths, ["/sys/fs/cgroup/memory/pod/a", "/sys/fs/cgroup/memory/pod", "/sys/fs/cgroup/memory/"]);
-        assert!(one.iter().all(|(_, version)| *version == Version::One));
+    fn less_is_granted_the_nearer_the_limit_is() {
+        const MIB: u64 = 1024 * 1024;
+        let full = 100 * MIB;
+        assert_eq!(granted(0, 0, full), 97 * MIB / 4);
+        assert_eq!(granted(89 * MIB, 89 * MIB, full), 2 * MIB);
+        assert_eq!(granted(96 * MIB, 96 * MIB, full), MIB);
+        assert_eq!(granted(97 * MIB, 97 * MIB, full), 0);
 
-        let two = folders("0::/\n", "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup rw\n");
-        assert_eq!(two, [(PathBuf::from("/sys/fs/cgroup/"), Version::Two)]);
+        assert_eq!(granted(99 * MIB, 20 * MIB, full), MIB, "kept for the next, perhaps");
     }
 
-    #[test]
-    fn a_part_of_the_tree_that_is_mounted_as_all_of_it_is_understood() {
-        let found = folders("0::/kubepods/a/b\n", "30 23 0:26 /kubepods/a /sys/fs/cgroup rw - cgroup2 cgroup rw\n");
-
-        assert_eq!(found[0].0, PathBuf::from("/sys/fs/cgroup/b"));
-    }
-
-    #[test]
-    fn pages_of_files_that_can_go_are_not_counted() {
+    /// A cgroup made of files.
+    fn limited(used: &str) -> (tempfile::TempDir, Pressure) {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("writable");
-        write("memory.current", "900\n");
-        write("memory.stat", "anon 500\ninactive_file 300\nactive_file 100\n");
-
-        write("memory.max", "max\n");
-        assert_eq!(gauge(folder.path(), Version::Two), None);
-
-        write("memory.max", "1000\n");
-        assert_eq!(gauge(folder.path(), Version::Two).and_then(|gauge| gauge.used()), Some(600));
+        write("memory.current", used);
+        write("memory.stat", "inactive_file 0\n");
+        write("memory.max", "1000000\n");
+        let pressure = Pressure::default();
+        pressure.limit(gauge::at(folder.path()).into_iter().map(Limit::of).collect());
+        pressure.look(0, true).expect("it can be read");
+        (folder, pressure)
     }
 
     #[test]
-    fn text_of_any_kind_is_only_not_understood() {
-        assert!(folders("::\n\nx", "a b c - \n - cgroup2\n").is_empty());
+    fn who_finds_too_little_looks_again_at_once() {
+        let (folder, pressure) = limited("100000\n");
+        let use_up = |bytes: &str| std::fs::write(folder.path().join("memory.current"), bytes).expect("writable");
+        assert!(pressure.take(200_000, || 1), "a part of what is left is granted");
+        assert!(!pressure.is_at(Step::Closing));
+
+        use_up("960000\n");
+
+        assert!(pressure.take(10_000, || 1), "granted before");
+        assert!(!pressure.take(20_000, || 1), "there is no look that grants so much");
+        assert!(pressure.is_at(Step::Standstill), "nobody else has looked");
+        use_up("100000\n");
+        assert!(pressure.take(20_000, || 1));
+        assert!(!pressure.is_at(Step::Closing));
+    }
+
+    #[test]
+    fn without_a_limit_there_is_enough() {
+        assert!(Pressure::default().take(usize::MAX, || 1));
     }
 }

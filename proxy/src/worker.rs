@@ -152,7 +152,8 @@ impl Worker {
     pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Rc<Self> {
         let mut cache = Cache::new(Arc::clone(&shared.snapshot));
         let view = View(Rc::new(Arc::clone(cache.load())));
-        let buffers = Rc::new(Buffers::default());
+        let of_process = Arc::clone(&shared);
+        let buffers = Rc::new(Buffers::within(move |bytes| of_process.registry.take_memory(bytes)));
         let wheel = Wheel::new();
         Rc::new(Self {
             index,

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -194,6 +195,9 @@ async fn read_head(
             }
             let held = input.bytes().len();
             match input.poll_fill(cx, &mut reading) {
+                Poll::Ready(Err(error)) if error.kind() == ErrorKind::OutOfMemory => {
+                    return Poll::Ready(Err(Left::Refused(Rejection::OVERLOAD)));
+                }
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Left::Over)),
                 Poll::Ready(Ok(_)) => {
                     first |= !begun;

@@ -26,6 +26,10 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(20);
 /// Accepts in a row before other tasks of the worker get their turn.
 const ACCEPTS_PER_TURN: u32 = 32;
 
+/// What a connection takes before anything is read of it: its task and its socket, and what its caller has sent ahead, which the
+/// kernel counts as ours from its accept on.
+const ACCEPTED_BYTES_MAX: usize = 128 * 1024;
+
 /// Takes connections for one listener until its handle is dropped.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
@@ -88,7 +92,7 @@ fn watched(socket: Arc<TcpListener>) -> io::Result<AsyncFd<Arc<TcpListener>>> {
 async fn accept_for_ever(socket: &AsyncFd<Arc<TcpListener>>, listener: &Arc<str>, shared: &Shared, worker: usize) {
     let mut reserve = Reserve::new();
     loop {
-        while shared.registry.pressure.is_at(Step::Standstill) {
+        while !has_memory(shared) {
             tokio::time::sleep(EXHAUSTED_PAUSE).await;
         }
         let mut ready = match socket.readable().await {
@@ -99,6 +103,9 @@ async fn accept_for_ever(socket: &AsyncFd<Arc<TcpListener>>, listener: &Arc<str>
             }
         };
         for _ in 0..ACCEPTS_PER_TURN {
+            if !has_memory(shared) {
+                break;
+            }
             match accept_one(socket.get_ref()) {
                 Ok((connection, peer)) => take(shared, worker, listener, connection, peer),
                 Err(Errno::AGAIN) => {
@@ -120,6 +127,11 @@ async fn accept_for_ever(socket: &AsyncFd<Arc<TcpListener>>, listener: &Arc<str>
         }
         tokio::task::yield_now().await;
     }
+}
+
+/// Whether there is memory for one more.
+fn has_memory(shared: &Shared) -> bool {
+    !shared.registry.pressure.is_at(Step::Standstill) && shared.registry.take_memory(ACCEPTED_BYTES_MAX)
 }
 
 pub(super) fn accept_one(socket: &TcpListener) -> Result<(TcpStream, SocketAddr), Errno> {

@@ -34,9 +34,14 @@ const HEADS_MAX: usize = 64;
 /// Memory that grew beyond this is freed instead of kept.
 const HEAD_KEPT_BYTES_MAX: usize = 8 * 1024;
 
+/// Whether a worker may take so many bytes more of the process's memory.
+type Allowance = Box<dyn Fn(usize) -> bool>;
+
 /// What a worker has to lend.
 #[derive(Default)]
 pub(crate) struct Buffers {
+    /// Asked before more is kept of what came in. Without one there is always enough.
+    allowance: Option<Allowance>,
     blocks: RefCell<Vec<Box<[u8]>>>,
     outputs: RefCell<Vec<Vec<u8>>>,
     requests: RefCell<Vec<HeadMemory>>,
@@ -53,9 +58,21 @@ impl fmt::Debug for Buffers {
 }
 
 impl Buffers {
+    /// Within an allowance.
+    pub(crate) fn within(allowance: impl Fn(usize) -> bool + 'static) -> Self {
+        Self { allowance: Some(Box::new(allowance)), ..Self::default() }
+    }
+
+    fn may_take(&self, bytes: usize) -> bool {
+        self.allowance.as_ref().is_none_or(|allowance| allowance(bytes))
+    }
+
     #[inline]
-    fn block(&self) -> Box<[u8]> {
-        self.blocks.borrow_mut().pop().unwrap_or_else(|| vec![0; BLOCK_BYTES].into_boxed_slice())
+    fn block(&self) -> io::Result<Box<[u8]>> {
+        if let Some(block) = self.blocks.borrow_mut().pop() {
+            return Ok(block);
+        }
+        if self.may_take(BLOCK_BYTES) { Ok(vec![0; BLOCK_BYTES].into_boxed_slice()) } else { Err(out_of_memory()) }
     }
 
     #[inline]
@@ -129,6 +146,11 @@ fn keep(heads: &RefCell<Vec<HeadMemory>>, memory: HeadMemory) {
     }
 }
 
+/// There is no memory for what has come in: its connection must end.
+fn out_of_memory() -> io::Error {
+    io::ErrorKind::OutOfMemory.into()
+}
+
 /// Bytes that were read and not used yet.
 #[derive(Debug)]
 pub(crate) struct Input {
@@ -187,10 +209,9 @@ impl Input {
             return self.poll_first(cx, from);
         }
         if from.poll_arrived(cx).is_pending() {
-            self.settle();
-            return Poll::Pending;
+            return self.rest();
         }
-        self.make_room();
+        self.make_room()?;
         let Some(block) = self.block.as_mut() else { return Poll::Ready(Ok(0)) };
         let read = from.poll_read(cx, &mut block[self.end..]);
         match &read {
@@ -200,15 +221,20 @@ impl Input {
         if self.start == self.end {
             self.consume(0);
         } else if read.is_pending() {
-            self.settle();
+            return self.rest();
         }
         read
+    }
+
+    /// Waits for more, with what is in hand.
+    fn rest(&mut self) -> Poll<io::Result<usize>> {
+        if self.settle() { Poll::Pending } else { Poll::Ready(Err(out_of_memory())) }
     }
 
     /// With nothing in hand, the common case: a block is kept only if something has arrived.
     fn poll_first(&mut self, cx: &mut Context<'_>, from: &mut Reading<'_>) -> Poll<io::Result<usize>> {
         ready!(from.poll_arrived(cx));
-        let mut block = self.buffers.block();
+        let mut block = self.buffers.block()?;
         let read = from.poll_read(cx, &mut block);
         match &read {
             Poll::Ready(Ok(count)) if *count > 0 => (self.block, self.start, self.end) = (Some(block), 0, *count),
@@ -217,7 +243,7 @@ impl Input {
         read
     }
 
-    fn make_room(&mut self) {
+    fn make_room(&mut self) -> io::Result<()> {
         if let Some(block) = self.block.as_mut()
             && block.len() == BLOCK_BYTES
         {
@@ -226,21 +252,25 @@ impl Input {
                 self.end -= self.start;
                 self.start = 0;
             }
-            return;
+            return Ok(());
         }
-        let mut fresh = self.buffers.block();
+        let mut fresh = self.buffers.block()?;
         let held = self.bytes().len();
         fresh[..held].copy_from_slice(self.bytes());
         self.block = Some(fresh);
         self.start = 0;
         self.end = held;
+        Ok(())
     }
 
-    /// Before a wait: bytes in hand move to a copy of exact size, and the block goes back.
-    pub(crate) fn settle(&mut self) {
+    /// Before a wait: bytes in hand move to a copy of exact size, and the block goes back. `false`: there is no memory for the copy.
+    pub(crate) fn settle(&mut self) -> bool {
         if self.block.as_ref().is_some_and(|block| block.len() == BLOCK_BYTES)
             && self.end - self.start < BLOCK_BYTES / 2
         {
+            if !self.buffers.may_take(self.end - self.start) {
+                return false;
+            }
             let exact: Box<[u8]> = self.bytes().into();
             let held = exact.len();
             if let Some(block) = self.block.replace(exact) {
@@ -252,6 +282,7 @@ impl Input {
                 self.block = None;
             }
         }
+        true
     }
 
     /// Takes everything, leaving nothing.
@@ -367,6 +398,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_has_no_memory_to_go_to_ends_its_connection_and_others_read_on() {
+        let left = Rc::new(std::cell::Cell::new(BLOCK_BYTES));
+        let allowance = {
+            let left = Rc::clone(&left);
+            move |bytes| left.get().checked_sub(bytes).inspect(|rest| left.set(*rest)).is_some()
+        };
+        let buffers = Rc::new(Buffers::within(allowance));
+        let (mut first, mut second) = (Input::new(&buffers), Input::new(&buffers));
+        let (mut near, mut far) = pair().await;
+        far.write_all(b"hel").await.expect("writes");
+        let (mut reading, _) = near.split();
+        std::future::poll_fn(|cx| first.poll_fill(cx, &mut reading)).await.expect("reads");
+        far.write_all(b"lo").await.expect("writes");
+
+        let refused = std::future::poll_fn(|cx| second.poll_fill(cx, &mut reading)).await;
+        assert_eq!(refused.map_err(|error| error.kind()), Err(io::ErrorKind::OutOfMemory), "there is one block");
+        assert!(!first.settle(), "nor is there memory for a copy");
+        drop(first);
+
+        let read = std::future::poll_fn(|cx| second.poll_fill(cx, &mut reading)).await;
+        assert_eq!(read.expect("in the block that the other had"), 2);
+    }
+
+    #[tokio::test]
     async fn bytes_in_hand_survive_a_wait_in_a_copy_of_exact_size() {
         let buffers = Rc::new(Buffers::default());
         let mut input = Input::new(&buffers);
@@ -375,7 +430,7 @@ mod tests {
         let (mut reading, _) = near.split();
         std::future::poll_fn(|cx| input.poll_fill(cx, &mut reading)).await.expect("reads");
 
-        input.settle();
+        assert!(input.settle());
         assert_eq!(buffers.blocks.borrow().len(), 1, "the block is back");
 
         far.write_all(b"lo").await.expect("writes");
