@@ -2,6 +2,7 @@
 //!
 //! `make soak` takes ten minutes, `make soak ARGS=--short` one and a half. It prints a line for each stage and writes
 //! `target/soak/report.json`. A request that failed, a panic, memory or descriptors that did not come back are failures.
+//! `ARGS='--only "memory runs out" --times 20'` takes one stage again and again, as long as in the short form.
 //!
 //! # Why namespaces
 //! Some stages lose packets, and a rule for that must not outlive the run or meet anybody else; another has a disk of its own,
@@ -52,25 +53,41 @@ const INSIDE: &str = "TIDEGATE_SOAK_INSIDE";
 pub(crate) enum Form {
     /// The whole plan.
     Full,
-    /// Nearly each stage once, in a minute and a half together.
+    /// Each stage once, in a minute and a half together.
     Short,
+}
+
+/// What is done.
+struct Plan {
+    form: Form,
+    stages: Vec<Stage>,
+}
+
+impl Plan {
+    fn of(arguments: &[&str]) -> Option<Self> {
+        match arguments {
+            [] => Some(Self { form: Form::Full, stages: Stage::ALL.to_vec() }),
+            ["--short"] => Some(Self { form: Form::Short, stages: Stage::ALL.to_vec() }),
+            ["--only", name, "--times", times] => {
+                let stage = Stage::ALL.into_iter().find(|stage| stage.name() == *name)?;
+                Some(Self { form: Form::Short, stages: vec![stage; times.parse().ok()?] })
+            }
+            _ => None,
+        }
+    }
 }
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let form = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => Form::Full,
-        ["--short"] => Form::Short,
-        _ => {
-            eprintln!("arguments: --short, or none");
-            return ExitCode::FAILURE;
-        }
+    let Some(plan) = Plan::of(&arguments.iter().map(String::as_str).collect::<Vec<_>>()) else {
+        eprintln!("arguments: none, --short, or --only STAGE --times NUMBER");
+        return ExitCode::FAILURE;
     };
     if std::env::var_os(INSIDE).is_none() {
         return move_inside(&arguments);
     }
     run_tool("ip", &["link", "set", "lo", "up"]);
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(soak(form))
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(soak(plan))
 }
 
 /// Becomes the same program in a network and with mounts of its own. Whoever is not root is it in a user namespace, for this alone.
@@ -94,28 +111,42 @@ pub(crate) fn run_tool(tool: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-async fn soak(form: Form) -> ExitCode {
+/// For what a run leaves behind.
+pub(crate) fn folder() -> std::path::PathBuf {
+    let folder = process::root().join("target/soak");
+    std::fs::create_dir_all(&folder).expect("the target folder is writable");
+    folder
+}
+
+async fn soak(Plan { form, stages }: Plan) -> ExitCode {
     let start = wait::now();
     let mut world = World::start(form).await;
     println!("{}", Row::HEADER);
     let mut rows = Vec::new();
-    for stage in Stage::of(form) {
+    for stage in stages {
         let row = world.stage(stage).await;
         println!("{row}");
         rows.push(row);
     }
     let leaks = world.leaks().await;
+    for leak in leaks.iter().filter(|leak| leak.is_one()) {
+        println!("what {} has open stands in {}", leak.name, world.write_down(leak.name).await.display());
+    }
     let panics = world.panics().await;
     let failures: Vec<String> = rows
         .iter()
         .flat_map(|row| row.failures.iter().map(|why| format!("{}: {why}", row.stage)))
-        .chain(leaks.iter().filter(|leak| leak.is_one(form)).map(ToString::to_string))
+        .chain(leaks.iter().filter(|leak| leak.is_one()).map(ToString::to_string))
         .chain((panics > 0).then(|| format!("{panics} panics")))
         .collect();
-    leaks.iter().for_each(|leak| println!("{leak}{}", if leak.is_one(form) { "; FAILED" } else { "" }));
+    leaks.iter().for_each(|leak| println!("{leak}{}", if leak.is_one() { "; FAILED" } else { "" }));
     let (requests, failed) = rows.iter().fold((0, 0), |sum, row| (sum.0 + row.requests, sum.1 + row.failed));
     let seconds = start.elapsed().as_secs();
-    println!("{requests} requests in {seconds} s, {failed} failed, {panics} panics");
+    let well = rows.iter().filter(|row| row.failures.is_empty()).count();
+    println!(
+        "{well} of {} stages well; {requests} requests in {seconds} s, {failed} failed, {panics} panics",
+        rows.len()
+    );
     let report = json!({
         "form": format!("{form:?}"),
         "seconds": seconds,
@@ -126,8 +157,6 @@ async fn soak(form: Form) -> ExitCode {
         "processes": leaks.iter().map(world::Leak::to_json).collect::<Vec<_>>(),
         "failures": failures,
     });
-    let folder = process::root().join("target/soak");
-    std::fs::create_dir_all(&folder).expect("the target folder is writable");
-    std::fs::write(folder.join("report.json"), format!("{report:#}\n")).expect("the target folder is writable");
+    std::fs::write(folder().join("report.json"), format!("{report:#}\n")).expect("the target folder is writable");
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -95,12 +95,6 @@ impl Stage {
         Self::Quiet,
     ];
 
-    /// Of a form, in their order. The short one leaves out what is not settled: a crowd that fills the rest of a memory within one
-    /// look at it can still end the process.
-    pub(crate) fn of(form: Form) -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().filter(move |stage| form == Form::Full || !matches!(stage, Self::MemoryRunsOut))
-    }
-
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Changes => "changes",
