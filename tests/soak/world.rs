@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::harness::fragile::{application, slice};
 use crate::harness::lasting;
 use crate::harness::load::{Load, Seen};
-use crate::harness::moving::{endpoints, listeners, numbered};
+use crate::harness::moving::{endpoints, listeners, numbered, set};
 use crate::harness::process::{Process, resident_kib};
 use crate::harness::{Backend, Client, Mesh, wait};
 use crate::stages::{Outcome, Stage};
@@ -48,6 +48,8 @@ const UNCHANGED_KIB: u64 = 64;
 const UNCHANGED_CROWDS: u32 = 3;
 /// Shares of a version of which the other has the rest: each gets a whole crowd to itself, because a stage may leave it alone.
 const WHOLE: [u64; 2] = [100, 0];
+/// Of each kind, before memory is measured.
+const CHANGES: u32 = 40;
 /// Attacks before that, for what only they fill.
 const ATTACK: Duration = Duration::from_secs(2);
 /// The proxies of the mesh, by the names of their workloads.
@@ -110,6 +112,7 @@ impl World {
         self.fill(web).await;
         tokio::join!(hostile::attack(web, ATTACK), hostile::attack(self.front(), ATTACK));
         let loads = self.loads();
+        self.be_changed().await;
         wait::pass(WARM_UP * if self.form == Form::Full { 3 } else { 1 }).await;
         for load in loads {
             load.stop().await;
@@ -135,6 +138,21 @@ impl World {
             (proxy, Measured { process, resident_kib: resident_kib(process), descriptors })
         };
         fewest.into_iter().map(measured).collect()
+    }
+
+    /// Changes of each kind that a stage makes, and back: what holds two configurations at once is no growth either.
+    async fn be_changed(&self) {
+        let files = ["reviews.yaml", "moving.yaml", "front.yaml"];
+        let read = |file| std::fs::read_to_string(self.mesh.control.config.join(file)).expect("it was written before");
+        let before = files.map(read);
+        for number in 1..=CHANGES {
+            self.change("reviews.yaml", numbered(number.into())).await;
+            self.change("moving.yaml", endpoints(&self.moving, set(number))).await;
+            self.change("front.yaml", listeners(self.gateway, number)).await;
+        }
+        for (file, text) in files.iter().zip(before) {
+            self.change(file, text).await;
+        }
     }
 
     /// Fills the pools of every proxy, each version's with whole crowds.
