@@ -237,6 +237,7 @@ impl<'a> HeadBuilder<'a> {
         let path = Span::new(path_at, path_at + target.path.len());
         let query = Span::new(path.end as usize, path.end as usize + target.query.len());
         let form = target.form;
+        list.end(0, false);
         list.begin();
         list.push(Field::new(buf, host_name, host_value).ok_or(HEAD_TOO_LARGE)?, b"host");
         lines.lay_out(buf, list, Some(limits))?;
@@ -366,6 +367,7 @@ impl<'a> ResponseBuilder<'a> {
         buf.extend_from_slice(phrase);
         buf.extend_from_slice(b"\r\n");
         let line = Span::new(0, buf.len());
+        list.end(0, false);
         list.begin();
         self.lines.lay_out(buf, list, None)?;
         *plain = false;

@@ -250,7 +250,8 @@ async fn stream(
     let (parts, body) = request.into_parts();
     let ended = body.is_end_stream();
     let mut reply = Http2Reply { respond, sink: Http2Sink::default(), begun: false };
-    match worker.buffers.parse(|memory| received_request(memory, &parts, ended)) {
+    let mut memory = worker.buffers.request();
+    match received_request(&mut memory, &parts, ended) {
         Ok(mut head) => {
             if world.tls.is_some() {
                 head.arrived_encrypted();
@@ -277,10 +278,11 @@ async fn stream(
             };
             let ending = serve(&call, &mut caller, &mut reply).await;
             begun.premature = ending == Ending::Abort && worker.wheel.stamp_now().since(started) < PREMATURE;
-            worker.buffers.give_back_head(head.into_memory());
+            memory = head.into_memory();
         }
         Err(refusal) => refuse(&worker, &world, &mut reply, refusal),
     }
+    worker.buffers.give_back_request(memory);
 }
 
 fn refuse(worker: &Worker, world: &World, reply: &mut Http2Reply, refusal: Refusal) {

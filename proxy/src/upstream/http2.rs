@@ -221,7 +221,10 @@ pub(crate) struct Http2Answer {
 
 impl Http2Answer {
     fn received(&self, seen: (StatusCode, &HeaderMap), framing: Option<Framing>) -> Result<ResponseHead, Fault> {
-        let head = self.guard.0.buffers.parse(|memory| received_response(memory, seen, &self.method, framing));
+        let buffers = &self.guard.0.buffers;
+        let mut memory = buffers.answer();
+        let head = received_response(&mut memory, seen, &self.method, framing);
+        buffers.give_back_answer(memory);
         head.map_err(Fault::Protocol)
     }
 }

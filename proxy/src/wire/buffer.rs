@@ -98,7 +98,7 @@ impl Buffers {
 
     /// Memory of an answer that is over.
     #[inline]
-    fn answer(&self) -> HeadMemory {
+    pub(crate) fn answer(&self) -> HeadMemory {
         self.answers.borrow_mut().pop().unwrap_or_default()
     }
 
