@@ -8,4 +8,5 @@ mod conformance;
 mod endpoints;
 mod frames;
 mod neighbours;
+mod uploads;
 pub(crate) mod victim;

@@ -56,15 +56,16 @@ pub(crate) const HTTP2_STREAMS_MAX: u32 = 100;
 /// HTTP/2 header list, both sides.
 pub(crate) const HTTP2_HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 
-/// Windows towards callers: what a stream, what a connection may have on its way to us.
-pub(crate) const DOWNSTREAM_WINDOW_BYTES: (u32, u32) = (64 * 1024, 1024 * 1024);
+/// Windows of streams from callers: while many are open on a connection, and while few are. The connection's own holds all of them:
+/// 2.5 MiB.
+pub(crate) const DOWNSTREAM_WINDOW_BYTES: (u32, u32) = (24 * 1024, 64 * 1024);
 
 /// Windows of streams towards endpoints: while many are open on a connection, and while few are. The connection's own holds all of
 /// them: some 3 MiB.
 pub(crate) const UPSTREAM_WINDOW_BYTES: (u32, u32) = (24 * 1024, 256 * 1024);
 
 /// So many are few.
-pub(crate) const UPSTREAM_WIDE_STREAMS_MAX: u32 = 4;
+pub(crate) const WIDE_STREAMS_MAX: u32 = 4;
 
 /// Streams of one connection to an endpoint; fewer where the endpoint wants it.
 pub(crate) const UPSTREAM_STREAMS_MAX: u32 = 100;

@@ -4,6 +4,7 @@
 //! `h2` alone is permissive; every limit that hyper would set is set here, and two that no library has: idle connections
 //! end, and a caller that opens streams only to reset them is cut off by a count that does not depend on scheduling.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -30,8 +31,7 @@ use super::serve::serve;
 use super::streams::Streams;
 use crate::clock::{Alarm, Ring, Slot};
 use crate::limits::{
-    DOWNSTREAM_WINDOW_BYTES, HTTP2_HEADER_LIST_BYTES_MAX, HTTP2_LOCAL_RESETS_MAX, HTTP2_SEND_BUFFER_BYTES_MAX,
-    HTTP2_STREAMS_MAX,
+    HTTP2_HEADER_LIST_BYTES_MAX, HTTP2_LOCAL_RESETS_MAX, HTTP2_SEND_BUFFER_BYTES_MAX, HTTP2_STREAMS_MAX,
 };
 use crate::listener::connection::{Connection, World};
 use crate::telemetry::access_log::Outcome;
@@ -40,6 +40,7 @@ use crate::wire::frames::{Counted, Meter};
 use crate::wire::heads::{received_request, response_to_send};
 use crate::wire::http2::{Http2Sink, Http2Source};
 use crate::wire::socket::Rewound;
+use crate::wire::windows::{Widths, Windows};
 use crate::worker::Worker;
 
 type Http2Connection = h2::server::Connection<Counted<Rewound>, Bytes>;
@@ -56,7 +57,8 @@ pub(crate) async fn run(worker: &Rc<Worker>, mut world: World, connection: Conne
     // Boxed, so that a connection does not carry the size of its handshake.
     let Some(mut connection) = Box::pin(shake_hands(worker, counted, &alarm)).await else { return };
     let idle = world.chain.manager.idle_timeout.map_or(worker.shared.limits.http2_idle, |idle| idle);
-    let mut restraint = Restraint { budget: Rc::default(), meter, held: None, told: false };
+    let windows = Windows::new(Widths::DOWNSTREAM);
+    let mut restraint = Restraint { budget: Rc::default(), meter, windows, held: None, told: false };
     let mut streams = Streams::default();
     let mut keep_alive = pin!(keep_alive(connection.ping_pong(), worker.shared.limits.http2_ping));
     let mut closing = false;
@@ -74,12 +76,17 @@ pub(crate) async fn run(worker: &Rc<Worker>, mut world: World, connection: Conne
         match event {
             Event::Stream(asked) => {
                 world.refresh(worker);
+                restraint.windows.begin_stream();
+                let outgrown = restraint.windows.outgrown();
                 let begun = restraint.budget.begin();
                 let (worker, world) = (Rc::clone(worker), world.clone());
                 let peer = (peer, peer_name.clone());
-                streams.begin(stream(worker, world, asked, begun, peer, local));
+                streams.begin(stream(worker, world, asked, outgrown, begun, peer, local));
             }
-            Event::StreamEnded => alarm.set(Slot::Total, Some(idle)),
+            Event::StreamEnded => {
+                restraint.windows.end_stream();
+                alarm.set(Slot::Total, Some(idle));
+            }
             Event::Abused => {
                 debug!(%peer, "too many streams opened for nothing, or too many control frames");
                 worker.cells().reject(ResponseFlag::DownstreamProtocolError);
@@ -130,8 +137,8 @@ fn builder() -> Builder {
     builder
         .max_concurrent_streams(HTTP2_STREAMS_MAX)
         .max_header_list_size(HTTP2_HEADER_LIST_BYTES_MAX)
-        .initial_window_size(DOWNSTREAM_WINDOW_BYTES.0)
-        .initial_connection_window_size(DOWNSTREAM_WINDOW_BYTES.1)
+        .initial_window_size(Widths::DOWNSTREAM.initial())
+        .initial_connection_window_size(Widths::DOWNSTREAM.of_connection())
         .max_send_buffer_size(HTTP2_SEND_BUFFER_BYTES_MAX)
         .max_local_error_reset_streams(Some(HTTP2_LOCAL_RESETS_MAX));
     builder
@@ -153,6 +160,7 @@ enum Event {
 struct Restraint {
     budget: Rc<Budget>,
     meter: Rc<Meter>,
+    windows: Windows,
     /// Until when no further stream is begun.
     held: Option<Pin<Box<Sleep>>>,
     /// The caller has been told to go.
@@ -174,6 +182,8 @@ impl Restraint {
         cx: &mut Context<'_>,
         connection: &mut Http2Connection,
     ) -> Poll<Option<Result<Asked, h2::Error>>> {
+        let tell = |window| connection.set_initial_window_size(window).is_ok();
+        self.windows.adjust(self.meter.acknowledged(), tell);
         while self.budget.is_stretched() {
             let held = self.held.get_or_insert_with(|| Box::pin(tokio::time::sleep(PREMATURE)));
             if held.as_mut().poll(cx).is_pending() {
@@ -241,6 +251,7 @@ async fn stream(
     worker: Rc<Worker>,
     world: World,
     asked: Box<Asked>,
+    outgrown: Rc<Cell<bool>>,
     mut begun: Begun,
     (peer, peer_name): (SocketAddr, PeerName),
     local: Option<SocketAddr>,
@@ -248,7 +259,8 @@ async fn stream(
     let started = worker.wheel.stamp();
     let (request, respond) = *asked;
     let (parts, body) = request.into_parts();
-    let ended = body.is_end_stream();
+    let body = Http2Source::measured(body, outgrown);
+    let ended = body.is_done();
     let mut reply = Http2Reply { respond, sink: Http2Sink::default(), begun: false };
     let mut memory = worker.buffers.request();
     match received_request(&mut memory, &parts, ended) {
@@ -256,7 +268,7 @@ async fn stream(
             if world.tls.is_some() {
                 head.arrived_encrypted();
             }
-            let mut caller = Http2Caller { source: Http2Source::new((!ended).then_some(body)) };
+            let mut caller = Http2Caller { source: body };
             let alarm = worker.wheel.alarm();
             let speaks_to_proxies = speaks_to_proxies(&head);
             let call = Call {

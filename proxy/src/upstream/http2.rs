@@ -16,7 +16,6 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::windows::Windows;
 use super::{Answer, Fault};
 use crate::balance::circuit_breaker::{Connected, Pending};
 use crate::clock;
@@ -28,6 +27,7 @@ use crate::wire::frames::{Counted, Meter};
 use crate::wire::heads::{received_response, request_to_send};
 use crate::wire::http2::{Http2Sink, Http2Source, broken};
 use crate::wire::socket::{Socket, Stream};
+use crate::wire::windows::{Widths, Windows};
 
 /// Streams that a fresh connection may open before the peer's SETTINGS have arrived.
 const STREAMS_BEFORE_SETTINGS: usize = 100;
@@ -61,8 +61,8 @@ impl Connection {
         let mut builder = h2::client::Builder::new();
         builder
             .enable_push(false)
-            .initial_window_size(Windows::initial())
-            .initial_connection_window_size(Windows::of_connection())
+            .initial_window_size(Widths::UPSTREAM.initial())
+            .initial_connection_window_size(Widths::UPSTREAM.of_connection())
             .max_header_list_size(HTTP2_HEADER_LIST_BYTES_MAX)
             .max_send_buffer_size(HTTP2_SEND_BUFFER_BYTES_MAX)
             .initial_max_send_streams(STREAMS_BEFORE_SETTINGS)
@@ -77,7 +77,7 @@ impl Connection {
             Err(_elapsed) => return Err(Fault::ConnectTimeout),
         };
         let closed = Rc::new(Cell::new(false));
-        let windows = Rc::new(Windows::new());
+        let windows = Rc::new(Windows::new(Widths::UPSTREAM));
         let driver = tokio::task::spawn_local(drive(connection, meter, Rc::clone(&windows), ping, Rc::clone(&closed)));
         Ok(Rc::new(Self {
             send,
@@ -242,7 +242,7 @@ impl Answer for Http2Answer {
                 let (parts, stream) = response.into_parts();
                 let framing = if stream.is_end_stream() { None } else { Some(Framing::Chunked) };
                 let head = self.received((parts.status, &parts.headers), framing);
-                self.source = Http2Source::of_endpoint(stream, self.guard.0.windows.outgrown());
+                self.source = Http2Source::measured(stream, self.guard.0.windows.outgrown());
                 Poll::Ready(head)
             }
             Err(error) => Poll::Ready(Err(fault(&error))),

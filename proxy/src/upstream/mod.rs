@@ -3,7 +3,6 @@
 pub(crate) mod connect;
 pub(crate) mod http1;
 pub(crate) mod http2;
-mod windows;
 
 use std::task::{Context, Poll};
 

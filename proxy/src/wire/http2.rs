@@ -46,7 +46,7 @@ impl Http2Source {
     }
 
     /// A body that says when it is large.
-    pub(crate) fn of_endpoint(stream: RecvStream, large: Rc<Cell<bool>>) -> Self {
+    pub(crate) fn measured(stream: RecvStream, large: Rc<Cell<bool>>) -> Self {
         Self { large: Some(large), ..Self::new(Some(stream)) }
     }
 

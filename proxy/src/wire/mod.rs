@@ -9,3 +9,4 @@ pub(crate) mod http2;
 pub(crate) mod pace;
 pub(crate) mod socket;
 pub(crate) mod tunnel;
+pub(crate) mod windows;

@@ -1,30 +1,63 @@
-//! How far an endpoint may send ahead on the streams of a connection.
+//! How far a peer may send ahead on the streams of a connection.
 //!
 //! # Why the windows of all streams fit into the connection's
-//! A caller that stops reading leaves what its stream may have on the way lying here. If a few such streams could fill the window of
+//! A receiver that stops reading leaves what its stream may have on the way lying here. If a few such streams could fill the window of
 //! the connection, nothing would come for the others on it until they are cut off. So the connection's window is the sum of its
-//! streams': whoever stops reading keeps its own share and nobody else's.
+//! streams': whoever stops reading keeps its own share and nobody else's. That goes for answers whose callers stop as for requests
+//! whose endpoints do.
 //!
 //! # Why there are two widths
 //! A sum for as many streams as a connection may have, each with a window that suits a distant endpoint, would be a lot of memory for
 //! whoever makes us hold it. Only few streams at a time can use such a window to the full. So streams begin with a narrow one; while
 //! there are few, and one of them is a body that goes on and on, all of them have the wide one.
 //!
-//! # Why it is never late
+//! # Why it is never late towards endpoints
 //! A peer takes frames in their order. Narrow windows are said before the head of the stream that makes the streams many, so that it
 //! begins with one. Wide ones cannot be taken back before the peer has acknowledged them, so until then no further stream is opened.
+//!
+//! # Why it may be late towards callers
+//! They open streams when they like: those that they open between two of our settings begin with a wide window. So the wide window
+//! of callers is not much wider than the narrow one, and it takes forty uploads that begin within one round trip, beside a large one,
+//! and all stand still, to fill the connection's.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
-use crate::limits::{UPSTREAM_STREAMS_MAX, UPSTREAM_WIDE_STREAMS_MAX, UPSTREAM_WINDOW_BYTES};
+use crate::limits::{
+    DOWNSTREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX, UPSTREAM_STREAMS_MAX, UPSTREAM_WINDOW_BYTES, WIDE_STREAMS_MAX,
+};
 
-const NARROW: u32 = UPSTREAM_WINDOW_BYTES.0;
-const WIDE: u32 = UPSTREAM_WINDOW_BYTES.1;
+/// What streams may have on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Widths {
+    narrow: u32,
+    wide: u32,
+    streams_max: u32,
+}
+
+impl Widths {
+    /// From callers to us.
+    pub(crate) const DOWNSTREAM: Self =
+        Self { narrow: DOWNSTREAM_WINDOW_BYTES.0, wide: DOWNSTREAM_WINDOW_BYTES.1, streams_max: HTTP2_STREAMS_MAX };
+    /// From endpoints to us.
+    pub(crate) const UPSTREAM: Self =
+        Self { narrow: UPSTREAM_WINDOW_BYTES.0, wide: UPSTREAM_WINDOW_BYTES.1, streams_max: UPSTREAM_STREAMS_MAX };
+
+    /// What each stream of a new connection has.
+    pub(crate) const fn initial(self) -> u32 {
+        self.narrow
+    }
+
+    /// What all streams of a connection have together.
+    pub(crate) const fn of_connection(self) -> u32 {
+        WIDE_STREAMS_MAX * self.wide + (self.streams_max - WIDE_STREAMS_MAX) * self.narrow
+    }
+}
 
 /// The streams of a connection and their windows. Shared by the connection and the task that moves its frames.
 #[derive(Debug)]
 pub(crate) struct Windows {
+    widths: Widths,
     streams: Cell<usize>,
     width: Cell<Width>,
     /// Set by a body that is larger than what a narrow window is good for.
@@ -40,19 +73,8 @@ enum Width {
 }
 
 impl Windows {
-    pub(crate) fn new() -> Self {
-        Self { streams: Cell::new(0), width: Cell::new(Width::Narrow), outgrown: Rc::default() }
-    }
-
-    /// What each stream of a new connection has.
-    pub(crate) const fn initial() -> u32 {
-        NARROW
-    }
-
-    /// What all streams of a connection have together.
-    pub(crate) const fn of_connection() -> u32 {
-        let (wide, all) = (UPSTREAM_WIDE_STREAMS_MAX, UPSTREAM_STREAMS_MAX);
-        wide * WIDE + (all - wide) * NARROW
+    pub(crate) fn new(widths: Widths) -> Self {
+        Self { widths, streams: Cell::new(0), width: Cell::new(Width::Narrow), outgrown: Rc::default() }
     }
 
     pub(crate) fn streams(&self) -> usize {
@@ -62,8 +84,8 @@ impl Windows {
     /// Whether another stream has a window of its own.
     pub(crate) fn has_room(&self) -> bool {
         let max = match self.width.get() {
-            Width::Narrow | Width::Wide => UPSTREAM_STREAMS_MAX,
-            Width::Widening(_) => UPSTREAM_WIDE_STREAMS_MAX,
+            Width::Narrow | Width::Wide => self.widths.streams_max,
+            Width::Widening(_) => WIDE_STREAMS_MAX,
         };
         self.streams.get() < max as usize
     }
@@ -89,15 +111,15 @@ impl Windows {
         {
             self.width.set(Width::Wide);
         }
-        let few = self.streams.get() <= UPSTREAM_WIDE_STREAMS_MAX as usize;
+        let few = self.streams.get() <= WIDE_STREAMS_MAX as usize;
         match self.width.get() {
             Width::Narrow if few && self.outgrown.get() => {
-                if tell(WIDE) {
+                if tell(self.widths.wide) {
                     self.width.set(Width::Widening(acknowledged));
                 }
             }
             Width::Wide if !few => {
-                if tell(NARROW) {
+                if tell(self.widths.narrow) {
                     self.outgrown.set(false);
                     self.width.set(Width::Narrow);
                 }
@@ -111,8 +133,11 @@ impl Windows {
 mod tests {
     use super::*;
 
+    const NARROW: u32 = UPSTREAM_WINDOW_BYTES.0;
+    const WIDE: u32 = UPSTREAM_WINDOW_BYTES.1;
+
     fn with_streams(count: usize) -> Windows {
-        let windows = Windows::new();
+        let windows = Windows::new(Widths::UPSTREAM);
         (0..count).for_each(|_| windows.begin_stream());
         windows
     }
