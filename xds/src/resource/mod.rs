@@ -144,7 +144,7 @@ impl Decoded {
             .ok_or_else(|| at.error(format_args!("{type_url:?} is not a type of resource")))?;
         let resource = match resource_type {
             ResourceType::Listener => Resource::Listener(Arc::new(listener::decode::decode(at, message(at, value)?)?)),
-            ResourceType::Route => Resource::Route(Arc::new(route::decode::decode(at, message(at, value)?)?)),
+            ResourceType::Route => Resource::Route(Arc::new(route::decode::decode(at, value)?)),
             ResourceType::Cluster => Resource::Cluster(Arc::new(cluster::decode::decode(at, message(at, value)?)?)),
             ResourceType::Endpoint => Resource::Endpoint(Arc::new(endpoint::decode::decode(at, message(at, value)?)?)),
             ResourceType::Secret => Resource::Secret(Arc::new(secret::decode::decode(at, message(at, value)?)?)),

@@ -3,6 +3,7 @@
 pub(in crate::resource) mod action;
 pub(in crate::resource) mod decode;
 pub(in crate::resource) mod encode;
+mod hosts;
 mod mirror;
 mod ours;
 mod retry;

@@ -6,6 +6,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::action::{self, Inherited};
+use super::hosts::Apart;
 use super::{PathMatcher, Route, RouteConfiguration, RouteMatch, VirtualCluster, VirtualHost, Written, mirror, ours};
 use crate::proto::route;
 use crate::resource::filter::decode::overrides;
@@ -19,18 +20,30 @@ use crate::resource::scalar::{if_true, label, name, runtime_fraction};
 const DIRECT_RESPONSE_BODY_BYTES_DEFAULT: usize = 4096;
 
 /// An answer of RDS.
-pub(in crate::resource) fn decode(at: &At<'_>, message: route::RouteConfiguration) -> Checked<RouteConfiguration> {
-    if message.name.is_empty() {
+pub(in crate::resource) fn decode(at: &At<'_>, bytes: &[u8]) -> Checked<RouteConfiguration> {
+    let apart = Apart::take(at, bytes)?;
+    if apart.message.name.is_empty() {
         return Err(at.field("name").missing());
     }
-    inline(at, message)
+    let (message, hosts) = apart.into_parts(at);
+    configuration(at, message, hosts)
 }
 
 /// A configuration written in its listener, where it needs no name.
-pub(in crate::resource) fn inline(at: &At<'_>, message: route::RouteConfiguration) -> Checked<RouteConfiguration> {
+pub(in crate::resource) fn inline(at: &At<'_>, mut message: route::RouteConfiguration) -> Checked<RouteConfiguration> {
+    let hosts = std::mem::take(&mut message.virtual_hosts);
+    configuration(at, message, hosts.into_iter().map(Ok))
+}
+
+/// `virtual_hosts` are not in the message any more.
+fn configuration(
+    at: &At<'_>,
+    message: route::RouteConfiguration,
+    virtual_hosts: impl ExactSizeIterator<Item = Checked<route::VirtualHost>>,
+) -> Checked<RouteConfiguration> {
     let route::RouteConfiguration {
         name,
-        virtual_hosts,
+        virtual_hosts: _,
         vhds,
         internal_only_headers,
         response_headers_to_add,
@@ -63,8 +76,8 @@ pub(in crate::resource) fn inline(at: &At<'_>, message: route::RouteConfiguratio
         retry: None,
     };
     let mut hosts = Vec::with_capacity(virtual_hosts.len());
-    for (i, host) in virtual_hosts.into_iter().enumerate() {
-        hosts.push(virtual_host(&at.item("virtual_hosts", i), host, &mut inherited)?);
+    for (i, host) in virtual_hosts.enumerate() {
+        hosts.push(virtual_host(&at.item("virtual_hosts", i), host?, &mut inherited)?);
     }
     unique(at, &hosts)?;
     Ok(RouteConfiguration {
