@@ -237,7 +237,7 @@ fn wanted_listeners(
                     Some(_) | None => compile_listener(&wanted.config, inline, routes, registry, &tls).map(Arc::new),
                 }
             }
-            Ok(_) | Err(_) => before.cloned(),
+            Ok(_) | Err(_) => before.map(|before| by_present_routes(before, routes)),
         };
         if let Some(listener) = listener {
             listeners.insert(Arc::clone(&listener.key), listener);
@@ -274,9 +274,37 @@ fn all_chains(listener: &ActiveListener) -> impl Iterator<Item = &ActiveChain> {
 }
 
 fn routes_changed(listener: &ActiveListener, routes: &Routes) -> bool {
-    http_chains(listener).any(|chain| match &chain.manager.routes {
-        RouteSource::Rds(name) => routes.get(name).is_none_or(|now| !Arc::ptr_eq(now, &chain.routes)),
-        RouteSource::Inline(_) => false,
+    http_chains(listener).any(|http| !Arc::ptr_eq(present_routes(http, routes), &http.routes))
+}
+
+fn present_routes<'r>(http: &'r HttpChain, routes: &'r Routes) -> &'r Arc<ActiveRoutes> {
+    match &http.manager.routes {
+        RouteSource::Rds(name) => routes.get(name).unwrap_or(&http.routes),
+        RouteSource::Inline(_) => &http.routes,
+    }
+}
+
+/// What serves while the listener's next version is not whole. Its routes do not wait with it: they count as applied.
+fn by_present_routes(before: &Arc<ActiveListener>, routes: &Routes) -> Arc<ActiveListener> {
+    if !routes_changed(before, routes) {
+        return Arc::clone(before);
+    }
+    let present = |chain: &ActiveChain| match &chain.kind {
+        ChainKind::Http(http) => {
+            let routes = Arc::clone(present_routes(http, routes));
+            let http = HttpChain { manager: http.manager.clone(), routes, filters: http.filters.clone() };
+            ActiveChain { kind: ChainKind::Http(Arc::new(http)), ..chain.clone() }
+        }
+        ChainKind::Tcp(_) => chain.clone(),
+    };
+    Arc::new(ActiveListener {
+        config: Arc::clone(&before.config),
+        key: Arc::clone(&before.key),
+        address: before.address,
+        detection_timeout: before.detection_timeout,
+        chains: before.chains.iter().map(present).collect(),
+        default_chain: before.default_chain.as_ref().map(present),
+        state: Arc::clone(&before.state),
     })
 }
 

@@ -18,6 +18,7 @@ use tidegate_xds::resource::route::{
 use super::*;
 use crate::config::registry::Registry;
 use crate::config::watch::{changes, offer_typed};
+use crate::config::whole;
 use crate::drain::Drain;
 use crate::limits::Limits;
 
@@ -266,6 +267,21 @@ async fn a_listener_that_was_given_up_is_asked_for_when_its_routes_lack_nothing(
     give(&mut applier, [fixed("late")]);
 
     assert_eq!(asked_again(&mut applier), [(ResourceType::Listener, "in".into())]);
+}
+
+#[tokio::test]
+async fn a_listener_that_waits_for_its_next_version_follows_the_routes_that_it_serves_by() {
+    let elsewhere = RouteSource::Inline(Arc::new(configuration("x", forward("nowhere"))));
+    for next in [rds("in", "later"), listener("in", elsewhere)] {
+        let mut applier = applier();
+        give(&mut applier, [fixed("c"), fixed("d"), routes("r", "c"), rds("in", "r"), rds("other", "r")]);
+        give(&mut applier, [next]);
+
+        give(&mut applier, [routes("r", "d")]);
+
+        assert_eq!(active_cluster_of(&applier, "r").as_deref(), Some("d"));
+        assert_eq!(whole::missing(applier.active()), Vec::<String>::new());
+    }
 }
 
 #[tokio::test]
