@@ -20,11 +20,14 @@ mod kept;
 mod planes;
 mod rate_limit;
 
-pub(crate) use apply::xds_apply;
-pub(crate) use codec::codec;
-pub(crate) use gate::gate;
-pub(crate) use head::{http1_request, path, traceparent};
-pub(crate) use http2::http2_head;
-pub(crate) use kept::kept;
-pub(crate) use planes::{policy_yaml, xds_decode};
-pub(crate) use rate_limit::rate_limit;
+#[allow(unused_imports, reason = "each fuzz target uses one body")]
+pub(crate) use self::{
+    apply::xds_apply,
+    codec::codec,
+    gate::gate,
+    head::{http1_request, path, traceparent},
+    http2::http2_head,
+    kept::kept,
+    planes::{policy_yaml, xds_decode},
+    rate_limit::rate_limit,
+};
