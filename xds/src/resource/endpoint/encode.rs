@@ -43,8 +43,7 @@ fn locality(value: &LocalityEndpoints) -> endpoint::LocalityLbEndpoints {
             sub_zone: value.locality.sub_zone.to_string(),
         }),
         lb_endpoints: value.endpoints.iter().map(endpoint).collect(),
-        // gRPC clients drop a locality without a weight, so "not said" is written as an equal share.
-        load_balancing_weight: Some(encode_u32(value.weight.map_or(1, |w| w.get()))),
+        load_balancing_weight: value.weight.map(|weight| encode_u32(weight.get())),
         priority: value.priority,
         ..Default::default()
     }
