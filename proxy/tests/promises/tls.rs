@@ -293,6 +293,7 @@ async fn what_is_not_tls_gets_no_word_and_a_slow_handshake_is_cut() {
 
 #[tokio::test]
 async fn a_hundred_certificates_under_load_fail_no_handshake() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let authority = Authority::new();
     let source = CertificateSource::Sds("web".into());
     let backend = echo("b").await;
@@ -306,8 +307,14 @@ async fn a_hundred_certificates_under_load_fail_no_handshake() {
     assert_eq!(proxy.apply(resources).await, Vec::new());
     let address = proxy.listener_address("in").await.expect("listens");
     let config = caller(&authority, None, &[]);
-    // A connection from before the first change, which outlives them all.
+    // A connection from before the first change, which outlives them all. It asks at once: for its first request it would be waited
+    // only some seconds.
     let mut old = shake(&config, address, "shop.test").await.expect("a handshake");
+    old.write_all(b"GET /first HTTP/1.1\r\nHost: shop.test\r\n\r\n").await.expect("open");
+    let mut first = Vec::new();
+    while !first.ends_with(b"b GET /first ") {
+        assert!(old.read_buf(&mut first).await.expect("an answer") > 0, "{}", String::from_utf8_lossy(&first));
+    }
     let over = Arc::new(AtomicBool::new(false));
     let load = (0..4).map(|_| {
         let (config, over) = (Arc::clone(&config), Arc::clone(&over));
@@ -344,7 +351,6 @@ async fn a_hundred_certificates_under_load_fail_no_handshake() {
     }
     println!("{shaken} handshakes, {} certificates seen", seen.len());
     assert!(shaken > 100 && seen.len() > 20, "{} certificates in {shaken} handshakes are no load", seen.len());
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     old.write_all(b"GET /old HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n").await.expect("still open");
     let mut answer = String::new();
     old.read_to_string(&mut answer).await.expect("an answer");
