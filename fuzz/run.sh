@@ -22,5 +22,5 @@ for target in "${targets[@]}"; do
     echo "== $target for $seconds s"
     mkdir -p "target/corpus/$target"
     RUSTUP_TOOLCHAIN=nightly cargo fuzz run --fuzz-dir . "$target" "target/corpus/$target" "seeds/$target" -- \
-        -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=5 -print_final_stats=1
+        -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=25 -print_final_stats=1
 done
