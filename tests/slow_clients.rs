@@ -190,8 +190,8 @@ const KIB_PER_EXCHANGE_MAX: f64 = 8.0;
 /// One of HTTP/2: the library gives each of them 28 KiB of buffers, of which three pages are touched for a few bytes.
 const KIB_PER_HTTP2_MAX: f64 = 20.0;
 
-/// What a stopped reader has not taken yet: one read of its answer at the most, beside the megabytes that the kernel keeps for it.
-const KIB_PER_READER_MAX: f64 = 64.0 + KIB_PER_EXCHANGE_MAX;
+/// One whose reader has stopped: what it has not taken yet stays in the kernel.
+const KIB_PER_READER_MAX: f64 = 12.0;
 const CONNECTIONS: u32 = 2_000;
 
 #[tokio::test]

@@ -63,15 +63,15 @@ enum State {
     Trailers,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct TrailerSection {
     line: Vec<u8>,
     bytes: usize,
     fields: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// Reads along in a body; never copies payload.
-#[derive(Debug)]
+/// Reads along in a body; never copies payload. A copy of it can look ahead.
+#[derive(Clone, Debug)]
 pub struct BodyReader {
     state: State,
     size_digits: u8,

@@ -77,6 +77,10 @@ pub(crate) trait Source {
 /// Where a body goes.
 pub(crate) trait Sink {
     fn form(&self) -> Form;
+    /// Pending while it is known that nothing can be sent: then nothing need be read.
+    fn poll_room(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
     /// Moves at least one byte of `source.data()`, which is not empty.
     fn poll_send(&mut self, cx: &mut Context<'_>, source: &mut impl Source) -> Poll<Result<(), Closed>>;
     /// Sends what was held back.
@@ -167,6 +171,9 @@ impl Pump {
             if source.is_spent() {
                 self.ending = true;
                 break;
+            }
+            if self.waits == Waits::Sink && sink.poll_room(cx).is_pending() {
+                return Poll::Pending;
             }
             match source.poll_more(cx, sink.form()) {
                 Poll::Ready(Ok(More::Data)) => match sink.poll_send(cx, source) {

@@ -243,6 +243,37 @@ impl Input {
         read
     }
 
+    /// With nothing in hand: shows what has arrived without taking it from the kernel. What of it is used is taken with
+    /// [`Self::take_seen`], the rest is forgotten with [`Self::forget`]. `Ok(0)` is the end of input.
+    pub(crate) fn poll_peek(&mut self, cx: &mut Context<'_>, from: &mut Reading<'_>) -> Poll<io::Result<usize>> {
+        ready!(from.poll_arrived(cx));
+        let mut block = self.buffers.block()?;
+        let seen = from.poll_peek(cx, &mut block);
+        match &seen {
+            Poll::Ready(Ok(count)) if *count > 0 => (self.block, self.start, self.end) = (Some(block), 0, *count),
+            Poll::Ready(_) | Poll::Pending => self.buffers.give_back(block),
+        }
+        seen
+    }
+
+    /// Takes the first `count` of the bytes that are shown.
+    pub(crate) fn take_seen(&mut self, count: usize, from: &Reading<'_>) -> io::Result<()> {
+        let end = (self.start + count).min(self.end);
+        if let Some(block) = &mut self.block {
+            from.take_seen(&mut block[self.start..end])?;
+            if end == self.end && end < block.len() {
+                from.set_drained();
+            }
+        }
+        self.consume(count);
+        Ok(())
+    }
+
+    /// Drops what is in hand.
+    pub(crate) fn forget(&mut self) {
+        self.consume(self.end - self.start);
+    }
+
     fn make_room(&mut self) -> io::Result<()> {
         if let Some(block) = self.block.as_mut()
             && block.len() == BLOCK_BYTES

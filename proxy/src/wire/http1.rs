@@ -14,6 +14,10 @@ use super::socket::{Reading, Writing};
 /// Output that waits for company is written out at this size.
 const COALESCED_BYTES_MAX: usize = BLOCK_BYTES;
 
+/// A body of which so much has passed is only looked at in the kernel before it is sent on. Whoever reads none of it then costs no
+/// copy of what it left. To take what was looked at is one more system call, which shorter bodies do not pay.
+const PEEKED_FROM_BYTES: u32 = 32 * 1024;
+
 /// How far the body of the current message has been read.
 #[derive(Debug)]
 pub(crate) struct Body {
@@ -25,6 +29,12 @@ pub(crate) struct Body {
     tail: usize,
     /// The connection's end was the body's end.
     closed: bool,
+    /// What of the input is shown next is still in the kernel, and `reader` has not passed it.
+    peeked: bool,
+    /// What was in the kernel could not be taken from there.
+    lost: bool,
+    /// Bytes shown so far, up to a number that is large enough.
+    shown: u32,
     /// A byte of it was taken: it cannot be sent again.
     pub(crate) touched: bool,
 }
@@ -37,6 +47,9 @@ impl Body {
             rest: VecDeque::new(),
             tail: 0,
             closed: false,
+            peeked: false,
+            lost: false,
+            shown: 0,
             touched: false,
         }
     }
@@ -70,7 +83,20 @@ impl Body {
                 .map_err(Broken::Refused)?,
         };
         self.tail = progress.consumed - shown_to;
+        self.shown = self.shown.saturating_add(u32::try_from(shown_to).unwrap_or(u32::MAX));
         Ok(())
+    }
+
+    /// Looks at bytes that are still in the kernel, and says whether any of them can be shown.
+    fn peek(&mut self, bytes: &[u8]) -> Result<bool, Broken> {
+        let progress = self.reader.clone().advance(bytes, |_| {}).map_err(Broken::Refused)?;
+        self.peeked = progress.relay > 0;
+        self.first = (0, progress.relay);
+        Ok(self.peeked)
+    }
+
+    fn can_be_peeked(&self, form: Form) -> bool {
+        form == Form::Raw && self.shown >= PEEKED_FROM_BYTES && self.reader.trailers().is_empty()
     }
 }
 
@@ -79,6 +105,37 @@ pub(crate) struct Http1Source<'a> {
     pub(crate) reading: Reading<'a>,
     pub(crate) input: &'a mut Input,
     pub(crate) body: &'a mut Body,
+}
+
+impl Http1Source<'_> {
+    /// Shows what has arrived where it lies. `false`: nothing of it can be shown so.
+    fn poll_peek(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Broken>> {
+        let seen = ready!(self.input.poll_peek(cx, &mut self.reading)).map_err(|_torn| Broken::Torn)?;
+        let shows = seen > 0 && self.body.peek(self.input.bytes())?;
+        if !shows {
+            self.input.forget();
+        }
+        Poll::Ready(Ok(shows))
+    }
+
+    /// Takes bytes that were shown in the kernel.
+    fn take_seen(&mut self, count: usize) {
+        let passed = self.input.bytes().get(..count).unwrap_or_default();
+        let read = self.body.reader.advance(passed, |_| {}).is_ok();
+        let taken = self.input.take_seen(count, &self.reading).is_ok();
+        self.body.lost |= !read || !taken;
+        self.body.first.1 -= count;
+        if self.body.first.1 == 0 {
+            self.forget_seen();
+        }
+    }
+
+    /// They are where they were; nothing is lost.
+    fn forget_seen(&mut self) {
+        self.body.peeked = false;
+        self.body.first = (0, 0);
+        self.input.forget();
+    }
 }
 
 impl Source for Http1Source<'_> {
@@ -94,7 +151,13 @@ impl Source for Http1Source<'_> {
             if self.body.reader.is_done() || self.body.closed {
                 return Poll::Ready(Ok(More::End));
             }
+            if self.body.lost {
+                return Poll::Ready(Err(Broken::Torn));
+            }
             if self.input.is_empty() {
+                if self.reading.can_peek() && self.body.can_be_peeked(form) && ready!(self.poll_peek(cx))? {
+                    continue;
+                }
                 match ready!(self.input.poll_fill(cx, &mut self.reading)) {
                     Ok(0) => {
                         self.body.reader.end_of_input().map_err(|_torn| Broken::Torn)?;
@@ -122,6 +185,9 @@ impl Source for Http1Source<'_> {
     }
 
     fn consume(&mut self, count: usize) {
+        if self.body.peeked {
+            return self.take_seen(count);
+        }
         self.input.consume(count);
         self.body.first.1 -= count;
         if self.body.first.1 == 0
@@ -141,7 +207,11 @@ impl Source for Http1Source<'_> {
     }
 
     fn settle(&mut self) {
-        self.input.settle();
+        if self.body.peeked {
+            self.forget_seen();
+        } else {
+            self.input.settle();
+        }
     }
 
     fn write_raw_end(&self, out: &mut Vec<u8>) {
@@ -164,6 +234,9 @@ impl Source for Http1Source<'_> {
     }
 
     fn open_tunnel(&mut self) {
+        if self.body.peeked {
+            self.forget_seen();
+        }
         *self.body = Body::new(Framing::UntilClose);
     }
 }
@@ -210,6 +283,10 @@ impl Sink for Http1Sink<'_> {
             Written::Raw => Form::Raw,
             Written::Chunked | Written::Bare => Form::Payload,
         }
+    }
+
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.writing.poll_room(cx)
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, source: &mut impl Source) -> Poll<Result<(), Closed>> {
@@ -264,5 +341,121 @@ impl Sink for Http1Sink<'_> {
     fn open_tunnel(&mut self) {
         self.written = Written::Raw;
         self.ended = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::wire::buffer::Buffers;
+    use crate::wire::socket::Socket;
+
+    /// Many chunks with payload that tells where it is from, and a trailer if asked for.
+    fn chunked(trailers: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for index in 0..60_u32 {
+            let payload = (0..7 * index * index).flat_map(|at| (at ^ index).to_be_bytes()).collect::<Vec<u8>>();
+            if !payload.is_empty() {
+                bytes.extend_from_slice(format!("{:x}\r\n", payload.len()).as_bytes());
+                bytes.extend_from_slice(&payload);
+                bytes.extend_from_slice(b"\r\n");
+            }
+        }
+        bytes.extend_from_slice(format!("0\r\n{trailers}\r\n").as_bytes());
+        bytes
+    }
+
+    async fn pair() -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let far = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connects");
+        let (near, _) = listener.accept().await.expect("accepts");
+        (Socket::new(near), far)
+    }
+
+    /// What is relayed by a sink that takes what `takes` says of each piece, and waits after it. Then what is left on the connection.
+    async fn relayed(framing: Framing, sent: Vec<u8>, mut takes: impl FnMut(usize) -> usize) -> (Vec<u8>, Vec<u8>) {
+        let (mut near, mut far) = pair().await;
+        let sending = tokio::spawn(async move {
+            far.write_all(&sent).await.expect("somebody reads");
+            far.shutdown().await.expect("open");
+        });
+        let buffers = Rc::new(Buffers::default());
+        let (mut input, mut body) = (Input::new(&buffers), Body::new(framing));
+        let (reading, _) = near.split();
+        let mut source = Http1Source { reading, input: &mut input, body: &mut body };
+        let mut out = Vec::new();
+        while std::future::poll_fn(|cx| source.poll_more(cx, Form::Raw)).await.expect("whole") == More::Data {
+            let count = takes(source.data().len()).clamp(1, source.data().len());
+            out.extend_from_slice(&source.data()[..count]);
+            source.consume(count);
+            source.settle();
+        }
+        source.write_raw_end(&mut out);
+        let Http1Source { mut reading, input, .. } = source;
+        let mut left = input.take();
+        while std::future::poll_fn(|cx| input.poll_fill(cx, &mut reading)).await.expect("reads") > 0 {
+            left.extend(input.take());
+        }
+        sending.await.expect("no panic");
+        (out, left)
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_taken_in_pieces_arrives_whole_and_nothing_behind_it_is_touched() {
+        for trailers in ["", "grpc-status: 0\r\n"] {
+            let body = chunked(trailers);
+            let sent = [&body[..], b"GET / HTTP/1.1\r\n"].concat();
+            assert!(body.len() > 10 * PEEKED_FROM_BYTES as usize);
+            for step in [usize::MAX, 50_000, 4_099] {
+                let (out, left) = relayed(Framing::Chunked, sent.clone(), |length| length.min(step)).await;
+
+                assert!(out == body, "in steps of {step}: {} of {} bytes", out.len(), body.len());
+                assert_eq!(left, b"GET / HTTP/1.1\r\n");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_length_is_kept_and_an_end_without_one_is_found() {
+        let body = vec![b'a'; 500_000];
+        let counted = Framing::Length(body.len() as u64);
+
+        let (out, left) = relayed(counted, [&body[..], b"next"].concat(), |length| length / 3).await;
+        assert_eq!((out.len(), &left[..]), (body.len(), &b"next"[..]));
+
+        let (out, left) = relayed(Framing::UntilClose, body.clone(), |length| length / 3).await;
+        assert_eq!((out.len(), left.len()), (body.len(), 0));
+    }
+
+    #[tokio::test]
+    async fn what_a_stopped_reader_leaves_of_a_long_body_stays_in_the_kernel() {
+        let (mut near, mut far) = pair().await;
+        let buffers = Rc::new(Buffers::default());
+        let (mut input, mut body) = (Input::new(&buffers), Body::new(Framing::UntilClose));
+        let (reading, _) = near.split();
+        let mut source = Http1Source { reading, input: &mut input, body: &mut body };
+        let mut taken = 0;
+        while taken <= PEEKED_FROM_BYTES as usize {
+            far.write_all(&[b'a'; 4096]).await.expect("room");
+            std::future::poll_fn(|cx| source.poll_more(cx, Form::Raw)).await.expect("open");
+            taken += source.data().len();
+            source.consume(source.data().len());
+        }
+
+        far.write_all(&[b'b'; 4096]).await.expect("room");
+        std::future::poll_fn(|cx| source.poll_more(cx, Form::Raw)).await.expect("open");
+        assert_eq!(source.data(), [b'b'; 4096]);
+        source.settle();
+
+        assert_eq!(source.input.bytes().len(), 0, "nothing is held");
+        std::future::poll_fn(|cx| source.poll_more(cx, Form::Raw)).await.expect("open");
+        assert_eq!(source.data(), [b'b'; 4096], "and nothing is lost");
+        source.consume(4096);
+        assert!(!near.is_stirring(), "a connection that has nothing more to say can be kept");
     }
 }

@@ -141,6 +141,43 @@ impl Reading<'_> {
         }
     }
 
+    /// Whether what has arrived can be looked at and left where it is.
+    pub(crate) fn can_peek(&self) -> bool {
+        matches!(self, Self::Plain { .. })
+    }
+
+    /// Copies what has arrived, and leaves it in the kernel; where that cannot be done, reads it.
+    pub(crate) fn poll_peek(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain { half, .. } => half.as_ref().poll_peek(cx, &mut ReadBuf::new(into)),
+            Self::Encrypted(_) => self.poll_read(cx, into),
+        }
+    }
+
+    /// Takes what was looked at out of the kernel. `seen` are those bytes: Linux forgets them without copying (tcp(7), `MSG_TRUNC`), and
+    /// whoever copies them all the same finds them where they go.
+    pub(crate) fn take_seen(&self, seen: &mut [u8]) -> io::Result<()> {
+        let Self::Plain { half, .. } = self else { return Ok(()) };
+        let flags = RecvFlags::TRUNC | RecvFlags::DONTWAIT;
+        let mut taken = 0;
+        while taken < seen.len() {
+            match rustix::net::recv(half.as_ref(), &mut seen[taken..], flags)?.1 {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => taken += count,
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing is left of what had arrived. A read that fills only a part of its buffer says that to the runtime by itself.
+    pub(crate) fn set_drained(&self) {
+        if let Self::Plain { half, .. } = self {
+            let nothing: io::Result<()> =
+                half.as_ref().try_io(Interest::READABLE, || Err(io::ErrorKind::WouldBlock.into()));
+            drop(nothing);
+        }
+    }
+
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         if let Self::Plain { half, flowing: flowing @ false } = self {
             let room = into.len();
@@ -204,6 +241,15 @@ impl Writing<'_> {
         match self {
             Self::Plain(half) => poll_transmit(half.as_ref(), cx, bytes),
             Self::Encrypted(stream) => stream.borrow_mut().poll_write(cx, bytes),
+        }
+    }
+
+    /// Pending while the kernel has no room. Asks the runtime's memory of the socket.
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            // What is wrong with a socket is found by writing.
+            Self::Plain(half) => half.as_ref().poll_write_ready(cx).map(drop),
+            Self::Encrypted(_) => Poll::Ready(()),
         }
     }
 
