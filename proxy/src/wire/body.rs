@@ -53,6 +53,8 @@ pub(crate) trait Source {
     const RAW: bool;
 
     fn poll_more(&mut self, cx: &mut Context<'_>, form: Form) -> Poll<Result<More, Broken>>;
+    /// Called before [`Self::poll_more`], with whoever will be shown what it finds.
+    fn look_where_to(&mut self, _sink: &impl Sink) {}
     /// What is in hand.
     fn data(&self) -> &[u8];
     /// Takes at most `max` bytes of what is in hand, without copying them where possible.
@@ -80,6 +82,10 @@ pub(crate) trait Sink {
     /// Pending while it is known that nothing can be sent: then nothing need be read.
     fn poll_room(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
         Poll::Ready(())
+    }
+    /// For how many reads of a source there is room for certain, or none that is known. Asks the kernel.
+    fn room(&self) -> usize {
+        usize::MAX
     }
     /// Moves at least one byte of `source.data()`, which is not empty.
     fn poll_send(&mut self, cx: &mut Context<'_>, source: &mut impl Source) -> Poll<Result<(), Closed>>;
@@ -175,6 +181,7 @@ impl Pump {
             if self.waits == Waits::Sink && sink.poll_room(cx).is_pending() {
                 return Poll::Pending;
             }
+            source.look_where_to(sink);
             match source.poll_more(cx, sink.form()) {
                 Poll::Ready(Ok(More::Data)) => match sink.poll_send(cx, source) {
                     Poll::Ready(Ok(())) => {

@@ -14,8 +14,8 @@ use super::socket::{Reading, Writing};
 /// Output that waits for company is written out at this size.
 const COALESCED_BYTES_MAX: usize = BLOCK_BYTES;
 
-/// A body of which so much has passed is only looked at in the kernel before it is sent on. Whoever reads none of it then costs no
-/// copy of what it left. To take what was looked at is one more system call, which shorter bodies do not pay.
+/// A body of which so much has passed is only looked at in the kernel while its receiver may not take it at once. Whoever reads none
+/// of it then costs no copy of what it left. To ask what room there is costs system calls, which shorter bodies do not pay.
 const PEEKED_FROM_BYTES: u32 = 32 * 1024;
 
 /// How far the body of the current message has been read.
@@ -29,6 +29,10 @@ pub(crate) struct Body {
     tail: usize,
     /// The connection's end was the body's end.
     closed: bool,
+    /// What comes next is to be left in the kernel until it is sent.
+    left: bool,
+    /// For so many reads its receiver has room; nobody else takes of that.
+    room: usize,
     /// What of the input is shown next is still in the kernel, and `reader` has not passed it.
     peeked: bool,
     /// What was in the kernel could not be taken from there.
@@ -47,6 +51,8 @@ impl Body {
             rest: VecDeque::new(),
             tail: 0,
             closed: false,
+            left: false,
+            room: 0,
             peeked: false,
             lost: false,
             shown: 0,
@@ -155,7 +161,7 @@ impl Source for Http1Source<'_> {
                 return Poll::Ready(Err(Broken::Torn));
             }
             if self.input.is_empty() {
-                if self.reading.can_peek() && self.body.can_be_peeked(form) && ready!(self.poll_peek(cx))? {
+                if self.body.left && ready!(self.poll_peek(cx))? {
                     continue;
                 }
                 match ready!(self.input.poll_fill(cx, &mut self.reading)) {
@@ -170,6 +176,17 @@ impl Source for Http1Source<'_> {
             }
             self.body.touched = true;
             self.body.look(self.input.bytes(), form)?;
+        }
+    }
+
+    fn look_where_to(&mut self, sink: &impl Sink) {
+        self.body.left = false;
+        if self.input.is_empty() && self.body.can_be_peeked(sink.form()) && self.reading.can_show() {
+            if self.body.room == 0 {
+                self.body.room = sink.room();
+            }
+            self.body.left = self.body.room == 0;
+            self.body.room = self.body.room.saturating_sub(1);
         }
     }
 
@@ -289,6 +306,10 @@ impl Sink for Http1Sink<'_> {
         self.writing.poll_room(cx)
     }
 
+    fn room(&self) -> usize {
+        self.writing.room()
+    }
+
     fn poll_send(&mut self, cx: &mut Context<'_>, source: &mut impl Source) -> Poll<Result<(), Closed>> {
         let length = source.data().len();
         if !self.output.is_empty() && self.output.len() + length > COALESCED_BYTES_MAX {
@@ -377,6 +398,12 @@ mod tests {
         (Socket::new(near), far)
     }
 
+    /// What comes next of it, for a receiver that has no room for all of it.
+    async fn more(source: &mut Http1Source<'_>) -> More {
+        source.body.left = source.input.is_empty() && source.body.can_be_peeked(Form::Raw);
+        std::future::poll_fn(|cx| source.poll_more(cx, Form::Raw)).await.expect("whole")
+    }
+
     /// What is relayed by a sink that takes what `takes` says of each piece, and waits after it. Then what is left on the connection.
     async fn relayed(framing: Framing, sent: Vec<u8>, mut takes: impl FnMut(usize) -> usize) -> (Vec<u8>, Vec<u8>) {
         let (mut near, mut far) = pair().await;
@@ -389,7 +416,7 @@ mod tests {
         let (reading, _) = near.split();
         let mut source = Http1Source { reading, input: &mut input, body: &mut body };
         let mut out = Vec::new();
-        while std::future::poll_fn(|cx| source.poll_more(cx, Form::Raw)).await.expect("whole") == More::Data {
+        while more(&mut source).await == More::Data {
             let count = takes(source.data().len()).clamp(1, source.data().len());
             out.extend_from_slice(&source.data()[..count]);
             source.consume(count);
@@ -442,18 +469,18 @@ mod tests {
         let mut taken = 0;
         while taken <= PEEKED_FROM_BYTES as usize {
             far.write_all(&[b'a'; 4096]).await.expect("room");
-            std::future::poll_fn(|cx| source.poll_more(cx, Form::Raw)).await.expect("open");
+            more(&mut source).await;
             taken += source.data().len();
             source.consume(source.data().len());
         }
 
         far.write_all(&[b'b'; 4096]).await.expect("room");
-        std::future::poll_fn(|cx| source.poll_more(cx, Form::Raw)).await.expect("open");
+        more(&mut source).await;
         assert_eq!(source.data(), [b'b'; 4096]);
         source.settle();
 
         assert_eq!(source.input.bytes().len(), 0, "nothing is held");
-        std::future::poll_fn(|cx| source.poll_more(cx, Form::Raw)).await.expect("open");
+        more(&mut source).await;
         assert_eq!(source.data(), [b'b'; 4096], "and nothing is lost");
         source.consume(4096);
         assert!(!near.is_stirring(), "a connection that has nothing more to say can be kept");

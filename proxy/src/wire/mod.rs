@@ -7,6 +7,7 @@ pub(crate) mod heads;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod pace;
+mod room;
 pub(crate) mod socket;
 pub(crate) mod tunnel;
 pub(crate) mod windows;

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
+use super::room;
 use crate::tls::stream::Encrypted;
 
 /// A connection.
@@ -141,9 +142,9 @@ impl Reading<'_> {
         }
     }
 
-    /// Whether what has arrived can be looked at and left where it is.
-    pub(crate) fn can_peek(&self) -> bool {
-        matches!(self, Self::Plain { .. })
+    /// Whether something has arrived, as far as is known, that can be looked at and left where it is.
+    pub(crate) fn can_show(&self) -> bool {
+        matches!(self, Self::Plain { half, .. } if has_arrived(half.as_ref()))
     }
 
     /// Copies what has arrived, and leaves it in the kernel; where that cannot be done, reads it.
@@ -250,6 +251,15 @@ impl Writing<'_> {
             // What is wrong with a socket is found by writing.
             Self::Plain(half) => half.as_ref().poll_write_ready(cx).map(drop),
             Self::Encrypted(_) => Poll::Ready(()),
+        }
+    }
+
+    /// For how many reads of a block there is room for certain. What does not say is taken to have room for one.
+    pub(crate) fn room(&self) -> usize {
+        match self {
+            Self::Plain(half) => room::reads(half.as_ref()).unwrap_or(1),
+            // What is read for it is encrypted before it is written, and must be in hand for that.
+            Self::Encrypted(_) => usize::MAX,
         }
     }
 
