@@ -87,7 +87,8 @@ fn main() -> ExitCode {
         return move_inside(&arguments);
     }
     run_tool("ip", &["link", "set", "lo", "up"]);
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(soak(plan))
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("a runtime").block_on(soak(plan))
 }
 
 /// Becomes the same program in a network and with mounts of its own. Whoever is not root is it in a user namespace, for this alone.

@@ -236,11 +236,17 @@ impl Input {
         ready!(from.poll_arrived(cx));
         let mut block = self.buffers.block()?;
         let read = from.poll_read(cx, &mut block);
-        match &read {
+        self.hold(block, &read);
+        read
+    }
+
+    /// Keeps a block that something has come into.
+    #[inline]
+    fn hold(&mut self, block: Box<[u8]>, come: &Poll<io::Result<usize>>) {
+        match come {
             Poll::Ready(Ok(count)) if *count > 0 => (self.block, self.start, self.end) = (Some(block), 0, *count),
             Poll::Ready(_) | Poll::Pending => self.buffers.give_back(block),
         }
-        read
     }
 
     /// With nothing in hand: shows what has arrived without taking it from the kernel. What of it is used is taken with
@@ -249,10 +255,7 @@ impl Input {
         ready!(from.poll_arrived(cx));
         let mut block = self.buffers.block()?;
         let seen = from.poll_peek(cx, &mut block);
-        match &seen {
-            Poll::Ready(Ok(count)) if *count > 0 => (self.block, self.start, self.end) = (Some(block), 0, *count),
-            Poll::Ready(_) | Poll::Pending => self.buffers.give_back(block),
-        }
+        self.hold(block, &seen);
         seen
     }
 
@@ -401,16 +404,8 @@ impl Drop for Output {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::socket::Socket;
+    use crate::wire::socket::tests::pair;
     use tokio::io::AsyncWriteExt as _;
-    use tokio::net::{TcpListener, TcpStream};
-
-    async fn pair() -> (Socket, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
-        let far = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connects");
-        let (near, _) = listener.accept().await.expect("accepts");
-        (Socket::new(near), far)
-    }
 
     #[tokio::test]
     async fn a_block_is_held_only_while_there_are_bytes() {

@@ -370,11 +370,10 @@ mod tests {
     use std::rc::Rc;
 
     use tokio::io::AsyncWriteExt as _;
-    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
     use crate::wire::buffer::Buffers;
-    use crate::wire::socket::Socket;
+    use crate::wire::socket::tests::pair;
 
     /// Many chunks with payload that tells where it is from, and a trailer if asked for.
     fn chunked(trailers: &str) -> Vec<u8> {
@@ -389,13 +388,6 @@ mod tests {
         }
         bytes.extend_from_slice(format!("0\r\n{trailers}\r\n").as_bytes());
         bytes
-    }
-
-    async fn pair() -> (Socket, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
-        let far = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connects");
-        let (near, _) = listener.accept().await.expect("accepts");
-        (Socket::new(near), far)
     }
 
     /// What comes next of it, for a receiver that has no room for all of it.

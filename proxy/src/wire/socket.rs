@@ -383,13 +383,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::future::poll_fn;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
-    async fn pair() -> (Socket, TcpStream) {
+    /// Both ends of a connection.
+    pub(in crate::wire) async fn pair() -> (Socket, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let far = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connects");
         let (near, _) = listener.accept().await.expect("accepts");
