@@ -126,7 +126,11 @@ impl Pressure {
         let looks = limits.iter_mut().filter_map(|limit| limit.look(connections, closely));
         let fullest =
             looks.reduce(|a, b| Look { percent: a.percent.max(b.percent), granted: a.granted.min(b.granted) });
-        let Look { percent, granted } = fullest?;
+        let Some(Look { percent, granted }) = fullest else {
+            // No descriptor is left to look with, say. Nobody is ended for what is not known; the step stays, and the next look is near.
+            self.granted.store(UNLIMITED, Ordering::Relaxed);
+            return None;
+        };
         let before = Step::ALL.into_iter().rfind(|step| self.is_at(*step)).unwrap_or(Step::Ease);
         self.step.store(step(percent, before) as u8, Ordering::Relaxed);
         self.granted.store(i64::try_from(granted).unwrap_or(UNLIMITED - 1), Ordering::Relaxed);
@@ -301,6 +305,20 @@ mod tests {
         use_up("100000\n");
         assert!(pressure.take(20_000, || 1));
         assert!(!pressure.is_at(Step::Closing));
+    }
+
+    #[test]
+    fn who_cannot_look_is_not_ended_for_it() {
+        let (folder, pressure) = limited("960000\n");
+        assert!(!pressure.take(20_000, || 1));
+
+        std::fs::remove_file(folder.path().join("memory.current")).expect("it is there");
+
+        assert!(pressure.take(20_000, || 1) && pressure.take(20_000, || 1));
+        assert!(pressure.is_at(Step::Standstill), "what was known before holds");
+        std::fs::write(folder.path().join("memory.current"), "960000\n").expect("writable");
+        pressure.look(1, true).expect("it can be read again");
+        assert!(!pressure.take(20_000, || 1));
     }
 
     #[test]
