@@ -16,6 +16,7 @@ pub mod ads;
 pub mod name;
 mod proto;
 pub mod rate_limit_service;
+pub mod report_service;
 pub mod resource;
 #[cfg(feature = "transport")]
 pub mod transport;

@@ -17,7 +17,7 @@ use std::time::Duration;
 use clap::Args;
 use thiserror::Error;
 use tidegate_policies::ir::PolicySet;
-use tidegate_xds::transport::server::serve_with_limits;
+use tidegate_xds::transport::server::{Other, serve_with_others};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -190,13 +190,14 @@ pub async fn start(options: Options, clock: Clock) -> Result<Running, ServeError
         tokio::select! { () = rate_limit::run(following, worlds, limit_store) => {}, () = stop => {} }
         "the keeper of shared limits"
     });
+    let others: Vec<Arc<dyn Other>> = Vec::new();
     let (stop, stop_waiting, mut ready) = (stopped(&shutdown), stopped(&shutdown), fleet.ready());
     parts.spawn(async move {
         tokio::select! {
             _ = ready.wait_for(|ready| *ready) => {}
             () = stop_waiting => return "the discovery service",
         }
-        if let Err(error) = serve_with_limits(xds, hub, Some(Arc::new(limits)), stop).await {
+        if let Err(error) = serve_with_others(xds, hub, Some(Arc::new(limits)), others, stop).await {
             error!(%error, "the discovery service failed");
         }
         "the discovery service"

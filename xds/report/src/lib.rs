@@ -6,6 +6,8 @@
 
 pub mod flag;
 pub mod metric;
+pub mod sketch;
 
 pub use flag::ResponseFlag;
 pub use metric::{Kind, Metric};
+pub use sketch::Sketch;

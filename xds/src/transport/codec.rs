@@ -61,6 +61,6 @@ impl Decoder for ResponseDecoder {
     }
 }
 
-fn malformed(error: prost::DecodeError) -> Status {
+pub(super) fn malformed(error: prost::DecodeError) -> Status {
     Status::invalid_argument(format!("a message that is not what the method takes: {error}"))
 }

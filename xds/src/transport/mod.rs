@@ -8,6 +8,7 @@
 pub mod client;
 mod codec;
 pub mod rate_limit;
+pub mod report;
 pub mod server;
 #[cfg(test)]
 mod tests;

@@ -237,7 +237,7 @@ impl Asking {
     }
 }
 
-fn endpoint(server: &str) -> Result<Endpoint, String> {
+pub(super) fn endpoint(server: &str) -> Result<Endpoint, String> {
     let endpoint = Endpoint::from_shared(format!("http://{server}"));
     let endpoint = endpoint.map_err(|error| format!("{server:?} is not HOST:PORT: {error}"))?;
     Ok(endpoint

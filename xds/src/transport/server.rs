@@ -71,6 +71,19 @@ pub trait Control: Send + Sync + 'static {
     fn open(&self, node: &Node, mode: Mode, peer: SocketAddr) -> Result<Session, Refusal>;
 }
 
+/// Another gRPC service on the same port: a proxy knows one address of its control plane and has one way through the network
+/// to it.
+pub trait Other: Send + Sync + 'static {
+    /// `/package.Service/` of every path that it answers.
+    fn prefixes(&self) -> &'static [&'static str];
+
+    /// Answers a request. Its limits, deadlines and its end at a shutdown are its own.
+    fn call(&self, request: http::Request<Body>) -> Answering;
+}
+
+/// The future of an [`Other`]'s answer.
+pub type Answering = Pin<Box<dyn Future<Output = http::Response<Body>> + Send>>;
+
 /// What a stream is connected to.
 pub struct Session {
     /// The resources that the node is to have, now and from now on.
@@ -94,17 +107,19 @@ pub async fn serve(
     control: Arc<dyn Control>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), TransportError> {
-    serve_with_limits(listener, control, None, shutdown).await
+    serve_with_others(listener, control, None, Vec::new(), shutdown).await
 }
 
-/// The same, with the rate limit services on the same port.
-pub async fn serve_with_limits(
+/// The same, with the rate limit services and others on the same port.
+pub async fn serve_with_others(
     listener: TcpListener,
     control: Arc<dyn Control>,
     limits: Option<Arc<dyn RateLimits>>,
+    others: Vec<Arc<dyn Other>>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), TransportError> {
-    serve_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)), control, limits, shutdown).await
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    serve_incoming(incoming, control, limits, others, shutdown).await
 }
 
 /// The same for connections from elsewhere.
@@ -112,6 +127,7 @@ pub async fn serve_incoming<C>(
     incoming: impl Connections<Item = io::Result<C>>,
     control: Arc<dyn Control>,
     limits: Option<Arc<dyn RateLimits>>,
+    others: Vec<Arc<dyn Other>>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), TransportError>
 where
@@ -120,7 +136,7 @@ where
     let (stop, stopping) = watch::channel(false);
     let streams = Arc::default();
     let limits = limits.map(|limits| Served::new(&limits, Arc::clone(&streams), stopping.clone()));
-    let service = Ads { control, limits, streams, stopping };
+    let service = Ads { control, limits, others: others.into(), streams, stopping };
     let server = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
@@ -157,6 +173,7 @@ where
 struct Ads {
     control: Arc<dyn Control>,
     limits: Option<Served>,
+    others: Arc<[Arc<dyn Other>]>,
     streams: Arc<StreamCount>,
     stopping: watch::Receiver<bool>,
 }
@@ -178,9 +195,14 @@ impl Service<http::Request<Body>> for Ads {
                 let answering = limits.clone().call(request);
                 return Box::pin(async move { Ok(answering.await) });
             }
-            (other, _) => {
-                let status = Status::unimplemented(format!("{other} is not served here, only {SERVICE}"));
-                return Box::pin(std::future::ready(Ok(status.into_http())));
+            (path, _) => {
+                let served = |other: &&Arc<dyn Other>| other.prefixes().iter().any(|prefix| path.starts_with(prefix));
+                let Some(other) = self.others.iter().find(served) else {
+                    let status = Status::unimplemented(format!("{path} is not served here, only {SERVICE}"));
+                    return Box::pin(std::future::ready(Ok(status.into_http())));
+                };
+                let answering = other.call(request);
+                return Box::pin(async move { Ok(answering.await) });
             }
         };
         Box::pin(std::future::ready(Ok(self.open(mode, request))))

@@ -11,7 +11,7 @@ use tidegate_xds::rate_limit_service::rlqs::rate_limit_quota_usage_reports::Buck
 use tidegate_xds::rate_limit_service::rls::rate_limit_response::Code;
 use tidegate_xds::rate_limit_service::strategy::rate_limit_strategy::Strategy;
 use tidegate_xds::transport::rate_limit::{Asking, quotas};
-use tidegate_xds::transport::server::serve_with_limits;
+use tidegate_xds::transport::server::serve_with_others;
 use tokio::net::TcpListener;
 
 use super::*;
@@ -47,7 +47,7 @@ async fn serving() -> String {
     let keeper = Keeper::new(false, false);
     keeper.set_world(&World::new(Arc::new(policies)));
     tokio::spawn(crate::rate_limit::run(keeper.clone(), hub.worlds(), None));
-    tokio::spawn(serve_with_limits(listener, hub, Some(Arc::new(keeper)), std::future::pending()));
+    tokio::spawn(serve_with_others(listener, hub, Some(Arc::new(keeper)), Vec::new(), std::future::pending()));
     address
 }
 

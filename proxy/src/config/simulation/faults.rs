@@ -350,7 +350,7 @@ fn control(sim: &mut Sim<'static>, publisher: &Arc<Publisher>) -> Host {
         let (serving, clock) = (Arc::clone(&serving), Rc::clone(&clock));
         async move {
             tokio::task::spawn_local(jumps(clock));
-            serve_incoming(incoming().await?, serving, None, std::future::pending()).await?;
+            serve_incoming(incoming().await?, serving, None, Vec::new(), std::future::pending()).await?;
             Ok(())
         }
     });
