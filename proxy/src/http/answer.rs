@@ -21,29 +21,39 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// A body that is there already.
-struct Fixed(Bytes);
+struct Fixed {
+    rest: Bytes,
+    passed: u64,
+}
 
 impl Source for Fixed {
     const RAW: bool = false;
 
     fn poll_more(&mut self, _cx: &mut Context<'_>, _form: Form) -> Poll<Result<More, Broken>> {
-        Poll::Ready(Ok(if self.0.is_empty() { More::End } else { More::Data }))
+        Poll::Ready(Ok(if self.rest.is_empty() { More::End } else { More::Data }))
     }
 
     fn data(&self) -> &[u8] {
-        &self.0
+        &self.rest
     }
 
     fn take(&mut self, max: usize) -> Bytes {
-        self.0.split_to(max.min(self.0.len()))
+        let bytes = self.rest.split_to(max.min(self.rest.len()));
+        self.passed += bytes.len() as u64;
+        bytes
     }
 
     fn consume(&mut self, count: usize) {
-        self.0.advance(count);
+        self.rest.advance(count);
+        self.passed += count as u64;
     }
 
     fn is_over(&self) -> bool {
-        self.0.is_empty()
+        self.rest.is_empty()
+    }
+
+    fn passed(&self) -> u64 {
+        self.passed
     }
 
     fn settle(&mut self) {}
@@ -226,9 +236,11 @@ async fn send<C: Caller, R: Reply>(
     let mut pump = Pump::new(Slot::Download, Patience { source: limit, sink: limit });
     // RFC 9110 §6.4.1: these have no body whatever is configured, and its bytes would be read as the next answer.
     let bodiless = call.is_head() || matches!(head.status(), 204 | 304);
-    let mut body = Fixed(if bodiless { Bytes::new() } else { body });
+    let mut body = Fixed { rest: if bodiless { Bytes::new() } else { body }, passed: 0 };
     let sent = std::future::poll_fn(|cx| pump.poll(cx, &mut body, reply.body(), call.alarm));
-    match call.alarm.guard(sent).await {
+    let sent = call.alarm.guard(sent).await;
+    call.outcome.sent.set(body.passed());
+    match sent {
         Ok(Ok(())) if close || reply.must_close() => Ending::Close,
         Ok(Ok(())) => Ending::Reusable,
         Ok(Err(_)) | Err(_) => {

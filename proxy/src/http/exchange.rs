@@ -4,6 +4,7 @@
 //! An endpoint may answer before it has read the request (a 413, a gRPC stream), and a caller may wait for the beginning of
 //! the answer before it sends the rest. Neither direction may wait for the other, so one task polls both.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::limits::INTERIM_ANSWERS_MAX;
 use crate::upstream::{Answer, Fault};
 use crate::wire::body::{Broken, Closed, Form, More, Patience, Pump, PumpFault, Sink, Source};
 use crate::wire::pace::{Pace, Paced};
-use crate::wire::tunnel::{Quiet, tunnel};
+use crate::wire::tunnel::{Moved, Quiet, tunnel};
 
 /// The caller's side of a request: its body, and whether the caller is still there.
 pub(crate) trait Caller {
@@ -170,11 +171,16 @@ impl<C: Caller, R: Reply, S: Sink, A: Answer> Exchange<'_, C, R, S, A> {
         head
     }
 
-    /// Relays the answer's body, and what is left of the request's.
-    pub(crate) async fn relay(&mut self, patience: Patience, bandwidth: Option<Bandwidth>) -> Result<(), Trouble> {
+    /// Relays the answer's body, and what is left of the request's. `sent` is how much of it came, whether or not that is all.
+    pub(crate) async fn relay(
+        &mut self,
+        patience: Patience,
+        bandwidth: Option<Bandwidth>,
+        sent: &Cell<u64>,
+    ) -> Result<(), Trouble> {
         let mut download = Pump::new(Slot::Download, patience);
         let mut pace = bandwidth.map(Pace::new);
-        poll_fn(|cx| {
+        let relayed = poll_fn(|cx| {
             if let Err(trouble) = self.poll_upload(cx) {
                 return Poll::Ready(Err(trouble));
             }
@@ -197,18 +203,20 @@ impl<C: Caller, R: Reply, S: Sink, A: Answer> Exchange<'_, C, R, S, A> {
             }
             self.poll_presence(cx, Some(&download))
         })
-        .await
+        .await;
+        sent.set(self.answer.body().passed());
+        relayed
     }
 
     /// After a switch of protocols: bytes both ways until both ends have closed.
-    pub(crate) async fn tunnel(&mut self, idle: Option<Duration>) -> Result<(), Quiet> {
+    pub(crate) async fn tunnel(&mut self, idle: Option<Duration>, moved: Moved<'_>) -> Result<(), Quiet> {
         self.caller.body().open_tunnel();
         self.sink.open_tunnel();
         self.answer.body().open_tunnel();
         self.reply.body().open_tunnel();
         let there = (self.caller.body(), &mut self.sink);
         let back = (self.answer.body(), self.reply.body());
-        tunnel(there, back, self.alarm, idle).await
+        tunnel(there, back, self.alarm, idle, moved).await
     }
 
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Trouble> {

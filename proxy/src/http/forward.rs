@@ -331,7 +331,7 @@ impl<'a, 'c> Attempt<'a, 'c> {
         }
         let patience = Patience { source: self.idle, sink: Some(self.call.worker.shared.limits.write_progress) };
         exchange.upload.change_patience(patience);
-        let relayed = exchange.relay(patience, record.bandwidth).await;
+        let relayed = exchange.relay(patience, record.bandwidth, &self.call.outcome.sent).await;
         self.call.alarm.clear_all();
         if let Err(trouble) = relayed {
             return self.torn(Some(trouble), exchange);
@@ -410,7 +410,7 @@ impl<'a, 'c> Attempt<'a, 'c> {
     /// Both ends have switched to another protocol.
     async fn tunnel<C: Caller, R: Reply, S: Sink, A: Answer>(&self, exchange: &mut Exchange<'_, C, R, S, A>) -> Done {
         self.call.alarm.clear(Slot::Total);
-        let ended = exchange.tunnel(self.idle).await;
+        let ended = exchange.tunnel(self.idle, self.call.outcome.moved()).await;
         let ending = if ended.is_ok() { Ending::Close } else { Ending::Abort };
         Done { outcome: Ok(ending), reusable: false }
     }

@@ -225,6 +225,11 @@ impl<C: Caller> Source for Replay<'_, C> {
         !self.is_replaying() && (self.ended || !self.is_watched()) && self.caller.source().is_spent()
     }
 
+    fn passed(&self) -> u64 {
+        // What is sent again has not come again.
+        self.caller.source().passed()
+    }
+
     fn settle(&mut self) {
         self.caller.body().settle();
     }

@@ -16,11 +16,13 @@ use crate::pressure::Step;
 use crate::router::attempts::{Next, Record};
 use crate::router::{self, Decision};
 use crate::telemetry::access_log;
+use crate::wire::body::Source as _;
 
 /// Serves one request.
 pub(crate) async fn serve<C: Caller, R: Reply>(call: &Call<'_>, caller: &mut C, reply: &mut R) -> Ending {
     let decision = router::decide(call);
     let ending = follow(call, caller, reply, &decision).await;
+    call.outcome.received.set(caller.source().passed());
     access_log::record(call, &decision);
     ending
 }

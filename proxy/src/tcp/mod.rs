@@ -16,6 +16,7 @@ use crate::balance::{self, Wish};
 use crate::config::snapshot::ActiveCluster;
 use crate::http::exchange::Trouble;
 use crate::listener::connection::Connection;
+use crate::telemetry::access_log::Outcome;
 use crate::tls::client::Inside;
 use crate::upstream::connect::connect;
 use crate::wire::buffer::{Input, Output};
@@ -47,11 +48,13 @@ pub(crate) async fn run(worker: &Rc<Worker>, view: &View, proxy: &TcpProxy, mut 
     let mut to_caller = Http1Sink::new(writing, &mut output);
     let mut from_endpoint = Http1Source { reading: there_reading, input: &mut there_input, body: &mut there_body };
     let mut to_endpoint = Http1Sink::new(there_writing, &mut there_output);
+    let outcome = Outcome::default();
     let ended = tunnel(
         (&mut from_caller, &mut to_endpoint),
         (&mut from_endpoint, &mut to_caller),
         &connection.alarm,
         proxy.idle_timeout,
+        outcome.moved(),
     );
     // How a connection of bytes ends is its peers' business.
     drop(ended.await);

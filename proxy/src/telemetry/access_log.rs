@@ -28,6 +28,7 @@ use tidegate_traffic::route::written;
 use crate::clock;
 use crate::http::call::Call;
 use crate::router::{Decision, Plan};
+use crate::wire::tunnel::Moved;
 
 /// Lines that wait for the disk: a second of a busy sidecar, some megabytes.
 const LINES_MAX: usize = 8_192;
@@ -143,6 +144,11 @@ pub(crate) struct Outcome {
     flags: Cell<u64>,
     attempts: Cell<u32>,
     upstream: Cell<Option<SocketAddr>>,
+    /// Bytes of the request's body that came, or of what came that way through a tunnel or over TCP. Framing is not counted, nor
+    /// what an attempt sent once more.
+    pub(crate) received: Cell<u64>,
+    /// The same of the answer.
+    pub(crate) sent: Cell<u64>,
 }
 
 impl Outcome {
@@ -157,6 +163,11 @@ impl Outcome {
     pub(crate) fn attempt(&self, count: u32, upstream: Option<SocketAddr>) {
         self.attempts.set(count);
         self.upstream.set(upstream);
+    }
+
+    /// For the two directions of a tunnel.
+    pub(crate) fn moved(&self) -> Moved<'_> {
+        (&self.received, &self.sent)
     }
 
     fn flags(&self) -> impl Iterator<Item = &'static str> {
@@ -190,6 +201,10 @@ struct Line<'l> {
     policies: Vec<String>,
     attempts: u32,
     request_id: Option<String>,
+    /// Of the request's body, without framing.
+    bytes_received: u64,
+    /// Of the answer's.
+    bytes_sent: u64,
 }
 
 /// Writes the line of a request that is over, if there is a log.
@@ -234,6 +249,8 @@ fn describe<'l>(call: &Call<'l>, decision: &'l Decision<'_>) -> Line<'l> {
             .and_then(|plan| plan.request_id)
             .map(|id| String::from_utf8_lossy(&id.text()).into_owned())
             .or_else(given),
+        bytes_received: call.outcome.received.get(),
+        bytes_sent: call.outcome.sent.get(),
     }
 }
 

@@ -66,6 +66,10 @@ pub(crate) trait Source {
     fn is_spent(&self) -> bool {
         false
     }
+    /// Bytes of payload that have come, without their framing. 0 where nobody asks.
+    fn passed(&self) -> u64 {
+        0
+    }
     /// Called before a wait with bytes in hand.
     fn settle(&mut self);
     /// After a raw relay: permitted trailers and the end that the relay left out.

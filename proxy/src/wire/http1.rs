@@ -1,6 +1,7 @@
 //! HTTP/1.1 bodies over a socket, for both sides of the proxy.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -39,6 +40,8 @@ pub(crate) struct Body {
     lost: bool,
     /// Bytes shown so far, up to a number that is large enough.
     shown: u32,
+    /// Bytes of payload that were read, also of a tunnel that follows. What is in hand counts as read.
+    passed: u64,
     /// A byte of it was taken: it cannot be sent again.
     pub(crate) touched: bool,
 }
@@ -56,6 +59,7 @@ impl Body {
             peeked: false,
             lost: false,
             shown: 0,
+            passed: 0,
             touched: false,
         }
     }
@@ -66,11 +70,12 @@ impl Body {
     }
 
     fn look(&mut self, bytes: &[u8], form: Form) -> Result<(), Broken> {
-        let (first, rest) = (&mut self.first, &mut self.rest);
+        let (first, rest, passed) = (&mut self.first, &mut self.rest, &mut self.passed);
         let mut shown_to = 0;
         let progress = match form {
             Form::Raw => {
-                let progress = self.reader.advance(bytes, |_| {}).map_err(Broken::Refused)?;
+                let counted = |piece: Range<usize>| *passed += piece.len() as u64;
+                let progress = self.reader.advance(bytes, counted).map_err(Broken::Refused)?;
                 *first = (0, progress.relay);
                 shown_to = progress.relay;
                 progress
@@ -80,6 +85,7 @@ impl Body {
                 .advance(bytes, |range| {
                     let piece = (range.start - shown_to, range.end - range.start);
                     shown_to = range.end;
+                    *passed += piece.1 as u64;
                     if first.1 == 0 {
                         *first = piece;
                     } else {
@@ -127,7 +133,8 @@ impl Http1Source<'_> {
     /// Takes bytes that were shown in the kernel.
     fn take_seen(&mut self, count: usize) {
         let passed = self.input.bytes().get(..count).unwrap_or_default();
-        let read = self.body.reader.advance(passed, |_| {}).is_ok();
+        let payload = &mut self.body.passed;
+        let read = self.body.reader.advance(passed, |piece| *payload += piece.len() as u64).is_ok();
         let taken = self.input.take_seen(count, &self.reading).is_ok();
         self.body.lost |= !read || !taken;
         self.body.first.1 -= count;
@@ -223,6 +230,10 @@ impl Source for Http1Source<'_> {
         self.body.is_done() && self.body.tail == 0
     }
 
+    fn passed(&self) -> u64 {
+        self.body.passed
+    }
+
     fn settle(&mut self) {
         if self.body.peeked {
             self.forget_seen();
@@ -254,7 +265,7 @@ impl Source for Http1Source<'_> {
         if self.body.peeked {
             self.forget_seen();
         }
-        *self.body = Body::new(Framing::UntilClose);
+        *self.body = Body { passed: self.body.passed, ..Body::new(Framing::UntilClose) };
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Http2Source {
     over: bool,
     trailers: Option<HeaderMap>,
     pub(crate) touched: bool,
+    /// Taken in all.
+    passed: u64,
     /// Taken since it was said that this body is large.
     taken: usize,
     /// Set when it is.
@@ -40,6 +42,7 @@ impl Http2Source {
             over,
             trailers: None,
             touched: false,
+            passed: 0,
             taken: 0,
             large: None,
         }
@@ -55,6 +58,7 @@ impl Http2Source {
             // Fails only for more than was received.
             drop(stream.flow_control().release_capacity(count));
         }
+        self.passed += count as u64;
         self.taken += count;
         if self.taken >= LARGE_BODY_BYTES_MIN {
             self.taken = 0;
@@ -123,6 +127,10 @@ impl Source for Http2Source {
 
     fn is_over(&self) -> bool {
         self.is_done() && self.trailers.is_none()
+    }
+
+    fn passed(&self) -> u64 {
+        self.passed
     }
 
     fn settle(&mut self) {}

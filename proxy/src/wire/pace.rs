@@ -99,6 +99,10 @@ impl<S: Source> Source for Paced<'_, S> {
         self.source.is_spent()
     }
 
+    fn passed(&self) -> u64 {
+        self.source.passed()
+    }
+
     fn settle(&mut self) {
         self.source.settle();
     }

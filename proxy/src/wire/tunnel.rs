@@ -1,5 +1,6 @@
 //! Bytes both ways, until both ends have closed: upgraded connections and TCP.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
@@ -16,25 +17,33 @@ pub(crate) enum Quiet {
     Broken(PumpFault),
 }
 
+/// How much has come: there, and back. Kept up to date while bytes move, for whoever asks before the end.
+pub(crate) type Moved<'m> = (&'m Cell<u64>, &'m Cell<u64>);
+
 /// Moves bytes. An end that closes is passed on; the other direction goes on (half-close).
 pub(crate) async fn tunnel(
     there: (&mut impl Source, &mut impl Sink),
     back: (&mut impl Source, &mut impl Sink),
     alarm: &Alarm,
     idle: Option<Duration>,
+    moved: Moved<'_>,
 ) -> Result<(), Quiet> {
     let (mut upload, mut download) = (Pump::tunnel(Slot::Upload), Pump::tunnel(Slot::Download));
     alarm.set(Slot::Total, idle);
     poll_fn(|cx| {
-        if !upload.is_done()
-            && let Poll::Ready(Err(fault)) = upload.poll(cx, there.0, there.1, alarm)
-        {
-            return Poll::Ready(Err(Quiet::Broken(fault)));
+        if !upload.is_done() {
+            let polled = upload.poll(cx, there.0, there.1, alarm);
+            moved.0.set(there.0.passed());
+            if let Poll::Ready(Err(fault)) = polled {
+                return Poll::Ready(Err(Quiet::Broken(fault)));
+            }
         }
-        if !download.is_done()
-            && let Poll::Ready(Err(fault)) = download.poll(cx, back.0, back.1, alarm)
-        {
-            return Poll::Ready(Err(Quiet::Broken(fault)));
+        if !download.is_done() {
+            let polled = download.poll(cx, back.0, back.1, alarm);
+            moved.1.set(back.0.passed());
+            if let Poll::Ready(Err(fault)) = polled {
+                return Poll::Ready(Err(Quiet::Broken(fault)));
+            }
         }
         if upload.is_done() && download.is_done() {
             return Poll::Ready(Ok(()));

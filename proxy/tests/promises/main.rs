@@ -1,6 +1,7 @@
 //! Promises of the proxy, shown over real sockets on loopback: a proxy fed with typed resources between clients and
 //! backends that are scripted byte by byte where bytes matter.
 
+mod access_log;
 mod authority;
 mod backend;
 mod circuit_breaker;
