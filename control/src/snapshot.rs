@@ -332,8 +332,8 @@ fn translate(unit: &Unit, reader: &Reader<'_>) -> Vec<Resource> {
             each(listener::sidecar(workload, client, reader), Resource::Listener)
         }
         Unit::InboundClusters(workload) => {
-            let clusters = reader.workload(workload).map(cluster::inbound_clusters).unwrap_or_default();
-            each(clusters, Resource::Cluster)
+            let clusters = reader.workload(workload).map(|workload| cluster::inbound_clusters(workload, reader));
+            each(clusters.unwrap_or_default(), Resource::Cluster)
         }
         Unit::InboundRoutes(workload) => each(route::inbound(workload, reader), Resource::Route),
         Unit::GatewayListeners(gateway, address) => {

@@ -431,7 +431,13 @@ fn listener(port: u16, change: impl FnOnce(&mut SocketListener)) -> Listener {
     let mut socket = socket(([127, 0, 0, 1], port).into());
     change(&mut socket);
     let kind = ListenerKind::Socket(Box::new(socket));
-    Listener { name: format!("listener-{port}").into(), kind, direction: Default::default(), error_header: false }
+    Listener {
+        name: format!("listener-{port}").into(),
+        kind,
+        direction: Default::default(),
+        error_header: false,
+        workload: None,
+    }
 }
 
 fn clusters() -> Vec<Cluster> {

@@ -203,6 +203,7 @@ fn resources(outbound: SocketAddr, limits: SocketAddr, backend: &Backend, deny_o
             kind: ListenerKind::Socket(Box::new(socket)),
             direction: Direction::Outbound,
             error_header: true,
+            workload: None,
         })),
         Resource::Route(Arc::new(config)),
         Resource::Cluster(Arc::new(cluster("v1"))),

@@ -114,12 +114,14 @@ fn resources(outbound: SocketAddr, backends: &[(&'static str, Backend)], version
             kind: ListenerKind::Socket(Box::new(socket(outbound))),
             direction: Direction::Outbound,
             error_header: true,
+            workload: None,
         })),
         Resource::Listener(Arc::new(Listener {
             name: TARGET.into(),
             kind: ListenerKind::Api(Box::new(connection_manager())),
             direction: Direction::Unspecified,
             error_header: true,
+            workload: None,
         })),
         Resource::Route(Arc::new(routes(version))),
     ];

@@ -9,10 +9,11 @@ use tidegate_policies::ir::load_balancing::TrafficSettings;
 use tidegate_policies::ir::world::{External, Protocol, Service, ServicePort, TargetPort, Workload};
 use tidegate_policies::ir::{ObjectName, Origin, Stated};
 use tidegate_xds::name::{inbound_cluster, outbound_cluster};
-use tidegate_xds::resource::cluster::{Cluster, Discovery, DnsEndpoint, LoadBalancing, UpstreamProtocol};
+use tidegate_xds::resource::cluster::{Cluster, Discovery, DnsEndpoint, LoadBalancing, ServiceName, UpstreamProtocol};
 use tidegate_xds::resource::endpoint::{Endpoint, Health, Locality, LocalityEndpoints};
 use tidegate_xds::resource::route::Policies;
 
+use super::endpoint::member_port;
 use super::filter::RATE_LIMIT_CLUSTER;
 use super::{circuit_breaker, health_check, load_balancing, tls};
 use crate::world::Reader;
@@ -57,6 +58,7 @@ pub fn clusters(name: &ObjectName, client: Option<&str>, reader: &Reader<'_>) ->
                 locality_weighted: locality.is_some_and(|l| l.enabled && !l.distribute.is_empty()),
                 tls: settings.tls.as_ref().and_then(|stated| tls::upstream(&stated.value, &host(service))),
                 policies: behind(&settings, |origin| origin.object.to_string().into()),
+                service: Some(service_name(service)),
                 ..Cluster::new(name, discovery)
             });
         }
@@ -99,7 +101,7 @@ pub fn behind(settings: &TrafficSettings, say: impl Fn(&Origin) -> Arc<str>) -> 
 }
 
 /// The clusters that hand arriving traffic to the application beside a workload's proxy.
-pub fn inbound_clusters(workload: &Workload) -> Vec<Cluster> {
+pub fn inbound_clusters(workload: &Workload, reader: &Reader<'_>) -> Vec<Cluster> {
     let applications = workload.ports.iter().filter_map(|port| Some((port, port.application?)));
     applications
         .map(|(port, application)| Cluster {
@@ -111,9 +113,24 @@ pub fn inbound_clusters(workload: &Workload) -> Vec<Cluster> {
                 Protocol::Tcp => UpstreamProtocol::Http1,
             },
             circuit_breakers: circuit_breaker::UNLIMITED,
+            service: service_behind(workload, port.port, reader),
             ..Cluster::new(inbound_cluster(port.port), Discovery::Static(vec![one_endpoint(application)]))
         })
         .collect()
+}
+
+/// What reports call a service.
+fn service_name(service: &Service) -> ServiceName {
+    let ObjectName { name, namespace } = &service.name;
+    ServiceName { host: host(service), name: name.clone(), namespace: namespace.clone() }
+}
+
+/// The service as which arriving traffic counts that does not say which one it means: the first, by name, that leads to this
+/// port of the workload.
+fn service_behind(workload: &Workload, port: u16, reader: &Reader<'_>) -> Option<ServiceName> {
+    let leads_here = |service: &&Service| service.ports.iter().any(|p| member_port(workload, p) == Some(port));
+    let services = reader.services_of(&workload.name).iter().filter_map(|name| reader.service(name));
+    services.filter(leads_here).min_by(|a, b| a.name.cmp(&b.name)).map(service_name)
 }
 
 /// The rate limit service, for proxies that keep no leases: the control plane.

@@ -154,7 +154,7 @@ fn of_slice<'w>(endpoint: &'w SliceEndpoint, port: u16, namespace: &str) -> impl
 }
 
 /// `name;namespace;canonical name;revision;cluster`; the cluster is not known here and stays empty.
-fn workload_metadata(name: &str, namespace: &str, labels: &Labels) -> Arc<str> {
+pub(super) fn workload_metadata(name: &str, namespace: &str, labels: &Labels) -> Arc<str> {
     let canonical = CANONICAL_LABELS.iter().find_map(|label| labels.get(*label)).map_or(name, |value| value);
     let revision = labels.get(REVISION_LABEL).map_or("", |value| value);
     format!("{name};{namespace};{canonical};{revision};").into()

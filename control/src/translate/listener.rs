@@ -10,7 +10,7 @@ use tidegate_policies::ir::route::{PathMatch, RequestMatch, RouteEntry, RuleActi
 use tidegate_policies::ir::split::Split;
 use tidegate_policies::ir::tcp::TcpRule;
 use tidegate_policies::ir::tls::TlsMode;
-use tidegate_policies::ir::world::{OutboundTcp, Protocol, Sidecar, Workload};
+use tidegate_policies::ir::world::{Labels, OutboundTcp, Protocol, Sidecar, Workload};
 use tidegate_xds::name::{inbound_cluster, outbound_cluster};
 use tidegate_xds::resource::Listener;
 use tidegate_xds::resource::listener::{
@@ -21,6 +21,7 @@ use tidegate_xds::resource::route::Upgrade;
 use tidegate_xds::resource::tls::DownstreamTls;
 
 use super::cluster::host;
+use super::endpoint::workload_metadata;
 use super::split::cluster_of;
 use super::{filter, name, route, tls};
 use crate::world::{ClientClass, Reader};
@@ -39,6 +40,7 @@ pub fn sidecar(name: &ObjectName, client: &ClientClass, reader: &Reader<'_>) -> 
     listeners.extend(outbound_tcp.iter().filter_map(|tcp| tcp_listener(tcp, client, reader)));
     listeners.extend(inbound(workload));
     say_why(&mut listeners, reader);
+    say_whose(&mut listeners, workload_metadata(&workload.name.name, &workload.name.namespace, &workload.labels));
     listeners
 }
 
@@ -63,6 +65,7 @@ pub fn gateway(name: &ObjectName, node_address: Option<IpAddr>, reader: &Reader<
         }
     }
     say_why(&mut listeners, reader);
+    say_whose(&mut listeners, workload_metadata(&name.name, &name.namespace, &Labels::new()));
     listeners
 }
 
@@ -145,6 +148,7 @@ pub fn api(name: &ObjectName, reader: &Reader<'_>) -> Vec<Listener> {
                 kind: ListenerKind::Api(Box::new(manager.clone())),
                 direction: Direction::Outbound,
                 error_header: true,
+                workload: None,
             });
         }
     }
@@ -155,6 +159,11 @@ pub fn api(name: &ObjectName, reader: &Reader<'_>) -> Vec<Listener> {
 fn say_why(listeners: &mut [Listener], reader: &Reader<'_>) {
     let error_header = reader.mesh().error_header;
     listeners.iter_mut().for_each(|listener| listener.error_header = error_header);
+}
+
+/// Beside whom the listeners stand, for reports.
+fn say_whose(listeners: &mut [Listener], workload: Arc<str>) {
+    listeners.iter_mut().for_each(|listener| listener.workload = Some(workload.clone()));
 }
 
 /// One listener for each port behind which an application is known.
@@ -233,7 +242,7 @@ fn socket(name: Arc<str>, address: SocketAddr, direction: Direction, chains: Vec
         default_filter_chain: None,
         detection_timeout: None,
     };
-    Listener { name, kind: ListenerKind::Socket(Box::new(listener)), direction, error_header: true }
+    Listener { name, kind: ListenerKind::Socket(Box::new(listener)), direction, error_header: true, workload: None }
 }
 
 /// A connection on which nothing is asked any more is let go. Behind the 50 s after which pools of proxies let go of theirs, so

@@ -5,6 +5,7 @@
 //! and nobody spells them a second time.
 
 pub mod flag;
+pub mod istio;
 pub mod metric;
 pub mod sketch;
 

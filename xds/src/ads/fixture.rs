@@ -105,6 +105,7 @@ fn encoded_listener(name: &str, kind: ListenerKind) -> Arc<EncodedResource> {
         kind,
         direction: Direction::Unspecified,
         error_header: true,
+        workload: None,
     })))
 }
 

@@ -59,6 +59,19 @@ pub struct Cluster {
     /// Which policies act here, by kind: the objects (`shop/spare`). Where they are written stands with the routes that
     /// lead here, see [`super::route::Written`].
     pub policies: Policies,
+    /// The service that it stands for, for reports. Carried as Istio does, in `metadata.filter_metadata["istio"].services[0]`.
+    pub service: Option<ServiceName>,
+}
+
+/// What a service is called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ServiceName {
+    /// `reviews.shop.svc.cluster.local`
+    pub host: Arc<str>,
+    /// `reviews`
+    pub name: Arc<str>,
+    /// `shop`
+    pub namespace: Arc<str>,
 }
 
 impl Cluster {
@@ -79,6 +92,7 @@ impl Cluster {
             panic_threshold_percent: PANIC_THRESHOLD_PERCENT_DEFAULT,
             locality_weighted: false,
             policies: Policies::new(),
+            service: None,
         }
     }
 }

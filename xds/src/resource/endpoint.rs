@@ -11,11 +11,6 @@ use serde::Serialize;
 
 use super::matcher::Fraction;
 
-/// The owner of the entry of an endpoint's metadata that we read, Istio's.
-const METADATA_FILTER: &str = "istio";
-/// The key of [`Endpoint::workload`] in it.
-const METADATA_WORKLOAD: &str = "workload";
-
 /// `envoy.config.endpoint.v3.ClusterLoadAssignment`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ClusterLoadAssignment {

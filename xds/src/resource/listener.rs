@@ -31,6 +31,8 @@ pub struct Listener {
     /// Answers made here say why in `x-mesh-error`. Ours, carried in `metadata.filter_metadata["tidegate"].error_header`;
     /// `true` when absent.
     pub error_header: bool,
+    /// The workload beside which the listener stands, for reports; as [`super::endpoint::Endpoint::workload`].
+    pub workload: Option<Arc<str>>,
 }
 
 impl Listener {

@@ -14,6 +14,10 @@ use crate::proto::{Struct, Value, core};
 
 /// The owner of our entries.
 pub(super) const OURS: &str = "tidegate";
+/// The owner of entries that say who somebody is, as Istio writes them.
+pub(super) const ISTIO: &str = "istio";
+/// A workload in one line: see [`super::endpoint::Endpoint::workload`].
+pub(super) const WORKLOAD: &str = "workload";
 /// Which policies stand behind a resource.
 pub(super) const POLICIES: &str = "policies";
 
@@ -25,18 +29,27 @@ pub(super) fn decode(
     at: &At<'_>,
     value: Option<core::Metadata>,
     owner: &str,
-    read: impl FnMut(&At<'_>, &str, Kind) -> Checked<bool>,
+    mut read: impl FnMut(&At<'_>, &str, Kind) -> Checked<bool>,
+) -> Checked<()> {
+    decode_of(at, value, &[owner], |at, _, field, kind| read(at, field, kind))
+}
+
+/// The same for several owners, of whom `read` is told which one it is.
+pub(super) fn decode_of(
+    at: &At<'_>,
+    value: Option<core::Metadata>,
+    owners: &[&str],
+    mut read: impl FnMut(&At<'_>, &str, &str, Kind) -> Checked<bool>,
 ) -> Checked<()> {
     let Some(core::Metadata { filter_metadata, typed_filter_metadata }) = value else { return Ok(()) };
     let at = &at.field("metadata");
     ignored!(at; typed_filter_metadata);
-    let mut read = read;
     let mut entries: Vec<_> = filter_metadata.into_iter().collect();
     entries.sort_by(|a, b| a.0.cmp(&b.0));
     for (name, structure) in entries {
         let at = &at.key("filter_metadata", &name);
-        if name == owner {
-            fields(at, structure, &mut read)?;
+        if owners.contains(&&*name) {
+            fields(at, structure, &mut |at, field, kind| read(at, &name, field, kind))?;
         } else {
             at.ignore_here();
         }
@@ -71,6 +84,15 @@ pub(super) fn text(at: &At<'_>, field: &str, kind: Kind) -> Checked<Arc<str>> {
         Kind::StringValue(text) => label(at, field, text),
         _ => Err(at.field(field).error("is not a string")),
     }
+}
+
+/// Who somebody is. What is not a text says nothing.
+pub(super) fn workload(at: &At<'_>, kind: Kind, found: &mut Option<Arc<str>>) -> Checked<bool> {
+    if !matches!(kind, Kind::StringValue(_)) {
+        return Ok(false);
+    }
+    *found = Some(text(at, WORKLOAD, kind)?).filter(|workload| !workload.is_empty());
+    Ok(true)
 }
 
 /// A yes or no.
@@ -115,11 +137,17 @@ pub(super) fn policies(at: &At<'_>, kind: Kind) -> Checked<Option<Policies>> {
 
 /// Metadata with one owner; `None` when there is nothing to say.
 pub(super) fn encode(owner: &str, fields: Vec<(&str, Kind)>) -> Option<core::Metadata> {
-    if fields.is_empty() {
-        return None;
-    }
-    let filter_metadata = [(owner.to_owned(), structure(fields))].into();
-    Some(core::Metadata { filter_metadata, ..Default::default() })
+    encode_of([(owner, fields)])
+}
+
+/// Metadata with several owners; `None` when none has anything to say.
+pub(super) fn encode_of<'a>(
+    owners: impl IntoIterator<Item = (&'a str, Vec<(&'a str, Kind)>)>,
+) -> Option<core::Metadata> {
+    let spoken = owners.into_iter().filter(|(_, fields)| !fields.is_empty());
+    let filter_metadata: std::collections::HashMap<_, _> =
+        spoken.map(|(owner, fields)| (owner.to_owned(), structure(fields))).collect();
+    (!filter_metadata.is_empty()).then(|| core::Metadata { filter_metadata, ..Default::default() })
 }
 
 /// A structure of these fields.

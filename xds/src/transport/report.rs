@@ -92,7 +92,7 @@ impl Service<Request<Streaming<EdgeReport>>> for Opening {
 
     fn call(&mut self, request: Request<Streaming<EdgeReport>>) -> Self::Future {
         let peer = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
-        let peer = peer.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+        let peer = peer.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
         let (answers, queued) = mpsc::channel(1);
         let inner = Arc::clone(&self.0);
         tokio::spawn(async move {

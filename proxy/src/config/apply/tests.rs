@@ -127,6 +127,7 @@ fn listener(name: &str, routes: RouteSource) -> Resource {
         })),
         direction: Direction::Unspecified,
         error_header: true,
+        workload: None,
     }))
 }
 

@@ -255,5 +255,6 @@ fn listener(name: &str, redirected: bool) -> Resource {
         kind: ListenerKind::Socket(Box::new(socket)),
         direction: Direction::Unspecified,
         error_header: true,
+        workload: None,
     }))
 }

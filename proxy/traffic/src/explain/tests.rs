@@ -98,6 +98,7 @@ impl Small {
                 kind: ListenerKind::Api(Box::new(manager_of_nothing())),
                 direction: Direction::Outbound,
                 error_header: true,
+                workload: None,
             },
             table: RouteTable::compile(&config).unwrap(),
             config,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::load_balancing::{self, Policies};
 use super::{
-    CONNECT_TIMEOUT_DEFAULT, Cluster, Discovery, DnsEndpoint, OutlierDetection, Policies as Behind, Thresholds,
+    CONNECT_TIMEOUT_DEFAULT, Cluster, Discovery, DnsEndpoint, OutlierDetection, Policies as Behind, ServiceName,
+    Thresholds,
 };
 use super::{circuit_breaker, health_check, ours, outlier, protocol};
 use crate::proto::{cluster, core, dns_cluster, endpoint};
@@ -99,7 +100,8 @@ pub(in crate::resource) fn decode(at: &At<'_>, message: cluster::Cluster) -> Che
         encrypted: tls.is_some(),
     };
     let options = protocol::decode(at, legacy, typed_extension_protocol_options)?;
-    let (circuit_breakers, outlier_detection, policies) = limits(at, circuit_breakers, outlier_detection, metadata)?;
+    let (circuit_breakers, outlier_detection, (policies, service)) =
+        limits(at, circuit_breakers, outlier_detection, metadata)?;
     Ok(Cluster {
         name,
         discovery,
@@ -115,16 +117,20 @@ pub(in crate::resource) fn decode(at: &At<'_>, message: cluster::Cluster) -> Che
         panic_threshold_percent: choice.panic_threshold_percent,
         locality_weighted: choice.locality_weighted,
         policies,
+        service,
     })
 }
 
-/// Limits and ejections, each of which has a part in the metadata; and the policies that stand there.
+/// What [`limits`] gives.
+type Limited = (Thresholds, Option<OutlierDetection>, (Behind, Option<ServiceName>));
+
+/// Limits and ejections, each of which has a part in the metadata; and the policies and the service that stand there.
 fn limits(
     at: &At<'_>,
     circuit_breakers: Option<cluster::CircuitBreakers>,
     outlier_detection: Option<cluster::OutlierDetection>,
     metadata: Option<core::Metadata>,
-) -> Checked<(Thresholds, Option<OutlierDetection>, Behind)> {
+) -> Checked<Limited> {
     let mut thresholds = circuit_breaker::decode(at, circuit_breakers)?;
     let mut detection = outlier::decode(at, outlier_detection)?;
     let ours = ours::decode(at, metadata, detection.is_some())?;
@@ -132,7 +138,7 @@ fn limits(
     if let (Some(detection), Some(codes)) = (&mut detection, ours.failure_codes) {
         detection.failure_codes = codes;
     }
-    Ok((thresholds, detection, ours.policies))
+    Ok((thresholds, detection, (ours.policies, ours.service)))
 }
 
 /// Both families are asked for, whatever is set; what is set other than that is noted.

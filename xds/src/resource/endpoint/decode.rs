@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{ClusterLoadAssignment, Endpoint, Health, Locality, LocalityEndpoints, OVERPROVISIONING_PERCENT_DEFAULT};
 use crate::proto::endpoint::cluster_load_assignment::{Policy, policy::DropOverload};
-use crate::proto::value::Kind;
+
 use crate::proto::{UInt32Value, core, endpoint};
 use crate::resource::matcher::Fraction;
 use crate::resource::metadata;
@@ -194,12 +194,8 @@ pub(in crate::resource) fn endpoint_parts(at: &At<'_>, message: endpoint::LbEndp
     };
     let weight = weight(at, load_balancing_weight)?;
     let mut workload = None;
-    metadata::decode(at, metadata, super::METADATA_FILTER, |at, field, kind| {
-        if field != super::METADATA_WORKLOAD || !matches!(kind, Kind::StringValue(_)) {
-            return Ok(false);
-        }
-        workload = Some(metadata::text(at, field, kind)?).filter(|workload| !workload.is_empty());
-        Ok(true)
+    metadata::decode(at, metadata, metadata::ISTIO, |at, field, kind| {
+        if field == metadata::WORKLOAD { metadata::workload(at, kind, &mut workload) } else { Ok(false) }
     })?;
     let endpoint = match host_identifier {
         Some(HostIdentifier::Endpoint(endpoint)) => endpoint,

@@ -61,10 +61,10 @@ fn endpoint(value: &Endpoint) -> endpoint::LbEndpoint {
         hostname: value.hostname.as_deref().unwrap_or_default().to_owned(),
         ..Default::default()
     };
-    let workload = value.workload.as_deref().map(|name| (super::METADATA_WORKLOAD, metadata::encode_text(name)));
+    let workload = value.workload.as_deref().map(|name| (metadata::WORKLOAD, metadata::encode_text(name)));
     endpoint::LbEndpoint {
         health_status: health.into(),
-        metadata: metadata::encode(super::METADATA_FILTER, workload.into_iter().collect()),
+        metadata: metadata::encode(metadata::ISTIO, workload.into_iter().collect()),
         load_balancing_weight: Some(encode_u32(value.weight.get())),
         host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint)),
     }

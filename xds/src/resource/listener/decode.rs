@@ -10,7 +10,7 @@ use super::{Direction, FilterChain, FilterChainMatch, Listener, ListenerKind, Ne
 use super::{http, tcp};
 use crate::proto::{core, hcm, http_inspector, listener, original_dst, tcp_proxy, tls_inspector};
 use crate::resource::extension::{holds, message, unknown};
-use crate::resource::metadata::{self, OURS};
+use crate::resource::metadata::{self, ISTIO, OURS, WORKLOAD};
 use crate::resource::path::{At, Checked, ignored, refused};
 use crate::resource::scalar::{if_true, label, name, optional_duration, port, port_not_zero, socket_address};
 use crate::resource::tls::decode as tls;
@@ -67,7 +67,7 @@ pub(in crate::resource) fn decode(at: &At<'_>, message: listener::Listener) -> C
         tcp_backlog_size, max_connections_to_accept_per_socket_event, enable_mptcp, ignore_global_conn_limit,
         bypass_overload_manager, tcp_keepalive
     );
-    let error_header = error_header(at, metadata)?;
+    let (error_header, workload) = known_metadata(at, metadata)?;
     let direction = match core::TrafficDirection::try_from(traffic_direction) {
         Ok(core::TrafficDirection::Unspecified) => Direction::Unspecified,
         Ok(core::TrafficDirection::Inbound) => Direction::Inbound,
@@ -78,7 +78,7 @@ pub(in crate::resource) fn decode(at: &At<'_>, message: listener::Listener) -> C
         refused!(at; filter_chains, default_filter_chain, listener_filters);
         ignored!(at; address, use_original_dst, deprecated_v1, listener_filters_timeout, bind_to_port);
         let kind = ListenerKind::Api(Box::new(api_manager(&at.field("api_listener"), api)?));
-        return Ok(Listener { name, kind, direction, error_header });
+        return Ok(Listener { name, kind, direction, error_header, workload });
     }
     let old_bind = deprecated_v1.and_then(|listener::listener::DeprecatedV1 { bind_to_port }| bind_to_port);
     let bind_to_port = bind_to_port.or(old_bind).is_none_or(|flag| flag.value);
@@ -103,20 +103,21 @@ pub(in crate::resource) fn decode(at: &At<'_>, message: listener::Listener) -> C
         default_filter_chain: default,
         detection_timeout: optional_duration(at, "listener_filters_timeout", listener_filters_timeout)?,
     }));
-    Ok(Listener { name, kind, direction, error_header })
+    Ok(Listener { name, kind, direction, error_header, workload })
 }
 
-/// The one word of ours about a listener.
-fn error_header(at: &At<'_>, value: Option<core::Metadata>) -> Checked<bool> {
-    let mut shown = true;
-    metadata::decode(at, value, OURS, |at, field, kind| {
-        if field != super::METADATA_ERROR_HEADER {
-            return Ok(false);
+/// Whether answers made here say why, and beside whom the listener stands.
+fn known_metadata(at: &At<'_>, value: Option<core::Metadata>) -> Checked<(bool, Option<Arc<str>>)> {
+    let (mut shown, mut workload) = (true, None);
+    metadata::decode_of(at, value, &[OURS, ISTIO], |at, owner, field, kind| match (owner, field) {
+        (OURS, super::METADATA_ERROR_HEADER) => {
+            shown = metadata::flag(at, field, &kind)?;
+            Ok(true)
         }
-        shown = metadata::flag(at, field, &kind)?;
-        Ok(true)
+        (ISTIO, WORKLOAD) => metadata::workload(at, kind, &mut workload),
+        _ => Ok(false),
     })?;
-    Ok(shown)
+    Ok((shown, workload))
 }
 
 fn api_manager(at: &At<'_>, api: listener::ApiListener) -> Checked<super::HttpConnectionManager> {

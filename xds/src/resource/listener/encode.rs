@@ -11,7 +11,7 @@ use crate::proto::value::Kind;
 use crate::proto::{core, http_inspector, listener, original_dst, router, tls_inspector};
 use crate::resource::extension::pack;
 use crate::resource::filter::{self, HttpFilter};
-use crate::resource::metadata::{self, OURS};
+use crate::resource::metadata::{self, ISTIO, OURS, WORKLOAD};
 use crate::resource::route;
 use crate::resource::scalar::{encode_address, encode_ads, encode_bool, encode_duration, encode_limit, encode_u32};
 use crate::resource::tls;
@@ -33,10 +33,11 @@ pub(in crate::resource) fn encode(value: &Listener) -> listener::Listener {
         },
     };
     let silent = (!value.error_header).then_some((super::METADATA_ERROR_HEADER, Kind::BoolValue(false)));
+    let workload = value.workload.as_deref().map(|workload| (WORKLOAD, metadata::encode_text(workload)));
     listener::Listener {
         name: value.name.to_string(),
         traffic_direction: direction.into(),
-        metadata: metadata::encode(OURS, silent.into_iter().collect()),
+        metadata: metadata::encode_of([(OURS, silent.into_iter().collect()), (ISTIO, workload.into_iter().collect())]),
         ..message
     }
 }

@@ -77,7 +77,7 @@ fn a_cluster_as_control_planes_send_it() {
             "outlier_detection.monitors",
             "outlier_detection.consecutive_local_origin_failure",
             "outlier_detection.enforcing_success_rate",
-            "metadata.filter_metadata[\"istio\"]",
+            "metadata.filter_metadata[\"istio\"].services",
         ]
     );
 }

@@ -183,6 +183,7 @@ pub(super) fn listener() -> Listener {
         })),
         direction: Direction::Outbound,
         error_header: true,
+        workload: None,
     }
 }
 
@@ -193,6 +194,7 @@ pub(super) fn api_listener() -> Listener {
         kind: ListenerKind::Api(Box::new(manager(RouteSource::Inline(Arc::new(routes()))))),
         direction: Direction::Unspecified,
         error_header: true,
+        workload: None,
     }
 }
 

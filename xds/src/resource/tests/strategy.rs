@@ -486,11 +486,8 @@ pub(super) fn listener() -> impl Strategy<Value = Listener> {
         1 => manager().prop_map(|manager| ListenerKind::Api(Box::new(manager))),
     ];
     let direction = select(vec![Direction::Unspecified, Direction::Inbound, Direction::Outbound]);
-    (name(), kind, direction, any::<bool>()).prop_map(|(name, kind, direction, error_header)| Listener {
-        name,
-        kind,
-        direction,
-        error_header,
+    (name(), kind, direction, any::<bool>(), of(name())).prop_map(|(name, kind, direction, error_header, workload)| {
+        Listener { name, kind, direction, error_header, workload }
     })
 }
 

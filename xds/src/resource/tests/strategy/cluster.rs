@@ -11,7 +11,7 @@ use proptest::sample::select;
 use super::{address, duration, filter, fraction, maybe_empty, mutations, name, positive, positive_u32, text, tls};
 use crate::resource::cluster::{
     Cluster, Discovery, DnsEndpoint, FailurePercentage, HashFunction, HealthCheck, HealthCheckKind, HttpHealthCheck,
-    LoadBalancing, OutlierDetection, RetryBudget, SlowStart, SuccessRate, Thresholds, UpstreamProtocol,
+    LoadBalancing, OutlierDetection, RetryBudget, ServiceName, SlowStart, SuccessRate, Thresholds, UpstreamProtocol,
 };
 use crate::resource::endpoint::{ClusterLoadAssignment, Endpoint, Health, Locality, LocalityEndpoints};
 
@@ -177,7 +177,8 @@ pub(in crate::resource::tests) fn cluster() -> impl Strategy<Value = Cluster> {
     let protocol = select(vec![UpstreamProtocol::Http1, UpstreamProtocol::Http2, UpstreamProtocol::SameAsDownstream]);
     let connection = (positive(), protocol, of(duration()), of(positive_u32()));
     let health = (of(outlier()), vec(health_check(), 0..3));
-    let common = (0_u8..=100, any::<bool>(), filter::policies(), of(tls::upstream()));
+    let service = (name(), name(), name()).prop_map(|(host, name, namespace)| ServiceName { host, name, namespace });
+    let common = (0_u8..=100, any::<bool>(), filter::policies(), of(tls::upstream()), of(service));
     (name(), discovery(), load_balancing(), connection, limits(), health, common).prop_map(
         |(name, discovery, load_balancing, connection, circuit_breakers, health, common)| Cluster {
             name,
@@ -198,6 +199,7 @@ pub(in crate::resource::tests) fn cluster() -> impl Strategy<Value = Cluster> {
             panic_threshold_percent: common.0,
             locality_weighted: common.1,
             policies: common.2,
+            service: common.4,
         },
     )
 }
