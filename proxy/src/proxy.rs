@@ -307,8 +307,10 @@ fn run_worker(index: usize, shared: Arc<Shared>, orders: mpsc::UnboundedReceiver
     }
 }
 
-/// Where round robins begin: anywhere, so that many proxies do not all begin with the same endpoint.
+/// Where round robins begin: anywhere, so that many proxies do not all begin with the same endpoint. Another number for each
+/// process, so that reports of one are told from those of the one before.
 fn draw() -> u64 {
     let since = clock::wall().duration_since(std::time::SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| u64::from(since.subsec_nanos()).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    let nanos = since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(0));
+    nanos.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

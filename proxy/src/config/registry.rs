@@ -21,6 +21,8 @@ use crate::filter::asking::Services;
 use crate::filter::lease::Leases;
 use crate::health::Learned;
 use crate::pressure::Pressure;
+use crate::telemetry::edges::Edges;
+use crate::telemetry::edges::place::Ways;
 use crate::telemetry::{ClusterCells, ListenerCells, Sharded, WorkerCells};
 
 /// The learned state of the process.
@@ -43,6 +45,8 @@ pub(crate) struct Registry {
     pub(crate) ready: AtomicBool,
     /// How scarce memory is.
     pub(crate) pressure: Pressure,
+    /// Who called whom.
+    pub(crate) edges: Edges,
     /// An endpoint was ejected: the control thread has something to lay out.
     pub(crate) learned: Notify,
     clusters: Mutex<HashMap<Arc<str>, Arc<ClusterState>>>,
@@ -91,6 +95,8 @@ pub(crate) struct ListenerState {
     pub(crate) cells: Sharded<ListenerCells>,
     /// Requests under a fault that is injected on purpose.
     pub(crate) active_faults: AtomicU32,
+    /// Where requests are counted that lead nowhere.
+    pub(crate) ways: Ways,
 }
 
 impl ClusterState {
@@ -143,6 +149,7 @@ impl Registry {
             control_connected: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             pressure: Pressure::default(),
+            edges: Edges::new(workers),
             learned: Notify::new(),
             clusters: Mutex::new(HashMap::new()),
             listeners: Mutex::new(HashMap::new()),
@@ -201,6 +208,7 @@ impl Registry {
                 name: Arc::clone(name),
                 cells: Sharded::new(self.workers),
                 active_faults: AtomicU32::new(0),
+                ways: Ways::new(0),
             })
         });
         Arc::clone(state)

@@ -18,6 +18,7 @@ use tidegate_xds::resource::route::RouteConfiguration;
 use tidegate_xds::resource::{Listener, listener};
 
 use super::registry::{ClusterState, EndpointState, ListenerState};
+use crate::telemetry::edges::place::Ways;
 use crate::tls::client::ClientTls;
 use crate::tls::server::ServerTls;
 
@@ -98,6 +99,8 @@ pub(crate) struct ActiveCluster {
     pub(crate) balancer: Arc<Balancer>,
     pub(crate) outlier: Option<ClusterOutlier>,
     pub(crate) state: Arc<ClusterState>,
+    /// Where requests to it are counted.
+    pub(crate) ways: Ways,
     /// What its connections are encrypted with.
     pub(crate) tls: Option<Arc<ClientTls>>,
 }

@@ -34,6 +34,7 @@ use crate::filter::lease::reporter::Reporter;
 use crate::health::checks::Report;
 use crate::health::keeper::Keeper;
 use crate::supervisor::State;
+use crate::telemetry::edges;
 use crate::upgrade::{Giving, Step, Taken, UpgradeError};
 use crate::worker::Shared;
 
@@ -97,6 +98,7 @@ pub(crate) struct Watch {
     control: Option<ClientConfig>,
     client: Option<ClientHandle>,
     reporter: Option<JoinHandle<()>>,
+    edges: Option<edges::reporter::Handle>,
     handing: Handing,
     waiters: BTreeMap<u64, Waiter>,
     callers: BTreeMap<u64, Caller>,
@@ -105,6 +107,8 @@ pub(crate) struct Watch {
     saving: Option<JoinHandle<()>>,
     resolver: Resolver,
     keeper: Keeper,
+    /// What tells this process from the one before.
+    draw: u64,
     leaving: Option<Leaving>,
     /// What has been subscribed to by name; nothing is, before there is a name.
     named: BTreeSet<ResourceType>,
@@ -125,7 +129,7 @@ pub(super) struct Seen<'a> {
 }
 
 impl Watch {
-    /// `draw` is where round robins begin.
+    /// `draw` is where round robins begin, and what tells this process from others.
     pub(crate) fn new(
         shared: Arc<Shared>,
         state_dir: Option<PathBuf>,
@@ -144,6 +148,7 @@ impl Watch {
             control,
             client: None,
             reporter: None,
+            edges: None,
             handing,
             waiters: BTreeMap::new(),
             callers: BTreeMap::new(),
@@ -152,6 +157,7 @@ impl Watch {
             saving: None,
             resolver,
             keeper,
+            draw,
             leaving: None,
             named: BTreeSet::new(),
             #[cfg(test)]
@@ -226,6 +232,10 @@ impl Watch {
         }
         self.applier.sockets.close();
         self.handing.released();
+        // Whoever leaves in order has time for a word.
+        if let Some(edges) = self.edges.take_if(|_| self.leaving.is_some()) {
+            edges.finish().await;
+        }
         self.handing.doors.close().await;
         result
     }
@@ -250,6 +260,8 @@ impl Watch {
         let reporter =
             tokio::spawn(Reporter::new(Arc::clone(&self.shared.registry.leases), config.server.clone()).run());
         self.reporter = Some(reporter);
+        let (shared, node) = (Arc::clone(&self.shared), Arc::clone(&config.node.id));
+        self.edges = Some(edges::reporter::Handle::start(shared, config.server.clone(), node, self.draw));
         let held = self.applier.stored();
         config.held = held.into_iter().map(|stored| (stored.resource_type, stored.name, stored.version)).collect();
         let (client, events) = connect_through(network, config);

@@ -97,6 +97,9 @@ async fn rejecting<C: Caller, R: Reply>(
     }
     let grpc = call.is_grpc();
     call.count(rejection.status);
+    if grpc {
+        call.outcome.grpc_status.set(rejection.grpc_status().try_into().ok());
+    }
     let error = call.listener.config.error_header.then(|| rejection.error(behind));
     let rejected = rejected(&rejection, call.request.method(), grpc, error.as_deref());
     let Some((head, body)) = rejected else { return Ending::Abort };

@@ -14,6 +14,8 @@ use super::head::{PeerName, Request};
 use crate::clock::{Alarm, Stamp};
 use crate::config::snapshot::{ActiveListener, HttpChain};
 use crate::telemetry::access_log::Outcome;
+use crate::telemetry::edges::place::Origin;
+use crate::tls::server::ServerTls;
 use crate::worker::{View, Worker};
 
 /// A request in its world.
@@ -28,6 +30,10 @@ pub(crate) struct Call<'c> {
     /// Its address as text.
     pub(crate) peer_name: &'c PeerName,
     pub(crate) local: Option<SocketAddr>,
+    /// Who is at the other end of the connection.
+    pub(crate) origin: &'c Origin,
+    /// What the connection was terminated with.
+    pub(crate) tls: Option<&'c ServerTls>,
     pub(crate) alarm: &'c Alarm,
     pub(crate) started: Stamp,
     /// The same on the wall clock.

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tidegate_http1::{HeadEdits, ResponseHead};
+use tidegate_report::ResponseFlag;
 use tidegate_traffic::fault::{Abort, Bandwidth};
 
 use crate::clock::{Alarm, Ring, Slot};
@@ -91,6 +92,31 @@ pub(crate) enum Trouble {
     Answered(u16),
     /// A fault that is injected on purpose ended the attempt.
     Injected(Abort),
+}
+
+impl Trouble {
+    /// Why an answer that had begun was torn.
+    pub(crate) fn flag(&self) -> ResponseFlag {
+        match self {
+            Self::Upstream(Fault::Protocol(_) | Fault::Unexpected(_)) => ResponseFlag::UpstreamProtocolError,
+            Self::Upstream(Fault::Reset(_)) => ResponseFlag::UpstreamRemoteReset,
+            Self::Upstream(Fault::Overflow(_)) => ResponseFlag::UpstreamOverflow,
+            Self::Upstream(
+                Fault::Connect(_)
+                | Fault::Handshake(_)
+                | Fault::ConnectTimeout
+                | Fault::Closed { .. }
+                | Fault::Unprocessed,
+            ) => ResponseFlag::UpstreamConnectionTermination,
+            Self::Caller(_) | Self::CallerGone | Self::Unwritable | Self::Answered(_) | Self::Injected(_) => {
+                ResponseFlag::DownstreamTermination
+            }
+            Self::Late(Late::Total | Late::Attempt) => ResponseFlag::UpstreamTimeout,
+            Self::Late(Late::CallerSending | Late::CallerReading | Late::UpstreamReading | Late::Answer) => {
+                ResponseFlag::StreamIdleTimeout
+            }
+        }
+    }
 }
 
 /// Which one, and whose silence it was.

@@ -16,6 +16,7 @@ use crate::filter::Passed;
 use crate::pool;
 use crate::router::attempts::{Failed, Record};
 use crate::router::{self, Plan};
+use crate::telemetry::edges::place::introduce;
 use crate::upstream::{Answer, Fault, http1, http2};
 use crate::wire::body::{Patience, Pump, Sink, Source};
 use crate::wire::http1::Written;
@@ -129,12 +130,12 @@ impl<'a, 'c> Attempt<'a, 'c> {
         }
     }
 
-    /// What the proxy and its configuration change about the request. Its memory goes back with
+    /// What the proxy and its configuration change about the request; `fresh`: the first on its connection. Its memory goes back with
     /// [`Buffers::give_back_edits`].
     ///
     /// [`Buffers::give_back_edits`]: crate::wire::buffer::Buffers::give_back_edits
     #[inline]
-    fn edits(&self) -> Box<HeadEdits> {
+    fn edits(&self, fresh: bool) -> Box<HeadEdits> {
         let Self { call, plan, .. } = self;
         let described = plan.cluster.endpoints.endpoint(self.index);
         let mut context = call.context(&plan.cluster.config.name);
@@ -155,6 +156,7 @@ impl<'a, 'c> Attempt<'a, 'c> {
         let mut edits = call.worker.buffers.edits();
         request_edits(&forwarding, &mut edits);
         self.passed.dress_request(call.request, &forwarding.context, &mut edits);
+        introduce(call, described.and_then(|endpoint| endpoint.workload.as_ref()), fresh, &mut edits);
         edits
     }
 
@@ -175,7 +177,7 @@ impl<'a, 'c> Attempt<'a, 'c> {
                 opened.map_err(|trouble| self.failed(trouble, false, false, caller))?
             }
         };
-        let sending = self.send_head(&mut connection);
+        let sending = self.send_head(&mut connection, !reused);
         sending.map_err(|unwritable| self.failed(unwritable.into(), reused, false, caller))?;
         let framing = self.call.request.framing();
         let written = Written::choose(caller.shows_framing(), framing, framing);
@@ -208,8 +210,8 @@ impl<'a, 'c> Attempt<'a, 'c> {
 
     /// Writes the head into a connection's output.
     #[inline]
-    fn send_head(&self, connection: &mut http1::Connection) -> Result<(), Unwritable> {
-        let edits = self.edits();
+    fn send_head(&self, connection: &mut http1::Connection, fresh: bool) -> Result<(), Unwritable> {
+        let edits = self.edits(fresh);
         let written = connection.begin(self.call.request, &edits, self.plan.upgrade);
         self.call.worker.buffers.give_back_edits(edits);
         written
@@ -235,7 +237,7 @@ impl<'a, 'c> Attempt<'a, 'c> {
         let terms = router::terms(self.call, self.plan.cluster);
         let (begun, reused) = match self.call.worker.pools.open_http2(&self.endpoint, &terms) {
             Some(connection) if !connection.is_full() => {
-                let edits = self.edits();
+                let edits = self.edits(false);
                 let begun = connection.begin(self.call.request, &edits);
                 self.call.worker.buffers.give_back_edits(edits);
                 (begun.map_err(Trouble::Upstream), true)
@@ -269,7 +271,7 @@ impl<'a, 'c> Attempt<'a, 'c> {
                 }
             }
         };
-        let edits = self.edits();
+        let edits = self.edits(!reused);
         let begun = within(call, Box::pin(connection.begin_in_turn(call.request, &edits, terms))).await;
         worker.buffers.give_back_edits(edits);
         (begun, reused)
@@ -321,7 +323,9 @@ impl<'a, 'c> Attempt<'a, 'c> {
         if let Err(fault) = check_switch(&head, self.plan.upgrade) {
             return self.failed(Trouble::Upstream(fault), reused, true, exchange.caller).into();
         }
-        self.endpoint.answered(head.status(), grpc_status(self.call, &head));
+        let grpc_status = grpc_status(self.call, &head);
+        self.call.outcome.grpc_status.set(grpc_status.and_then(|status| status.try_into().ok()));
+        self.endpoint.answered(head.status(), grpc_status);
         if record.wants_another(&head, exchange.caller.is_replayable()) {
             return Box::pin(self.give_up(&head, reused, exchange)).await;
         }
@@ -333,6 +337,9 @@ impl<'a, 'c> Attempt<'a, 'c> {
         exchange.upload.change_patience(patience);
         let relayed = exchange.relay(patience, record.bandwidth, &self.call.outcome.sent).await;
         self.call.alarm.clear_all();
+        if let Some(status) = exchange.answer.body().grpc_status() {
+            self.call.outcome.grpc_status.set(Some(status));
+        }
         if let Err(trouble) = relayed {
             return self.torn(Some(trouble), exchange);
         }
@@ -402,7 +409,7 @@ impl<'a, 'c> Attempt<'a, 'c> {
 
     /// The answer cannot be finished: its trouble, or a head that cannot be written.
     fn torn<C, R: Reply, S, A>(&self, trouble: Option<Trouble>, exchange: &mut Exchange<'_, C, R, S, A>) -> Done {
-        self.call.flag(trouble.as_ref().map_or(ResponseFlag::UpstreamProtocolError, flag));
+        self.call.flag(trouble.as_ref().map_or(ResponseFlag::UpstreamProtocolError, Trouble::flag));
         exchange.reply.abort();
         Done::TORN
     }
@@ -467,27 +474,6 @@ fn check_switch(head: &ResponseHead, asked: Option<&str>) -> Result<(), Fault> {
             Err(Fault::Unexpected("the endpoint switched to another protocol than was asked for"))
         }
         _ => Ok(()),
-    }
-}
-
-/// Why an answer that had begun was torn.
-fn flag(trouble: &Trouble) -> ResponseFlag {
-    match trouble {
-        Trouble::Upstream(Fault::Protocol(_) | Fault::Unexpected(_)) => ResponseFlag::UpstreamProtocolError,
-        Trouble::Upstream(Fault::Reset(_)) => ResponseFlag::UpstreamRemoteReset,
-        Trouble::Upstream(Fault::Overflow(_)) => ResponseFlag::UpstreamOverflow,
-        Trouble::Upstream(
-            Fault::Connect(_) | Fault::Handshake(_) | Fault::ConnectTimeout | Fault::Closed { .. } | Fault::Unprocessed,
-        ) => ResponseFlag::UpstreamConnectionTermination,
-        Trouble::Caller(_)
-        | Trouble::CallerGone
-        | Trouble::Unwritable
-        | Trouble::Answered(_)
-        | Trouble::Injected(_) => ResponseFlag::DownstreamTermination,
-        Trouble::Late(Late::Total | Late::Attempt) => ResponseFlag::UpstreamTimeout,
-        Trouble::Late(Late::CallerSending | Late::CallerReading | Late::UpstreamReading | Late::Answer) => {
-            ResponseFlag::StreamIdleTimeout
-        }
     }
 }
 

@@ -143,6 +143,8 @@ async fn exchange(
         peer: connection.peer,
         peer_name: &connection.peer_name,
         local: connection.local,
+        origin: &world.origin,
+        tls: world.tls.as_deref(),
         alarm: &connection.alarm,
         started,
         started_at: worker.wall(started),

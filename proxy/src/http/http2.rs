@@ -280,6 +280,8 @@ async fn stream(
                 peer,
                 peer_name: &peer_name,
                 local,
+                origin: &world.origin,
+                tls: world.tls.as_deref(),
                 alarm: &alarm,
                 started,
                 started_at: worker.wall(started),

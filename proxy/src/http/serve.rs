@@ -15,7 +15,7 @@ use crate::mirror;
 use crate::pressure::Step;
 use crate::router::attempts::{Next, Record};
 use crate::router::{self, Decision};
-use crate::telemetry::access_log;
+use crate::telemetry::{access_log, edges};
 use crate::wire::body::Source as _;
 
 /// Serves one request.
@@ -23,6 +23,7 @@ pub(crate) async fn serve<C: Caller, R: Reply>(call: &Call<'_>, caller: &mut C, 
     let decision = router::decide(call);
     let ending = follow(call, caller, reply, &decision).await;
     call.outcome.received.set(caller.source().passed());
+    edges::record(call, &decision);
     access_log::record(call, &decision);
     ending
 }
@@ -72,7 +73,7 @@ async fn follow<C: Caller, R: Reply>(
             Err(rejection) => return answer::reject(call, &mut caller, reply, rejection, behind, &passed).await,
         };
         record.count += 1;
-        call.outcome.attempt(record.count, plan.cluster.states.get(index).map(|endpoint| endpoint.address));
+        call.outcome.attempt(record.count, index, plan.cluster.states.get(index).map(|endpoint| endpoint.address));
         let attempted = match Attempt::begin(call, plan, index, &passed, &record, &caller) {
             Ok(attempt) => attempt.run(&mut caller, reply, &mut record).await,
             Err(failed) => Err(failed),

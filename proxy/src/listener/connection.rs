@@ -16,6 +16,7 @@ use crate::clock::{Alarm, Slot};
 use crate::config::snapshot::{ActiveListener, ChainKind, HttpChain};
 use crate::http::head::PeerName;
 use crate::telemetry::Silence;
+use crate::telemetry::edges::place::Origin;
 use crate::tls::hello::{self, Hello, Seen};
 use crate::tls::server::{Failure, ServerTls};
 use crate::wire::buffer::Input;
@@ -67,6 +68,8 @@ pub(crate) struct World {
     hello: Option<Rc<Hello>>,
     /// What the connection was terminated with.
     pub(crate) tls: Option<Arc<ServerTls>>,
+    /// Who is at the other end.
+    pub(crate) origin: Rc<Origin>,
 }
 
 impl World {
@@ -150,7 +153,7 @@ pub(crate) async fn run(worker: &Rc<Worker>, arrival: Arrival) {
         connection.alarm.clear(Slot::Total);
     }
     match chain {
-        Some(ChainKind::Tcp(proxy)) => Box::pin(tcp::run(worker, &view, &proxy, connection)).await,
+        Some(ChainKind::Tcp(proxy)) => Box::pin(tcp::run(worker, &view, &listener, &proxy, connection)).await,
         Some(ChainKind::Http(chain)) => {
             let speaks = match (chain.manager.codec, protocol) {
                 (Codec::Http1, _) => Detected::Http1,
@@ -167,6 +170,7 @@ pub(crate) async fn run(worker: &Rc<Worker>, arrival: Arrival) {
                 protocol: hello.is_none().then(|| speaks.alpn()),
                 hello,
                 tls,
+                origin: Rc::default(),
             };
             match speaks {
                 Detected::Http1 => http::http1::run(worker, &mut world, &mut connection).await,

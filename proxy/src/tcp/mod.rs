@@ -4,6 +4,7 @@
 //! the server speaks first. An end that closes its direction is passed on; the other direction goes on.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tidegate_http1::Framing;
 use tidegate_report::ResponseFlag;
@@ -13,10 +14,11 @@ use tidegate_xds::resource::listener::TcpProxy;
 use crate::balance::circuit_breaker::Connected;
 use crate::balance::outlier::Watched;
 use crate::balance::{self, Wish};
-use crate::config::snapshot::ActiveCluster;
+use crate::config::snapshot::{ActiveCluster, ActiveListener};
 use crate::http::exchange::Trouble;
 use crate::listener::connection::Connection;
 use crate::telemetry::access_log::Outcome;
+use crate::telemetry::edges::{Edge, place};
 use crate::tls::client::Inside;
 use crate::upstream::connect::connect;
 use crate::wire::buffer::{Input, Output};
@@ -26,7 +28,13 @@ use crate::wire::tunnel::tunnel;
 use crate::worker::{View, Worker};
 
 /// Serves one connection.
-pub(crate) async fn run(worker: &Rc<Worker>, view: &View, proxy: &TcpProxy, mut connection: Connection) {
+pub(crate) async fn run(
+    worker: &Rc<Worker>,
+    view: &View,
+    listener: &ActiveListener,
+    proxy: &TcpProxy,
+    mut connection: Connection,
+) {
     let cluster = choose_cluster(proxy, worker.random()).and_then(|name| view.cluster(name));
     let Some(cluster) = cluster else {
         worker.cells().reject(ResponseFlag::NoCluster);
@@ -49,6 +57,8 @@ pub(crate) async fn run(worker: &Rc<Worker>, view: &View, proxy: &TcpProxy, mut 
     let mut from_endpoint = Http1Source { reading: there_reading, input: &mut there_input, body: &mut there_body };
     let mut to_endpoint = Http1Sink::new(there_writing, &mut there_output);
     let outcome = Outcome::default();
+    let edge = place::of_bytes(&worker.shared.registry.edges, listener, cluster, opened.index);
+    let _counted = edge.map(|edge| Counted::begin(edge, worker.index, &outcome));
     let ended = tunnel(
         (&mut from_caller, &mut to_endpoint),
         (&mut from_endpoint, &mut to_caller),
@@ -58,6 +68,29 @@ pub(crate) async fn run(worker: &Rc<Worker>, view: &View, proxy: &TcpProxy, mut 
     );
     // How a connection of bytes ends is its peers' business.
     drop(ended.await);
+}
+
+/// Counts a connection from its beginning to its end, however that comes.
+struct Counted<'a> {
+    edge: Arc<Edge>,
+    worker: usize,
+    outcome: &'a Outcome,
+}
+
+impl<'a> Counted<'a> {
+    fn begin(edge: Arc<Edge>, worker: usize, outcome: &'a Outcome) -> Self {
+        edge.rows.of(worker).opened.increment();
+        Self { edge, worker, outcome }
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        let row = self.edge.rows.of(self.worker);
+        row.sent.add(self.outcome.received.get());
+        row.received.add(self.outcome.sent.get());
+        row.closed.increment();
+    }
 }
 
 /// A cluster by weight, drawn once for the connection.
@@ -80,6 +113,8 @@ fn choose_cluster(proxy: &TcpProxy, draw: u64) -> Option<&str> {
 /// What a connection of bytes holds until it ends.
 struct Opened<'a> {
     socket: Socket,
+    /// Of the endpoint in its cluster.
+    index: usize,
     _watched: Watched<'a>,
     _place: Connected,
 }
@@ -103,7 +138,7 @@ async fn open<'a>(worker: &'a Worker, cluster: &'a ActiveCluster) -> Result<Open
             Ok(socket) => {
                 cells.connects.increment();
                 watched.connected();
-                return Ok(Opened { socket, _watched: watched, _place: place });
+                return Ok(Opened { socket, index, _watched: watched, _place: place });
             }
             Err(fault) => {
                 cells.connect_failures.increment();

@@ -144,6 +144,10 @@ pub(crate) struct Outcome {
     flags: Cell<u64>,
     attempts: Cell<u32>,
     upstream: Cell<Option<SocketAddr>>,
+    /// The endpoint that was tried last, by its position in its cluster.
+    endpoint: Cell<Option<usize>>,
+    /// What gRPC says of the end.
+    pub(crate) grpc_status: Cell<Option<u8>>,
     /// Bytes of the request's body that came, or of what came that way through a tunnel or over TCP. Framing is not counted, nor
     /// what an attempt sent once more.
     pub(crate) received: Cell<u64>,
@@ -160,9 +164,24 @@ impl Outcome {
         self.flags.set(self.flags.get() | 1 << flag as u8);
     }
 
-    pub(crate) fn attempt(&self, count: u32, upstream: Option<SocketAddr>) {
+    pub(crate) fn attempt(&self, count: u32, endpoint: usize, upstream: Option<SocketAddr>) {
         self.attempts.set(count);
+        self.endpoint.set(Some(endpoint));
         self.upstream.set(upstream);
+    }
+
+    pub(crate) fn endpoint(&self) -> Option<usize> {
+        self.endpoint.get()
+    }
+
+    /// 0: there was no answer.
+    pub(crate) fn status(&self) -> u16 {
+        self.status.get()
+    }
+
+    /// A bit for each flag, by its discriminant.
+    pub(crate) fn flag_bits(&self) -> u64 {
+        self.flags.get()
     }
 
     /// For the two directions of a tunnel.

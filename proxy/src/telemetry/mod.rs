@@ -8,6 +8,7 @@
 //! Handles are resolved when the snapshot is built; nothing on a request's way looks a metric up by name.
 
 pub(crate) mod access_log;
+pub(crate) mod edges;
 pub(crate) mod prometheus;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +25,11 @@ impl Cell {
     /// Adds one. Only the worker that owns the row may call it.
     pub(crate) fn increment(&self) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Adds. Only the worker that owns the row may call it.
+    pub(crate) fn add(&self, count: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
     }
 
     pub(crate) fn value(&self) -> u64 {

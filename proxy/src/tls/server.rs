@@ -44,6 +44,11 @@ pub(crate) struct ServerTls {
 }
 
 impl ServerTls {
+    /// Whether nobody comes in without a certificate.
+    pub(crate) fn requires_client_certificate(&self) -> bool {
+        self.source.require_client_certificate
+    }
+
     pub(crate) fn new(source: &DownstreamTls, parts: Parts) -> Result<Self, String> {
         let identity = parts.identity.as_ref().ok_or("a chain needs a certificate")?;
         let builder = ServerConfig::builder_with_provider(Arc::clone(provider()))

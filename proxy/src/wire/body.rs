@@ -76,6 +76,10 @@ pub(crate) trait Source {
     fn write_raw_end(&self, out: &mut Vec<u8>);
     /// After the end: trailers that may be forwarded.
     fn trailers(&mut self) -> Option<HeaderMap>;
+    /// After the end: how a gRPC call ended, as the trailers say.
+    fn grpc_status(&self) -> Option<u8> {
+        None
+    }
     /// From now on the bytes are not HTTP any more.
     fn open_tunnel(&mut self);
 }

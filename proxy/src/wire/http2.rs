@@ -23,6 +23,7 @@ pub(crate) struct Http2Source {
     data_over: bool,
     over: bool,
     trailers: Option<HeaderMap>,
+    grpc_status: Option<u8>,
     pub(crate) touched: bool,
     /// Taken in all.
     passed: u64,
@@ -41,6 +42,7 @@ impl Http2Source {
             data_over: over,
             over,
             trailers: None,
+            grpc_status: None,
             touched: false,
             passed: 0,
             taken: 0,
@@ -104,6 +106,8 @@ impl Source for Http2Source {
         }
         if !self.over {
             let trailers = ready!(stream.poll_trailers(cx)).map_err(|error| broken(&error))?;
+            let status = trailers.as_ref().and_then(|trailers| trailers.get("grpc-status"));
+            self.grpc_status = status.and_then(|status| status.to_str().ok()?.parse().ok());
             self.trailers = trailers;
             self.over = true;
         }
@@ -134,6 +138,10 @@ impl Source for Http2Source {
     }
 
     fn settle(&mut self) {}
+
+    fn grpc_status(&self) -> Option<u8> {
+        self.grpc_status
+    }
 
     fn write_raw_end(&self, _out: &mut Vec<u8>) {}
 

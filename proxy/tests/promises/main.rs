@@ -9,6 +9,7 @@ mod client;
 mod config;
 mod control;
 mod cors;
+mod edges;
 mod fault;
 mod faults;
 #[path = "../gate/frames.rs"]

@@ -134,6 +134,7 @@ pub(crate) fn listener_with(name: &str, filter: NetworkFilter) -> Listener {
         })),
         direction: Direction::Outbound,
         error_header: true,
+        workload: None,
     }
 }
 

@@ -20,6 +20,7 @@ use crate::config::snapshot::{
     ActiveChain, ActiveCluster, ActiveListener, ActiveRoutes, ChainKind, HttpChain, Snapshot, chains, eds_service, key,
     localities, route_names,
 };
+use crate::telemetry::edges::place::Ways;
 use crate::tls::client::ClientTls;
 use crate::tls::material::{Keyring, Parts};
 use crate::tls::server::ServerTls;
@@ -153,6 +154,7 @@ fn compile_cluster(
         Some(_) | None => Arc::new(Balancer::new(&config.load_balancing, draw)),
     };
     ActiveCluster {
+        ways: Ways::new(endpoints.endpoints().len()),
         config: Arc::clone(config),
         assignment: assignment.cloned(),
         live: ArcSwap::from_pointee(endpoints.clone()),
