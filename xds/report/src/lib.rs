@@ -4,6 +4,7 @@
 //! three in the morning. Both are declared here once; the proxy writes them, the control plane and the tests read them,
 //! and nobody spells them a second time.
 
+pub mod exposition;
 pub mod flag;
 pub mod istio;
 pub mod metric;
