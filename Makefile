@@ -1,5 +1,5 @@
 # The handful of words. Each does all its own set-up on a fresh machine; ARGS are passed on.
-.PHONY: demo test check deny simulation loom differential conformance soak bench microbench instructions fuzz console docs
+.PHONY: demo test check deny simulation loom differential conformance soak bench microbench instructions fuzz console embedded docs
 SHELL := /bin/bash
 CARGO ?= cargo
 # 11,015, 11,313, 11,337 and 11,197 were counted when this was set (a request that valgrind makes slow is watched more often); what
@@ -9,13 +9,13 @@ INSTRUCTIONS_MAX := 12000
 SOAK = $(CARGO) run --locked --quiet -p tidegate-tests --example soak --
 
 # A mesh of real processes on this machine, until Ctrl-C. ARGS="--for 20s --report r.json" ends by itself.
-demo:
+demo: embedded
 	@echo "building; the first time takes a few minutes"
 	@$(CARGO) build --locked --profile demo -p tidegate-control -p tidegate-proxy -p tidegate-bookinfo
 	@exec target/demo/tidegate demo $(ARGS)
 
 # Everything: quick checks, then the promises over real processes and, where their data is there, the conformance cases.
-test: check
+test: embedded check
 	bash tests/install.sh
 	$(CARGO) build --locked --profile demo -p tidegate-control -p tidegate-proxy -p tidegate-bookinfo
 	$(CARGO) test --locked -p tidegate-tests --test promises -- --show-output $(ARGS)
@@ -91,9 +91,29 @@ microbench:
 fuzz:
 	bash fuzz/run.sh $(ARGS)
 
-# The web console is not built yet: the API on port 15014 answers in JSON.
-console:
-	@echo "there is no console yet: see GET http://127.0.0.1:15014/api/v1/status"
+# The web console, which `tidegate` has in it when it is built after this: only when its sources changed.
+console: $(if $(wildcard console/dist/index.html),,unbuilt-console)
+	@$(MAKE) -s target/console.stamp
+
+# What demo and test have in front: a machine without Node, or without a way to packages, gets a plain page and is told so.
+embedded:
+	@if [ ! -f console/package.json ]; then echo "no console/ here: the binary has a plain page in its place"; \
+	elif ! command -v npm >/dev/null; then \
+		echo "==== npm is missing: going on WITHOUT THE WEB CONSOLE; install Node 20 and run make console ====" >&2; \
+	elif ! $(MAKE) -s console; then \
+		echo "==== the console was not built: going on WITHOUT A NEW WEB CONSOLE; see above, then make console ====" >&2; \
+	fi
+
+CONSOLE_SOURCES = $(shell find console -name node_modules -prune -o -name dist -prune -o -type f -print 2>/dev/null)
+.PHONY: unbuilt-console
+unbuilt-console:
+	@rm -f target/console.stamp
+
+target/console.stamp: $(CONSOLE_SOURCES)
+	cd console && npm ci --no-audit --no-fund && npm run build
+	@mkdir -p target && touch $@
+	@# A build that saw no console at all watches nothing of it.
+	@touch control/build.rs
 
 docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps

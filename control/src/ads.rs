@@ -21,11 +21,12 @@ use tidegate_xds::transport::server::{Control, Refusal, Session};
 use tokio::sync::watch;
 use tracing::debug;
 
-use crate::api::model::{ProxyKind, Status};
+use crate::api::model::{self, ProxyKind, ProxyStatus, Status};
 use crate::explain::{Asked, Explained, Views};
 use crate::fleet::{Fleet, Introduction};
 use crate::programmed::{Carried, Given, Index, reports};
 use crate::snapshot::{Compiler, View, Work};
+use crate::splits::{self, Places, PlacesOf, Splits};
 use crate::world::World;
 
 /// Kubernetes' limit for a name (253), twice, and the rest of Istio's form.
@@ -100,6 +101,7 @@ struct Inner {
     /// What each view is given in this generation, as far as somebody has asked: a workload's proxies share it, whatever
     /// else their node ids say.
     views: BTreeMap<View, Arc<ResourceSet>>,
+    splits: Splits,
 }
 
 impl Hub {
@@ -118,8 +120,9 @@ impl Hub {
     pub fn publish(&self, world: Arc<World>, generation: u64) -> Work {
         self.worlds.send_replace(Some(world.clone()));
         let mut guard = self.lock();
-        let Inner { compiler, generation: current, channels, views } = &mut *guard;
+        let Inner { compiler, generation: current, channels, views, splits } = &mut *guard;
         *current = generation;
+        splits.enter(&world, generation);
         // What opening streams has cost since the last change is not the cost of this one.
         let opening = compiler.take_work();
         debug!(?opening, "work since the last generation");
@@ -135,6 +138,7 @@ impl Hub {
             channel.send_replace(set.clone());
         }
         compiler.forget_unused();
+        self.fleet.stir();
         compiler.take_work()
     }
 
@@ -164,21 +168,34 @@ impl Hub {
         // Proxies of one workload or gateway are given the same objects, wherever they are.
         let mut carried: BTreeMap<(ProxyKind, String), Carried> = BTreeMap::new();
         for view in views.keys() {
-            let of = match view {
-                View::Sidecar(name) => (ProxyKind::Sidecar, name.to_string()),
-                View::Gateway { name, .. } => (ProxyKind::Gateway, name.to_string()),
-                View::Other => continue,
-            };
+            let Some(of) = workload_of(view) else { continue };
             carried.entry(of).or_insert_with(|| index.carried(view, &compiler.resources(view)));
         }
         drop(guard);
-        let given = status
-            .proxies
-            .iter()
-            .filter_map(|proxy| Some((proxy, carried.get(&(proxy.kind, proxy.workload.clone()?))?)));
+        let given = status.proxies.iter().filter_map(|proxy| Some((proxy, carried.get(&of_proxy(proxy)?)?)));
         let given: Vec<Given<'_>> = given.collect();
         status.objects = reports(&newest, world.policies(), status.generation, &given);
         status
+    }
+
+    /// Weights as they are in force, and as proxies have acknowledged them.
+    pub fn splits(&self) -> model::Splits {
+        // Before the views are: a proxy that comes in between is looked at next time.
+        let Status { proxies, .. } = self.fleet.status();
+        let mut guard = self.lock();
+        let Inner { compiler, views, splits, generation, .. } = &mut *guard;
+        let mut places_of = PlacesOf::default();
+        let mut places: BTreeMap<(ProxyKind, String), Vec<Arc<Places>>> = BTreeMap::new();
+        for view in views.keys() {
+            if let Some(of) = workload_of(view) {
+                places.entry(of).or_insert_with(|| places_of.routes(&compiler.resources(view)));
+            }
+        }
+        let (splits, generation) = (splits.clone(), *generation);
+        drop(guard);
+        let given = proxies.iter().filter_map(|proxy| Some((proxy, places.get(&of_proxy(proxy)?)?.as_slice())));
+        let given: Vec<splits::Given<'_>> = given.collect();
+        model::Splits { generation, splits: splits.reports(&given) }
     }
 
     /// What proxies would do with requests.
@@ -203,7 +220,7 @@ impl Hub {
 
     fn subscribe(&self, client: Client) -> (View, watch::Receiver<Arc<ResourceSet>>) {
         let mut guard = self.lock();
-        let Inner { compiler, generation, channels, views } = &mut *guard;
+        let Inner { compiler, generation, channels, views, .. } = &mut *guard;
         let view = client.view(compiler.world());
         let channel = channels.entry(client).or_insert_with(|| {
             let set = views.entry(view.clone()).or_insert_with(|| Arc::new(compiler.set(&view, *generation, None)));
@@ -211,6 +228,20 @@ impl Hub {
         });
         (view, channel.subscribe())
     }
+}
+
+/// Whose proxies a view is for; none for clients without one.
+fn workload_of(view: &View) -> Option<(ProxyKind, String)> {
+    match view {
+        View::Sidecar(name) => Some((ProxyKind::Sidecar, name.to_string())),
+        View::Gateway { name, .. } => Some((ProxyKind::Gateway, name.to_string())),
+        View::Other => None,
+    }
+}
+
+/// The same of a connected proxy.
+fn of_proxy(proxy: &ProxyStatus) -> Option<(ProxyKind, String)> {
+    Some((proxy.kind, proxy.workload.clone()?))
 }
 
 impl Control for Hub {

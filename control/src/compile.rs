@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use tidegate_policies::ir::PolicySet;
-use tidegate_policies::{Diagnostic, Severity, Source};
+use tidegate_policies::{Diagnostic, Label, Severity, Source};
 
-use crate::api::model::Finding;
+use crate::api::model::{Finding, Spot};
 use crate::clock::Timestamp;
 use crate::source::read::SourceFile;
 
@@ -41,11 +41,11 @@ fn compile_for(files: &[SourceFile], color: bool, now: Option<Timestamp>) -> Com
     };
     let rendered = compiled.render(&sources, color);
     let errors = compiled.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
-    let findings = compiled.diagnostics.iter().map(finding).collect();
+    let findings = compiled.diagnostics.iter().map(|diagnostic| finding(diagnostic, files)).collect();
     Compiled { policies: Arc::new(compiled.set), findings, rendered, errors }
 }
 
-fn finding(diagnostic: &Diagnostic) -> Finding {
+fn finding(diagnostic: &Diagnostic, files: &[SourceFile]) -> Finding {
     let place = diagnostic.labels.first();
     Finding {
         code: diagnostic.code.to_string(),
@@ -55,5 +55,30 @@ fn finding(diagnostic: &Diagnostic) -> Finding {
         line: place.map_or(0, |label| label.line),
         column: place.map_or(0, |label| label.column),
         help: diagnostic.help.clone(),
+        places: diagnostic.labels.iter().map(|label| place_of(label, files)).collect(),
     }
+}
+
+fn place_of(label: &Label, files: &[SourceFile]) -> Spot {
+    Spot {
+        file: label.file.to_string(),
+        line: label.line,
+        column: label.column,
+        length: length(label, files),
+        label: label.text.clone(),
+        primary: label.primary,
+    }
+}
+
+/// In characters. Of one line the columns tell, of several the text.
+fn length(label: &Label, files: &[SourceFile]) -> u32 {
+    if label.end_line == label.line {
+        return label.end_column.saturating_sub(label.column);
+    }
+    let span = usize::try_from(label.start_byte).ok().zip(usize::try_from(label.end_byte).ok());
+    let text = span.and_then(|(start, end)| {
+        let file = files.iter().find(|file| file.path == label.file)?;
+        std::str::from_utf8(file.bytes.get(start..end)?).ok()
+    });
+    text.map_or(0, |text| u32::try_from(text.chars().count()).unwrap_or(u32::MAX))
 }

@@ -138,6 +138,7 @@ pub fn unreadable(problem: &ReadError) -> Finding {
         line: 0,
         column: 0,
         help: Some(help),
+        places: Vec::new(),
     }
 }
 

@@ -17,6 +17,7 @@ use tracing::warn;
 use crate::api::model::{Answers, ConfigState, Finding, Nack, ProxyKind, ProxyStatus, Status, StatusConfig, SyncState};
 use crate::changes::{Change, ChangeLog, Entry, Outcome, Settlement};
 use crate::clock::{Clock, Timestamp};
+use crate::loaded::Loaded;
 use crate::rate_limit::store::Health;
 use crate::store::Store;
 
@@ -57,6 +58,9 @@ pub struct Fleet {
     settled: watch::Sender<u64>,
     /// How the store of shared limits is.
     limit_store: Arc<Health>,
+    loaded: Loaded,
+    /// Rings whenever something of this is different.
+    stirred: watch::Sender<()>,
 }
 
 #[derive(Debug)]
@@ -83,8 +87,10 @@ pub struct Counts {
     pub applied: u64,
     /// Configurations rejected.
     pub rejected: u64,
-    /// Responses that a proxy refused.
-    pub nacks: u64,
+    /// Responses that were sent, by type.
+    pub pushes: BTreeMap<ResourceType, u64>,
+    /// Those that a proxy refused.
+    pub nacks: BTreeMap<ResourceType, u64>,
     /// Changes that went out before what they depend on was acknowledged.
     pub gates_expired: u64,
     /// Streams closed because the proxy did not answer.
@@ -138,7 +144,24 @@ impl Fleet {
         let (entered, _) = watch::channel(last_generation);
         let (ready, _) = watch::channel(false);
         let (settled, _) = watch::channel(0);
-        Self { clock, store, directory, state: Mutex::new(state), entered, ready, settled, limit_store: Arc::default() }
+        let state = Mutex::new(state);
+        let (limit_store, loaded, stirred) = Default::default();
+        Self { clock, store, directory, state, entered, ready, settled, limit_store, loaded, stirred }
+    }
+
+    /// Rings whenever what is known here is different.
+    pub fn stirred(&self) -> watch::Receiver<()> {
+        self.stirred.subscribe()
+    }
+
+    /// Something is different, here or in what proxies are given.
+    pub fn stir(&self) {
+        self.stirred.send_replace(());
+    }
+
+    /// The policy files.
+    pub fn loaded(&self) -> &Loaded {
+        &self.loaded
     }
 
     /// How the store of shared limits is.
@@ -155,6 +178,7 @@ impl Fleet {
         let since = self.clock.now();
         let proxy = Proxy { introduction, since, settled: 0, sent_since_settled: false, types: BTreeMap::new() };
         state.proxies.insert(session, proxy);
+        self.stir();
         session
     }
 
@@ -162,6 +186,7 @@ impl Fleet {
     pub fn disconnect(&self, session: u64) {
         let mut state = self.lock();
         state.proxies.remove(&session);
+        self.stir();
         state.log.forget(session).into_iter().for_each(|change| self.store.keep_change(change));
     }
 
@@ -169,6 +194,7 @@ impl Fleet {
     pub fn record(&self, session: u64, event: StreamEvent) {
         let now = self.clock.now();
         let mut state = self.lock();
+        self.stir();
         let State { proxies, log, counts, .. } = &mut *state;
         let Some(proxy) = proxies.get_mut(&session) else { return };
         match event {
@@ -179,6 +205,7 @@ impl Fleet {
             }
             StreamEvent::Sent { resource_type, generation, .. } => {
                 proxy.sent_since_settled = true;
+                *counts.pushes.entry(resource_type).or_default() += 1;
                 proxy.types.entry(resource_type).or_default().sent = Some(generation);
             }
             StreamEvent::Acked { resource_type, generation } => {
@@ -191,7 +218,7 @@ impl Fleet {
                 }
             }
             StreamEvent::Nacked { resource_type, generation: _, message } => {
-                counts.nacks += 1;
+                *counts.nacks.entry(resource_type).or_default() += 1;
                 proxy.types.entry(resource_type).or_default().nack = Some((message, now));
             }
             StreamEvent::Settled { generation, rejected } => {
@@ -320,6 +347,17 @@ impl Fleet {
         self.lock().generation
     }
 
+    /// The same, and whether the files say what it is.
+    pub fn state(&self) -> (u64, ConfigState) {
+        let state = self.lock();
+        (state.generation, state.config.state)
+    }
+
+    /// How many clients are connected.
+    pub fn connected(&self) -> usize {
+        self.lock().proxies.len()
+    }
+
     /// Counters, and how many proxies are connected by kind and by whether they have settled.
     pub fn counts(&self) -> (Counts, BTreeMap<(ProxyKind, bool), usize>) {
         let state = self.lock();
@@ -353,6 +391,7 @@ impl Fleet {
 
     fn announce(&self) {
         self.entered.send_replace(self.lock().last_generation);
+        self.stir();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

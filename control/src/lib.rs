@@ -18,11 +18,14 @@ pub mod finding;
 #[cfg(test)]
 mod fixture;
 pub mod fleet;
+pub mod loaded;
 pub mod place;
+pub mod process;
 pub mod programmed;
 pub mod rate_limit;
 pub mod snapshot;
 pub mod source;
+pub mod splits;
 pub mod spoilt;
 pub mod store;
 pub mod stranded;

@@ -23,6 +23,7 @@ pub fn spoilt(old: &PolicySet, new: &PolicySet, said: &[Finding]) -> Vec<Finding
             line: place.map_or(0, |place| place.line),
             column: place.map_or(0, |place| place.column),
             help: Some(place.and_then(|place| place.help.clone()).unwrap_or_else(|| "correct it".to_owned())),
+            places: place.map(|place| place.places.clone()).unwrap_or_default(),
         }
     };
     in_use.map(|(_, why)| finding(why)).collect()

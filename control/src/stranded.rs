@@ -16,7 +16,7 @@ use tidegate_policies::ir::world::{External, Service};
 use tidegate_policies::ir::{MeshRoutes, ObjectName, Origin, PolicySet};
 use tidegate_xds::name::outbound_cluster;
 
-use crate::api::model::Finding;
+use crate::api::model::{Finding, Spot};
 use crate::describe::percent;
 use crate::finding::Code;
 use crate::place::Place;
@@ -219,6 +219,7 @@ fn finding(origin: &Origin, (service, port, subset): &Target, share: &str) -> Fi
         line: origin.line,
         column: 0,
         help: Some("start a workload of it first, or give it weight 0".to_owned()),
+        places: vec![Spot::of_line(&origin.file, origin.line)],
     }
 }
 

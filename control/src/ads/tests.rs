@@ -263,7 +263,7 @@ fn events_become_states_by_type() {
     assert_eq!(states, expected);
     assert_eq!((types["RDS"].subscribed, types["CDS"].acked_generation), (1, Some(2)));
     assert_eq!(types["RDS"].nack.as_ref().map(|nack| &*nack.message), Some("bad"));
-    assert_eq!(fleet.counts().0.nacks, 1);
+    assert_eq!(fleet.counts().0.nacks.values().sum::<u64>(), 1);
 
     (session.observer)(StreamEvent::Acked { resource_type: ResourceType::Route, generation: 2 });
     let state = fleet.status().proxies[0].types["RDS"].state;

@@ -77,7 +77,7 @@ fn parse(query: &str) -> Result<Asked, String> {
 }
 
 /// Percent-encoding of a query; a plus sign is a space.
-fn decode(text: &str) -> Option<String> {
+pub(super) fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {

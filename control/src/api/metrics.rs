@@ -1,75 +1,132 @@
-//! The control plane's metrics in Prometheus' text format.
-//!
-//! Each answers a question: is the newest configuration in force (`generation`, `config_valid`), everywhere
-//! (`proxies{settled}`), how fast does it get there (`config_propagation_seconds`), who disagrees (`nacks_total`), and are
-//! shared limits shared (`rate_limit_store_up`, only with a store).
+//! The control plane's metrics, as the table in `tidegate_report::metric::control` declares them.
 
-use std::fmt::Write as _;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use http::header::{ACCEPT, VARY};
+use http::{HeaderValue, StatusCode};
+use tidegate_report::exposition::{Format, Page};
+use tidegate_report::metric::control as metric;
+use tidegate_xds::name::ResourceType;
 
 use super::model::{ConfigState, ProxyKind};
-use crate::fleet::{Fleet, PROPAGATION_BUCKETS_SECONDS};
+use super::stream::Live;
+use super::{Answer, with_type};
+use crate::ads::Hub;
+use crate::fleet::{Counts, Fleet, PROPAGATION_BUCKETS_SECONDS};
+use crate::process::Process;
 
-/// All metrics.
-pub(super) fn render(fleet: &Fleet) -> String {
-    let (counts, proxies) = fleet.counts();
-    let status = fleet.status();
-    let mut page = Page::default();
-    page.metric("generation", "gauge", "Generation of the configuration that proxies are given");
-    page.value("generation", "", status.generation);
-    page.metric("config_valid", "gauge", "1 if the files as they stand are in force, 0 if they were rejected");
-    page.value("config_valid", "", u64::from(status.config.state == ConfigState::Current));
-    page.metric("config_applied_total", "counter", "Configurations that were applied");
-    page.value("config_applied_total", "", counts.applied);
-    page.metric("config_rejected_total", "counter", "Configurations that had errors and changed nothing");
-    page.value("config_rejected_total", "", counts.rejected);
-    page.metric("streams_opened_total", "counter", "Discovery streams opened by proxies");
-    page.value("streams_opened_total", "", counts.streams);
-    page.metric("nacks_total", "counter", "Discovery responses that a proxy refused");
-    page.value("nacks_total", "", counts.nacks);
-    page.metric("gates_expired_total", "counter", "Changes sent before what they depend on was acknowledged");
-    page.value("gates_expired_total", "", counts.gates_expired);
-    page.metric("stalls_total", "counter", "Streams closed because the proxy did not answer");
-    page.value("stalls_total", "", counts.stalls);
-    page.metric("proxies", "gauge", "Connected proxies by kind and by whether they have applied the newest generation");
+/// About what a page is long.
+const PAGE_BYTES: usize = 8 * 1024;
+/// What Istio calls its control plane.
+const COMPONENT: &str = "pilot";
+/// This release, marked so that nobody takes it for one of Istio's.
+pub(super) const RELEASE: &str = concat!("tidegate-", env!("CARGO_PKG_VERSION"));
+
+/// The page in the format that the scraper asks for.
+pub(super) fn page(headers: &HeaderMap, hub: &Arc<Hub>, live: &Live) -> Answer {
+    let format = Format::accepted(headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()));
+    let mut response = with_type(StatusCode::OK, format.content_type(), render(format, hub, live));
+    response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
+    response
+}
+
+fn render(format: Format, hub: &Hub, live: &Live) -> String {
+    let fleet = hub.fleet();
+    let mut page = Page::new(format, PAGE_BYTES);
+    let (counts, _) = fleet.counts();
+    ours(&mut page, fleet, &counts);
+    streams(&mut page, live);
+    istio(&mut page, hub, &counts);
+    if let Some(process) = Process::look() {
+        of_process(&mut page, process);
+    }
+    page.finish()
+}
+
+fn ours(page: &mut Page, fleet: &Fleet, counts: &Counts) {
+    let (_, proxies) = fleet.counts();
+    let (generation, state) = fleet.state();
+    for (metric, value) in [
+        (&metric::GENERATION, generation),
+        (&metric::CONFIG_VALID, u64::from(state == ConfigState::Current)),
+        (&metric::CONFIG_APPLIED, counts.applied),
+        (&metric::CONFIG_REJECTED, counts.rejected),
+        (&metric::STREAMS_OPENED, counts.streams),
+        (&metric::NACKS, counts.nacks.values().sum()),
+        (&metric::GATES_EXPIRED, counts.gates_expired),
+        (&metric::STALLS, counts.stalls),
+    ] {
+        page.head(metric);
+        page.sample(metric, &[], value);
+    }
+    page.head(&metric::PROXIES);
     for kind in [ProxyKind::Sidecar, ProxyKind::Gateway, ProxyKind::Other] {
         for settled in [true, false] {
-            let labels = format!("{{kind=\"{}\",settled=\"{settled}\"}}", kind.as_str());
-            page.value("proxies", &labels, proxies.get(&(kind, settled)).copied().unwrap_or(0) as u64);
+            let value = proxies.get(&(kind, settled)).copied().unwrap_or(0);
+            page.sample(&metric::PROXIES, &[kind.as_str(), if settled { "true" } else { "false" }], value as u64);
         }
     }
     if let Some(is_reached) = fleet.limit_store().is_reached() {
-        page.metric("rate_limit_store_up", "gauge", "1 if the store of shared rate limits answers, 0 if it is gone");
-        page.value("rate_limit_store_up", "", u64::from(is_reached));
-        let help = "Exchanges with the store of shared rate limits that failed";
-        page.metric("rate_limit_store_failures_total", "counter", help);
-        page.value("rate_limit_store_failures_total", "", fleet.limit_store().failures());
+        page.head(&metric::LIMIT_STORE_UP);
+        page.sample(&metric::LIMIT_STORE_UP, &[], u64::from(is_reached));
+        page.head(&metric::LIMIT_STORE_FAILURES);
+        page.sample(&metric::LIMIT_STORE_FAILURES, &[], fleet.limit_store().failures());
     }
-    let help = "Time from writing a policy file to a proxy's answer that it applied the result";
-    page.metric("config_propagation_seconds", "histogram", help);
-    for (bound, count) in PROPAGATION_BUCKETS_SECONDS.into_iter().zip(counts.propagation) {
-        page.value("config_propagation_seconds_bucket", &format!("{{le=\"{bound}\"}}"), count);
-    }
-    page.value("config_propagation_seconds_bucket", "{le=\"+Inf\"}", counts.propagation_count);
-    page.line("config_propagation_seconds_sum", "", &counts.propagation_seconds.to_string());
-    page.value("config_propagation_seconds_count", "", counts.propagation_count);
-    page.0
+    page.head(&metric::PROPAGATION);
+    propagation(page, &metric::PROPAGATION, counts);
 }
 
-#[derive(Default)]
-struct Page(String);
-
-impl Page {
-    fn metric(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing to a string cannot fail; here and below.
-        write!(self.0, "# HELP tidegate_control_{name} {help}\n# TYPE tidegate_control_{name} {kind}\n")
-            .unwrap_or_default();
-    }
-
-    fn value(&mut self, name: &str, labels: &str, value: u64) {
-        self.line(name, labels, &value.to_string());
-    }
-
-    fn line(&mut self, name: &str, labels: &str, value: &str) {
-        writeln!(self.0, "tidegate_control_{name}{labels} {value}").unwrap_or_default();
-    }
+fn propagation(page: &mut Page, metric: &tidegate_report::Metric, counts: &Counts) {
+    let buckets: Vec<(f64, u64)> = PROPAGATION_BUCKETS_SECONDS.into_iter().zip(counts.propagation).collect();
+    page.histogram(metric, &[], &buckets, counts.propagation_count, counts.propagation_seconds);
 }
+
+fn streams(page: &mut Page, live: &Live) {
+    let (open, refused) = live.counts();
+    page.head(&metric::EVENT_STREAMS);
+    page.sample(&metric::EVENT_STREAMS, &[], open as u64);
+    page.head(&metric::EVENT_STREAMS_REFUSED);
+    page.sample(&metric::EVENT_STREAMS_REFUSED, &[], refused);
+}
+
+fn istio(page: &mut Page, hub: &Hub, counts: &Counts) {
+    // Not through the hub's lock: a scrape does not wait while a world is translated.
+    let world = hub.worlds().borrow().clone();
+    let policies = world.as_ref().map(|world| world.policies());
+    let services = policies.map_or(0, |policies| policies.services.len());
+    let of_kind = |kind| policies.map_or(0, |p| p.statuses.iter().filter(|status| status.origin.kind == kind).count());
+    page.head(&metric::PILOT_XDS);
+    page.sample(&metric::PILOT_XDS, &[], hub.fleet().connected() as u64);
+    for (metric, by_type) in [(&metric::PILOT_XDS_PUSHES, &counts.pushes), (&metric::PILOT_REJECTS, &counts.nacks)] {
+        page.head(metric);
+        for of_type in ResourceType::ALL {
+            let value = by_type.get(&of_type).copied().unwrap_or(0);
+            page.sample(metric, &[&of_type.short().to_ascii_lowercase()], value);
+        }
+    }
+    page.head(&metric::PILOT_CONVERGENCE);
+    propagation(page, &metric::PILOT_CONVERGENCE, counts);
+    page.head(&metric::PILOT_SERVICES);
+    page.sample(&metric::PILOT_SERVICES, &[], services as u64);
+    page.head(&metric::PILOT_VIRTUAL_SERVICES);
+    page.sample(&metric::PILOT_VIRTUAL_SERVICES, &[], of_kind("VirtualService") as u64);
+    page.head(&metric::PILOT_INFO);
+    page.sample(&metric::PILOT_INFO, &[RELEASE], 1);
+    page.head(&metric::ISTIO_BUILD);
+    page.sample(&metric::ISTIO_BUILD, &[COMPONENT, RELEASE], 1);
+}
+
+fn of_process(page: &mut Page, process: Process) {
+    page.head(&metric::PROCESS_CPU);
+    page.sample_real(&metric::PROCESS_CPU, &[], process.cpu_seconds);
+    page.head(&metric::PROCESS_MEMORY);
+    page.sample(&metric::PROCESS_MEMORY, &[], process.memory_bytes);
+    page.head(&metric::PROCESS_START);
+    page.sample_real(&metric::PROCESS_START, &[], process.started_seconds);
+    page.head(&metric::PROCESS_FDS);
+    page.sample(&metric::PROCESS_FDS, &[], process.descriptors);
+}
+
+#[cfg(test)]
+mod tests;

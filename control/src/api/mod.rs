@@ -1,13 +1,18 @@
-//! The HTTP API: readiness, status, changes, explanations, metrics. Read-only.
+//! The HTTP API: readiness, status, changes, policies, explanations, metrics, and the web console. Read-only.
 //!
 //! # Limits
 //! The API is for people, dashboards and probes on the same machine. Connections are few, heads are small, bodies are read
 //! only where many requests are to be explained, and everything that waits has a deadline. A client that stalls costs a connection slot until its
 //! deadline, and the slots are bounded.
 
+pub mod console;
 pub(crate) mod explain;
 mod metrics;
 pub mod model;
+mod policies;
+mod splits;
+pub mod stream;
+mod syncz;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -17,19 +22,23 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::channel::Channel;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
+use self::console::Console;
 use self::model::{ChangeStatus, Changes};
+use self::stream::{End, Feed, Live, Topology};
 use crate::ads::Hub;
 use crate::fleet::Fleet;
 
@@ -49,16 +58,50 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Where requests are explained; the only place that takes a POST.
 const EXPLAIN: &str = "/api/v1/explain";
 
-type Answer = Response<Full<Bytes>>;
+/// Where streams begin.
+const STREAM: &str = "/api/v1/stream";
+
+type Answer = Response<Body>;
+/// An answer that is there, or one that goes on.
+type Body = Either<Full<Bytes>, Channel<Bytes>>;
+
+/// What answers are made from.
+#[derive(Clone)]
+pub struct Api {
+    hub: Arc<Hub>,
+    console: Arc<Console>,
+    live: Arc<Live>,
+}
+
+impl Api {
+    /// Answers from what `hub` knows, with the console that is in the binary.
+    pub fn new(hub: Arc<Hub>) -> Self {
+        Self { hub, console: Arc::default(), live: Arc::new(Live::new(None)) }
+    }
+
+    /// With a topology on its streams.
+    pub fn with_topology(self, topology: Topology) -> Self {
+        Self { live: Arc::new(Live::new(Some(topology))), ..self }
+    }
+
+    /// With another console.
+    pub fn with_console(self, console: Console) -> Self {
+        Self { console: Arc::new(console), ..self }
+    }
+}
 
 /// Serves until `shutdown` resolves.
-pub async fn serve(listener: TcpListener, hub: Arc<Hub>, shutdown: impl Future<Output = ()>) {
+pub async fn serve(listener: TcpListener, api: Api, shutdown: impl Future<Output = ()>) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
-    tokio::pin!(shutdown);
+    let (live, hub) = (api.live.clone(), api.hub.clone());
+    let looks = live.look(&hub);
+    tokio::pin!(shutdown, looks);
     loop {
         let accepted = tokio::select! {
             () = &mut shutdown => return,
+            // The fleet is gone, and everything with it.
+            () = &mut looks => return,
             // Finished connections are taken off the list as they end.
             Some(_) = connections.join_next() => continue,
             accepted = accept(&listener, &slots) => accepted,
@@ -67,9 +110,9 @@ pub async fn serve(listener: TcpListener, hub: Arc<Hub>, shutdown: impl Future<O
             sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let hub = hub.clone();
+        let api = api.clone();
         connections.spawn(async move {
-            if timeout(CONNECTION_LIFE_MAX, connection(stream, hub)).await.is_err() {
+            if timeout(CONNECTION_LIFE_MAX, connection(stream, api)).await.is_err() {
                 debug!("api connection reached its longest life");
             }
             drop(slot);
@@ -91,29 +134,58 @@ async fn accept(
     }
 }
 
-async fn connection(stream: TcpStream, hub: Arc<Hub>) {
+async fn connection(socket: impl AsyncRead + AsyncWrite + Unpin, api: Api) {
+    // A stream is fed beside its connection, so that it ends with it.
+    let (feeds, mut begun) = mpsc::channel::<Feed>(1);
     let service = service_fn(move |request: Request<Incoming>| {
-        let hub = hub.clone();
+        let (api, feeds) = (api.clone(), feeds.clone());
         async move {
             if *request.method() == Method::POST && request.uri().path() == EXPLAIN {
-                return Ok::<_, Infallible>(explain::many(request.into_body(), &hub).await);
+                return Ok::<_, Infallible>(explain::many(request.into_body(), &api.hub).await);
+            }
+            if *request.method() == Method::GET && request.uri().path() == STREAM {
+                return Ok(stream(request.uri().query().unwrap_or_default(), &api, &feeds));
             }
             // Other bodies are not read: whatever a client sends with a GET is dropped with its connection.
-            Ok(answer(&request.map(|_| ()), &hub).await)
+            Ok(answer(&request.map(|_| ()), &api).await)
         }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
+        .serve_connection(TokioIo::new(socket), service);
+    tokio::pin!(served);
+    let mut feed: Option<Feed> = None;
+    let ended = loop {
+        tokio::select! {
+            ended = &mut served => break ended,
+            Some(next) = begun.recv(), if feed.is_none() => feed = Some(next),
+            end = async { feed.as_mut().expect("asked for only when there is one").await }, if feed.is_some() => {
+                feed = None;
+                if end == End::Slow {
+                    debug!("a stream's reader is too slow and is let go");
+                    return;
+                }
+            }
+        }
+    };
+    if let Err(error) = ended {
         debug!(%error, "api connection ended");
     }
 }
 
-async fn answer(request: &Request<()>, hub: &Arc<Hub>) -> Answer {
+fn stream(query: &str, api: &Api, feeds: &mpsc::Sender<Feed>) -> Answer {
+    let (answer, feed) = api.live.open(query);
+    match feed.map(|feed| feeds.try_send(feed)) {
+        None | Some(Ok(())) => answer,
+        // The stream before it on this connection has just ended.
+        Some(Err(_)) => text(StatusCode::SERVICE_UNAVAILABLE, "ask again\n"),
+    }
+}
+
+async fn answer(request: &Request<()>, api: &Api) -> Answer {
+    let hub = &api.hub;
     let fleet = hub.fleet();
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
@@ -123,14 +195,17 @@ async fn answer(request: &Request<()>, hub: &Arc<Hub>) -> Answer {
         "/ready" => text(StatusCode::SERVICE_UNAVAILABLE, "no configuration has been loaded yet\n"),
         "/api/v1/status" => status(hub).await,
         "/api/v1/changes" => changes(request.uri().query().unwrap_or_default(), fleet).await,
+        "/api/v1/splits" => splits::list(hub).await,
+        "/api/v1/policies" => policies::list(hub).await,
+        "/api/v1/files" => policies::file(request.uri().query().unwrap_or_default(), hub).await,
         EXPLAIN => explain::one(request.uri().query().unwrap_or_default(), hub).await,
-        "/metrics" => {
-            let mut response = text(StatusCode::OK, metrics::render(fleet));
-            let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-            response.headers_mut().insert(CONTENT_TYPE, kind);
-            response
-        }
-        _ => text(StatusCode::NOT_FOUND, "try /ready, /api/v1/status, /api/v1/changes, /api/v1/explain or /metrics\n"),
+        "/metrics" => metrics::page(request.headers(), hub, &api.live),
+        "/debug/syncz" => syncz::proxies(fleet),
+        "/version" => text(StatusCode::OK, concat!("tidegate-", env!("CARGO_PKG_VERSION"), "\n")),
+        path => match api.console.answer(path, request.headers()).await {
+            Some(answer) => answer,
+            None => text(StatusCode::NOT_FOUND, "there is nothing here; / lists what there is\n"),
+        },
     }
 }
 
@@ -187,7 +262,7 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
 }
 
 fn with_type(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut response = Response::new(Full::new(body.into()));
+    let mut response = Response::new(Body::Left(Full::new(body.into())));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -110,6 +110,33 @@ pub struct Finding {
     pub column: u32,
     /// How to mend it.
     pub help: Option<String>,
+    /// Every place that it is about, the one above first; none when no line is to blame.
+    #[serde(default)]
+    pub places: Vec<Spot>,
+}
+
+/// A stretch of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spot {
+    /// Relative to the directory.
+    pub file: String,
+    /// 1-based.
+    pub line: u32,
+    /// 1-based, in characters; 0 when the whole line is meant.
+    pub column: u32,
+    /// Characters from there on, line breaks included; 0 when the whole line is meant.
+    pub length: u32,
+    /// What is to be seen there; may be empty.
+    pub label: String,
+    /// The place to mend, as opposed to one that helps to understand.
+    pub primary: bool,
+}
+
+impl Spot {
+    /// A whole line.
+    pub fn of_line(file: &str, line: u32) -> Self {
+        Self { file: file.to_owned(), line, column: 0, length: 0, label: String::new(), primary: true }
+    }
 }
 
 /// What a node was taken for.
@@ -197,6 +224,58 @@ pub struct Nack {
     pub message: String,
     /// How long ago it said so.
     pub age_ms: u64,
+}
+
+/// `GET /api/v1/splits`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Splits {
+    /// The generation that proxies are given.
+    pub generation: u64,
+    /// By host and object.
+    pub splits: Vec<SplitReport>,
+}
+
+/// A rule that shares requests out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SplitReport {
+    /// The host that is called.
+    pub host: String,
+    /// `namespace/name` of the gateway where it holds; none inside the mesh.
+    pub gateway: Option<String>,
+    /// Of the object that says so; likewise the next two.
+    pub namespace: String,
+    /// See above.
+    pub name: String,
+    /// As written.
+    pub kind: String,
+    /// The rule's name; may be empty.
+    pub route: String,
+    /// `FILE:LINE` of the rule.
+    pub source: String,
+    /// In the order written.
+    pub destinations: Vec<SplitDestination>,
+}
+
+/// One destination of a split. Shares are of one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SplitDestination {
+    /// The subset, else the service.
+    pub name: String,
+    /// Its host; none if there is no such service.
+    pub service: Option<String>,
+    /// The label `version` of what is behind it, where that is one.
+    pub version: Option<String>,
+    /// As the files in force say.
+    pub desired: f64,
+    /// The newest share that every connected proxy which carries the route has taken; none when there is none such, or it is
+    /// older than what is remembered.
+    pub acknowledged: Option<f64>,
+    /// So many have taken the split as it is in force.
+    pub acknowledged_by: usize,
+    /// Of so many that carry the route.
+    pub of: usize,
+    /// The share of requests that went there.
+    pub observed: Option<f64>,
 }
 
 /// `GET /api/v1/changes`.

@@ -7,9 +7,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 
-use super::serve;
+use super::{Api as Answers, serve};
 use crate::ads::Hub;
-use crate::api::model::Finding;
+use crate::api::model::{Finding, Spot};
 use crate::changes::{ChangeLog, Entry, Outcome};
 use crate::clock::{Clock, Timestamp};
 use crate::fleet::Fleet;
@@ -34,7 +34,7 @@ async fn api() -> Api {
     let fleet = Arc::new(Fleet::new("/etc/mesh".to_owned(), clock, Store::none(), ChangeLog::default(), 6));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server = tokio::spawn(serve(listener, Arc::new(Hub::new(fleet.clone())), std::future::pending()));
+    let server = tokio::spawn(serve(listener, Answers::new(Arc::new(Hub::new(fleet.clone()))), std::future::pending()));
     Api { fleet, address, server }
 }
 
@@ -80,6 +80,7 @@ fn finding() -> Finding {
         line: 12,
         column: 7,
         help: None,
+        places: vec![Spot { column: 7, length: 3, ..Spot::of_line("reviews.yaml", 12) }],
     }
 }
 
@@ -105,7 +106,8 @@ async fn the_status_has_the_shape_that_others_rely_on() {
     let expected = concat!(
         r#"{"generation":7,"config":{"directory":"/etc/mesh","state":"rejected","since":"2023-11-14T22:13:20.000Z","#,
         r#""files":3,"diagnostics":[{"code":"P0107","severity":"error","message":"weights are all zero","#,
-        r#""file":"reviews.yaml","line":12,"column":7,"help":null}]},"proxies":[],"objects":[]}"#
+        r#""file":"reviews.yaml","line":12,"column":7,"help":null,"#,
+        r#""places":[{"file":"reviews.yaml","line":12,"column":7,"length":3,"label":"","primary":true}]}]},"proxies":[],"objects":[]}"#
     );
     assert_eq!(body, expected);
 }

@@ -5,6 +5,8 @@
 //! a configuration: a proxy that is told of an empty mesh would drop what it has. Until then its connection waits in
 //! the listener's queue.
 
+mod reading;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io;
@@ -24,12 +26,15 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, error, info, warn};
 
+use self::reading::{bound, compile_off_thread, newer_within_doubt, plural, written_at};
 use crate::ads::Hub;
 use crate::api;
+use crate::api::Api;
+use crate::api::console::Console;
 use crate::api::model::Finding;
 use crate::changes::{ChangeLog, Entry, Outcome};
 use crate::clock::{Clock, Timestamp};
-use crate::compile::{Compiled, compile_at};
+use crate::compile::Compiled;
 use crate::describe::describe;
 use crate::expiry::{self, AtMoment};
 use crate::finding;
@@ -37,7 +42,7 @@ use crate::fleet::Fleet;
 use crate::rate_limit;
 use crate::rate_limit::store::{StoreAddressError, StoreText};
 use crate::snapshot::Work;
-use crate::source::file::{FileSource, Reload, SETTLE, Update};
+use crate::source::file::{FileSource, Reload, Update};
 use crate::source::read::{Files, ReadError, SourceFile};
 use crate::spoilt::spoilt;
 use crate::store::{Remembered, Store, default_directory};
@@ -46,15 +51,6 @@ use crate::world::World;
 
 /// How long the end of something is waited for before the clock is asked again, which may have been set meanwhile.
 const EXPIRY_LOOK_MAX: Duration = Duration::from_secs(60);
-/// A written file older than this did not cause the event; the event itself is then taken for the moment of the change.
-const WRITTEN_AGE_MAX: Duration = Duration::from_secs(10);
-/// Findings that the log shows of one configuration: some dozens, each with its lines. All are shown by `tidegate check`.
-const REPORT_BYTES_MAX: usize = 16 * 1024;
-/// Findings that the status carries. A person mends the first ones and looks again.
-const FINDINGS_MAX: usize = 200;
-/// Configurations with errors that are looked at again because the directory stirs. Then the errors are reported: somebody
-/// writes without pause.
-const DOUBTS_MAX: usize = 20;
 
 /// Flags of `tidegate serve`.
 #[derive(Args, Clone, Debug)]
@@ -77,6 +73,9 @@ pub struct Options {
     /// [default: this control plane keeps whole limits by itself]
     #[arg(long, value_name = "URL")]
     pub rate_limit_store: Option<StoreText>,
+    /// Serve the web console from here, as `npm run build` leaves it [default: the one in this binary]
+    #[arg(long, value_name = "DIR")]
+    pub assets_dir: Option<PathBuf>,
 }
 
 /// Why serving could not begin, or ended.
@@ -178,7 +177,10 @@ pub async fn start(options: Options, clock: Clock) -> Result<Running, ServeError
         "the configuration watch"
     });
     let stop = stopped(&shutdown);
-    let served = hub.clone();
+    let served = match options.assets_dir {
+        Some(directory) => Api::new(hub.clone()).with_console(Console::on_disk(directory)),
+        None => Api::new(hub.clone()),
+    };
     parts.spawn(async move {
         api::serve(api, served, stop).await;
         "the api"
@@ -387,13 +389,13 @@ impl Keeper {
         }
         findings.append(&mut compiled.findings);
         compiled.findings = findings;
-        compiled.findings.truncate(FINDINGS_MAX);
-        shorten(&mut compiled.rendered);
+        bound(compiled);
     }
 
     /// Publishes a configuration without errors.
     async fn apply(&mut self, files: Files, compiled: Compiled, noticed: Timestamp) {
         self.fleet.compiled(compiled.policies.statuses.clone().into());
+        self.fleet.loaded().applied(&files.files);
         let known = self.last_good.take().filter(|(_, good)| *good == files.files);
         if !compiled.rendered.is_empty() {
             warn!(report = %compiled.rendered, "the configuration has findings");
@@ -456,6 +458,7 @@ impl Keeper {
         self.publish(compiled.policies, generation).await;
         self.fleet.resumed(generation, files.files.len(), compiled.findings);
         info!(generation, "the last good configuration of an earlier run is served");
+        self.fleet.loaded().kept(&files.files);
         self.applied = Some(files);
         self.fleet.set_ready();
     }
@@ -464,11 +467,13 @@ impl Keeper {
     async fn resume(&self, files: &Files) {
         let compiled = compile_off_thread(files, self.clock.now()).await;
         self.fleet.compiled(compiled.policies.statuses.clone().into());
+        self.fleet.loaded().applied(&files.files);
         self.fleet.resumed(self.fleet.generation(), files.files.len(), compiled.findings);
     }
 
     fn reject(&self, files: &Files, compiled: Compiled, noticed: Timestamp) {
         self.fleet.compiled(compiled.policies.statuses.clone().into());
+        self.fleet.loaded().rejected(&files.files);
         let generation = self.fleet.next_generation();
         let changed = self.changed(files);
         let at = written_at(files, &changed, noticed);
@@ -497,54 +502,6 @@ impl Keeper {
             None => files.files.iter().map(|file| file.path.clone()).collect(),
         }
     }
-}
-
-/// What replaces a configuration with errors before it is reported. `None`: nothing does, and the errors stand, also when
-/// the directory stirred and says the same; the source would never say it again.
-async fn newer_within_doubt(source: &mut FileSource, doubts: &mut usize) -> Option<Update> {
-    while *doubts < DOUBTS_MAX && source.stirs_within(SETTLE).await {
-        *doubts += 1;
-        let newer = source.look_once().await;
-        if newer.is_some() {
-            return newer;
-        }
-    }
-    None
-}
-
-/// When the change was made: the newest of the changed files, unless that is too old to have caused the event (a mount that
-/// was swapped, a file that was moved here).
-fn written_at(files: &Files, changed: &[Arc<str>], noticed: Timestamp) -> Timestamp {
-    let stamps = changed.iter().filter_map(|path| files.stamps.get(path)?.modified());
-    let newest = stamps.max().map(Timestamp);
-    newest.filter(|at| *at <= noticed && noticed.since(*at) <= WRITTEN_AGE_MAX).unwrap_or(noticed)
-}
-
-async fn compile_off_thread(files: &Files, now: Timestamp) -> Compiled {
-    let sources = files.files.clone();
-    let failed = |_| Compiled {
-        policies: Arc::default(),
-        findings: Vec::new(),
-        rendered: "the compiler failed on these files; this is a defect of tidegate".to_owned(),
-        errors: 1,
-    };
-    let mut compiled =
-        tokio::task::spawn_blocking(move || compile_at(&sources, false, now)).await.unwrap_or_else(failed);
-    compiled.findings.truncate(FINDINGS_MAX);
-    shorten(&mut compiled.rendered);
-    compiled
-}
-
-/// Cuts a report between two lines.
-fn shorten(report: &mut String) {
-    let Some(head) = report.as_bytes().get(..REPORT_BYTES_MAX) else { return };
-    let end = head.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
-    report.truncate(end);
-    report.push_str("\n... more findings are shown by `tidegate check`\n");
-}
-
-fn plural(n: usize, word: &str) -> String {
-    if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") }
 }
 
 #[cfg(test)]

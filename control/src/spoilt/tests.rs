@@ -6,7 +6,7 @@ use tidegate_policies::ir::PolicySet;
 use tidegate_policies::ir::tls::{Credential, CredentialName};
 
 use super::spoilt;
-use crate::api::model::Finding;
+use crate::api::model::{Finding, Spot};
 
 const WHY: &str = "secret shop/front holds the key of another certificate";
 
@@ -32,6 +32,7 @@ fn said() -> Finding {
         line: 9,
         column: 3,
         help: Some("take the key that was made with it".to_owned()),
+        places: vec![Spot::of_line("front.yaml", 9)],
     }
 }
 

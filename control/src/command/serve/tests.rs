@@ -19,7 +19,8 @@ use tidegate_xds::transport::client::{ClientConfig, ClientEvent, ClientHandle, S
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::{Keeper, Options, REPORT_BYTES_MAX, Running, ServeError, shorten, start};
+use super::reading::{REPORT_BYTES_MAX, shorten};
+use super::{Keeper, Options, Running, ServeError, start};
 use crate::ads::Hub;
 use crate::api::model::{ConditionStatus, ConfigState, ProxyKind, Status, SyncState};
 use crate::changes::{Change, ChangeLog, Outcome};
@@ -65,8 +66,14 @@ impl Home {
 
     async fn serve(&self) -> Running {
         let any = "127.0.0.1:0".parse().unwrap();
-        let options =
-            Options { config: self.config(), xds: any, api: any, state: Some(self.state()), rate_limit_store: None };
+        let options = Options {
+            config: self.config(),
+            xds: any,
+            api: any,
+            state: Some(self.state()),
+            rate_limit_store: None,
+            assets_dir: None,
+        };
         start(options, Clock::system()).await.unwrap()
     }
 }
@@ -549,6 +556,7 @@ async fn a_port_beyond_loopback_is_refused() {
             api,
             state: Some(home.state()),
             rate_limit_store: None,
+            assets_dir: None,
         };
 
         let refused = start(options, Clock::system()).await;
@@ -563,7 +571,14 @@ async fn an_occupied_port_is_an_error_at_once() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let any = "127.0.0.1:0".parse().unwrap();
     let xds = taken.local_addr().unwrap();
-    let options = Options { config: home.config(), xds, api: any, state: Some(home.state()), rate_limit_store: None };
+    let options = Options {
+        config: home.config(),
+        xds,
+        api: any,
+        state: Some(home.state()),
+        rate_limit_store: None,
+        assets_dir: None,
+    };
 
     let refused = start(options, Clock::system()).await;
 

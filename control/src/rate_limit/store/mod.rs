@@ -52,6 +52,12 @@ impl Health {
         self.is_used.load(Ordering::Relaxed).then(|| self.is_reached.load(Ordering::Relaxed))
     }
 
+    /// As if there were one.
+    #[cfg(test)]
+    pub(crate) fn set_used(&self) {
+        self.is_used.store(true, Ordering::Relaxed);
+    }
+
     /// Exchanges that failed.
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
