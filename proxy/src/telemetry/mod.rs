@@ -9,6 +9,7 @@
 
 pub(crate) mod access_log;
 pub(crate) mod edges;
+pub(crate) mod istio;
 pub(crate) mod prometheus;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tidegate_report::{Metric, ResponseFlag, metric};
+use tidegate_report::{Metric, ResponseFlag, exposition, metric};
 use tidegate_xds::name::ResourceType;
 
-use super::{ByClass, Silence};
+use super::{ByClass, Silence, istio};
 use crate::balance::circuit_breaker::LIMITS;
 use crate::balance::outlier::REASONS;
 use crate::config::registry::{ClusterState, Registry};
@@ -61,6 +61,9 @@ pub(crate) fn page(registry: &Registry, unlogged: u64) -> String {
     process(&mut page, registry);
     page.head(&metric::ACCESS_LOG_DROPPED);
     page.sample(&metric::ACCESS_LOG_DROPPED, &[], unlogged);
+    let mut edges = exposition::Page::new(exposition::Format::Prometheus, 0);
+    istio::write(&mut edges, &registry.edges);
+    page.0.push_str(&edges.finish());
     page.0
 }
 

@@ -96,36 +96,44 @@ pub const CONNECTION_LABELS: [&str; 23] = {
 };
 
 const fn requests(name: &'static str, kind: Kind, help: &'static str) -> Metric {
-    Metric { name, kind, labels: &REQUEST_LABELS, help }
+    Metric { name, kind, labels: &REQUEST_LABELS, help, question: "" }
 }
 
 const fn connections(name: &'static str, help: &'static str) -> Metric {
-    Metric { name, kind: Kind::Counter, labels: &CONNECTION_LABELS, help }
+    Metric { name, kind: Kind::Counter, labels: &CONNECTION_LABELS, help, question: "" }
 }
 
 /// Who calls whom, how often, and how does it end?
 pub const REQUESTS: Metric =
-    requests("istio_requests_total", Kind::Counter, "Requests, by who called whom and how it ended.");
+    requests("istio_requests_total", Kind::Counter, "Requests, by who called whom and how it ended.")
+        .asks("Who calls whom, how often, and how does it end?");
 /// How long do callers wait?
 pub const REQUEST_DURATION: Metric = requests(
     "istio_request_duration_milliseconds",
     Kind::Histogram,
     "Time from a request's head to the end of its answer, in milliseconds.",
-);
+)
+.asks("How long do callers wait?");
 /// How large are requests?
-pub const REQUEST_BYTES: Metric = requests("istio_request_bytes", Kind::Histogram, "Bytes of the bodies of requests.");
+pub const REQUEST_BYTES: Metric = requests("istio_request_bytes", Kind::Histogram, "Bytes of the bodies of requests.")
+    .asks("How large are requests?");
 /// How large are answers?
-pub const RESPONSE_BYTES: Metric = requests("istio_response_bytes", Kind::Histogram, "Bytes of the bodies of answers.");
+pub const RESPONSE_BYTES: Metric =
+    requests("istio_response_bytes", Kind::Histogram, "Bytes of the bodies of answers.").asks("How large are answers?");
 /// How much do connections of bytes send?
 pub const TCP_SENT_BYTES: Metric =
-    connections("istio_tcp_sent_bytes_total", "Bytes sent to callers of TCP connections.");
+    connections("istio_tcp_sent_bytes_total", "Bytes sent to callers of TCP connections.")
+        .asks("How much do TCP connections carry towards callers?");
 /// How much do connections of bytes receive?
 pub const TCP_RECEIVED_BYTES: Metric =
-    connections("istio_tcp_received_bytes_total", "Bytes received from callers of TCP connections.");
+    connections("istio_tcp_received_bytes_total", "Bytes received from callers of TCP connections.")
+        .asks("How much do TCP connections carry from callers?");
 /// How many connections of bytes are begun?
-pub const TCP_CONNECTIONS_OPENED: Metric = connections("istio_tcp_connections_opened_total", "TCP connections begun.");
+pub const TCP_CONNECTIONS_OPENED: Metric = connections("istio_tcp_connections_opened_total", "TCP connections begun.")
+    .asks("How many TCP connections are begun?");
 /// How many are over?
-pub const TCP_CONNECTIONS_CLOSED: Metric = connections("istio_tcp_connections_closed_total", "TCP connections ended.");
+pub const TCP_CONNECTIONS_CLOSED: Metric = connections("istio_tcp_connections_closed_total", "TCP connections ended.")
+    .asks("How many TCP connections are over?");
 
 /// All of them, in the order in which they are exported.
 pub const ALL: [Metric; 8] = [

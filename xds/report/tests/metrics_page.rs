@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use tidegate_report::{Metric, metric};
+use tidegate_report::{Metric, istio, metric};
 
 const BEGINNING: &str = "# Metrics
 
@@ -19,6 +19,21 @@ const PROXY: &str = "
 ## Proxy
 
 `GET /stats/prometheus` or `GET /metrics` on the admin port (15000, loopback).
+";
+
+const ISTIO: &str = "
+### Istio's standard metrics
+
+On the same page. Names, labels and buckets are Istio's (\"Istio Standard Metrics\"), so that Kiali, KubeSphere and Istio's dashboards of the
+mesh, of services and of workloads read them.
+
+- There is a series for each pair of a caller and one that is called, for each way in which requests ended; both proxies write theirs
+  (`reporter`). At most 4,096 pairs and 12 ways are told apart; what comes after them is counted under `__other__`, or with its class
+  of status. A pair that nobody uses any more goes after ten minutes.
+- What is not known is `unknown`, never empty: principals, because callers do not show certificates of the mesh yet; clusters; and the
+  caller, where it has no proxy of ours. `grpc_response_status` is empty where no gRPC was spoken, as Istio has it.
+- `istio_request_bytes` and `istio_response_bytes` count bodies, not heads.
+- Bytes of a TCP connection are counted when it ends.
 ";
 
 const CONTROL: &str = "
@@ -40,6 +55,8 @@ fn the_page_of_metrics_is_the_tables() {
     let mut page = BEGINNING.to_owned();
     page.push_str(PROXY);
     table(&mut page, &metric::ALL);
+    page.push_str(ISTIO);
+    table(&mut page, &istio::ALL);
     page.push_str(CONTROL);
     table(&mut page, &metric::control::ALL);
 
