@@ -20,6 +20,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::loaded::Loaded;
 use crate::rate_limit::store::Health;
 use crate::store::Store;
+use crate::topology::Topology;
 
 /// Upper bounds of the propagation histogram, in seconds: around the tens of milliseconds that a change should take, and out to
 /// the point where a proxy counts as stuck.
@@ -61,6 +62,7 @@ pub struct Fleet {
     loaded: Loaded,
     /// Rings whenever something of this is different.
     stirred: watch::Sender<()>,
+    topology: Arc<Topology>,
 }
 
 #[derive(Debug)]
@@ -145,8 +147,14 @@ impl Fleet {
         let (ready, _) = watch::channel(false);
         let (settled, _) = watch::channel(0);
         let state = Mutex::new(state);
+        let topology = Arc::new(Topology::new(clock.clone()));
         let (limit_store, loaded, stirred) = Default::default();
-        Self { clock, store, directory, state, entered, ready, settled, limit_store, loaded, stirred }
+        Self { clock, store, directory, state, entered, ready, settled, limit_store, loaded, stirred, topology }
+    }
+
+    /// Who calls whom.
+    pub fn topology(&self) -> &Arc<Topology> {
+        &self.topology
     }
 
     /// Rings whenever what is known here is different.

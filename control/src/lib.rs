@@ -29,5 +29,6 @@ pub mod splits;
 pub mod spoilt;
 pub mod store;
 pub mod stranded;
+pub mod topology;
 pub mod translate;
 pub mod world;

@@ -25,6 +25,14 @@ enum Command {
     Compile(command::compile::Options),
     /// Show connected proxies and whether they have the newest configuration
     Status(command::status::Options),
+    /// Show who calls whom
+    Topology(command::topology::Options),
+    /// Show success, rate and latency of each workload or application
+    Stat(command::stat::Options),
+    /// Follow who is called most, until Ctrl-C
+    Top(command::top::Options),
+    /// Show each edge with its service, latency and protection
+    Edges(command::edges::Options),
     /// Explain the code of a finding, or what would happen to a request
     Explain(command::explain::Options),
     /// Run the bookshop as a mesh on this machine, until Ctrl-C
@@ -39,6 +47,10 @@ fn main() -> ExitCode {
         Command::Compile(options) => command::compile::run(&options),
         Command::Explain(options) => on_runtime(command::explain::run(&options)),
         Command::Status(options) => on_runtime(command::status::run(&options)),
+        Command::Topology(options) => on_runtime(command::topology::run(&options)),
+        Command::Stat(options) => on_runtime(command::stat::run(&options)),
+        Command::Top(options) => on_runtime(command::top::run(&options)),
+        Command::Edges(options) => on_runtime(command::edges::run(&options)),
         Command::Demo(options) => on_runtime(async {
             match command::demo::run(options).await {
                 Ok(()) => ExitCode::SUCCESS,

@@ -8,6 +8,8 @@
 //! It is an aid. A damaged one is moved aside and begun afresh; one that another process holds, or that cannot be
 //! written, is done without. Each is a warning in the log.
 
+mod topology;
+
 use std::fs::{self, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -19,11 +21,13 @@ use std::thread::{self, JoinHandle};
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::changes::{CHANGES_MAX, Change};
 use crate::clock::Clock;
 use crate::source::read::SourceFile;
+use crate::topology::{Checkpoint, Row};
 
 /// Of the hash in a state directory's name: enough to tell the directories of one user apart, and short enough to be read.
 const NAME_HASH_BYTES: usize = 4;
@@ -62,6 +66,8 @@ pub struct Remembered {
     pub last_generation: u64,
     /// Changes, oldest first.
     pub changes: Vec<Change>,
+    /// Rows of the topology.
+    pub topology: Vec<Row>,
 }
 
 /// Writes in the background. Closing or dropping it waits for what is queued.
@@ -80,6 +86,7 @@ struct Writer {
 enum Write {
     Good(u64, Vec<SourceFile>),
     Change(Box<Change>),
+    Topology(Checkpoint, oneshot::Sender<()>),
 }
 
 impl Store {
@@ -119,6 +126,18 @@ impl Store {
     /// Keeps a change, or what has become of one.
     pub fn keep_change(&self, change: Change) {
         self.write(Write::Change(Box::new(change)));
+    }
+
+    /// Keeps what has changed in the topology. Says when it is on disk whether it is.
+    pub async fn keep_topology(&self, checkpoint: Checkpoint) -> bool {
+        let (written, is_written) = oneshot::channel();
+        self.write(Write::Topology(checkpoint, written));
+        is_written.await.is_ok()
+    }
+
+    /// Whether this is a store that forgets.
+    pub fn is_none(&self) -> bool {
+        self.lock().is_none()
     }
 
     /// Writes what is queued and lets go of the file, whoever still holds the store. Later writes are forgotten.
@@ -207,6 +226,7 @@ fn recall_tables(database: &Database) -> Result<Remembered, redb::Error> {
     setup.open_table(FILES)?;
     setup.open_table(NUMBERS)?;
     setup.open_table(CHANGES)?;
+    setup.open_table(topology::TOPOLOGY)?;
     setup.commit()?;
 
     let transaction = database.begin_read()?;
@@ -228,6 +248,7 @@ fn recall_tables(database: &Database) -> Result<Remembered, redb::Error> {
         last_good: good_generation.filter(|_| !files.is_empty()).map(|generation| (generation, files)),
         last_generation: number(LAST_GENERATION)?.unwrap_or(0),
         changes,
+        topology: topology::read(&transaction)?,
     })
 }
 
@@ -250,6 +271,12 @@ fn commit(database: &Database, write: Write) -> Result<(), redb::Error> {
             let oldest = change.generation.saturating_sub(CHANGES_MAX as u64);
             table.retain(|generation, _| generation > oldest)?;
             change.generation
+        }
+        Write::Topology(checkpoint, written) => {
+            topology::write(transaction, &checkpoint)?;
+            // Whoever asked may have gone.
+            written.send(()).ok();
+            return Ok(());
         }
     };
     {

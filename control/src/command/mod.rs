@@ -4,9 +4,15 @@ pub(crate) mod ask;
 pub mod check;
 pub mod compile;
 pub mod demo;
+pub mod edges;
 pub mod explain;
+mod graph;
 pub mod serve;
+pub mod stat;
 pub mod status;
+pub mod top;
+pub mod topology;
+mod watch;
 
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -47,6 +47,7 @@ use crate::source::read::{Files, ReadError, SourceFile};
 use crate::spoilt::spoilt;
 use crate::store::{Remembered, Store, default_directory};
 use crate::stranded::stranded;
+use crate::topology::intake;
 use crate::world::World;
 
 /// How long the end of something is waited for before the clock is asked again, which may have been set meanwhile.
@@ -155,6 +156,7 @@ pub async fn start(options: Options, clock: Clock) -> Result<Running, ServeError
     let last_generation = remembered.last_generation;
     let directory = options.config.display().to_string();
     let fleet = Arc::new(Fleet::new(directory, clock.clone(), store, log, last_generation));
+    fleet.topology().restore(&remembered.topology);
     let hub = Arc::new(Hub::new(fleet.clone()));
     hub.set_rate_limit_service(addresses.0);
     let source = FileSource::new(options.config);
@@ -192,7 +194,12 @@ pub async fn start(options: Options, clock: Clock) -> Result<Running, ServeError
         tokio::select! { () = rate_limit::run(following, worlds, limit_store) => {}, () = stop => {} }
         "the keeper of shared limits"
     });
-    let others: Vec<Arc<dyn Other>> = Vec::new();
+    let (kept, stop) = (fleet.clone(), stopped(&shutdown));
+    parts.spawn(async move {
+        tokio::select! { () = intake::keep(kept) => {}, () = stop => {} }
+        "the keeper of the topology"
+    });
+    let others: Vec<Arc<dyn Other>> = vec![intake::service(fleet.clone(), shutdown.subscribe())];
     let (stop, stop_waiting, mut ready) = (stopped(&shutdown), stopped(&shutdown), fleet.ready());
     parts.spawn(async move {
         tokio::select! {
@@ -217,6 +224,7 @@ impl Running {
         }
         // Streams may outlive the server for a moment and hold the fleet; the state must be on disk, and free, now.
         let fleet = self.fleet;
+        intake::save(&fleet).await;
         if tokio::task::spawn_blocking(move || fleet.store().close()).await.is_err() {
             warn!("the state store could not be closed");
         }

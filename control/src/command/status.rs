@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use self::objects::align;
+pub(super) use self::objects::align;
 use super::{FINDINGS, FINE, USAGE, ask, exit, show};
 use crate::api::model::{ConfigState, ObjectReport, ProxyStatus, Status, SyncState};
 

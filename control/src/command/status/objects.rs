@@ -80,7 +80,7 @@ fn row(object: &ObjectReport) -> Vec<String> {
 }
 
 /// Columns as wide as their widest cell.
-pub(super) fn align(rows: &[Vec<String>], text: &mut String) {
+pub(in crate::command) fn align(rows: &[Vec<String>], text: &mut String) {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();

@@ -1,0 +1,107 @@
+//! Who calls whom, how often, how well and how fast: the graph of the mesh, made of what proxies report.
+//!
+//! # A report's way
+//! [`intake`] takes it off the wire, [`core`] finds out what is new in it, [`edges`] add that up, [`checkpoint`] says what must be on
+//! disk, [`view`] shows it. Only `intake` waits for anything, and only this file knows the time; all below is arithmetic.
+
+mod checkpoint;
+mod core;
+mod counts;
+mod edges;
+mod epoch;
+mod graph;
+pub mod intake;
+mod key;
+pub mod model;
+mod outcome;
+mod packed;
+pub mod query;
+mod ring;
+mod sum;
+mod view;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tidegate_xds::report_service::EdgeReport;
+use tracing::warn;
+
+pub use self::checkpoint::{Checkpoint, Row};
+use self::core::{Core, Stream};
+pub use self::edges::EDGES_MAX;
+use self::model::{Folded, View};
+use self::query::Query;
+use self::view::{Picture, view};
+use crate::clock::Clock;
+
+/// The graph of the mesh.
+#[derive(Debug)]
+pub struct Topology {
+    clock: Clock,
+    core: Mutex<Core>,
+    /// One checkpoint is taken and written before the next: they build on each other.
+    saving: tokio::sync::Mutex<()>,
+}
+
+impl Topology {
+    /// Without an edge.
+    pub fn new(clock: Clock) -> Self {
+        let core = Mutex::new(Core::new(clock.now().unix_ms()));
+        Self { clock, core, saving: tokio::sync::Mutex::default() }
+    }
+
+    /// Takes up what an earlier process left.
+    pub fn restore(&self, rows: &[Row]) {
+        let unread = self.lock().restore(rows);
+        if unread > 0 {
+            warn!(rows = unread, "a part of the kept topology could not be read, its counts are lost");
+        }
+    }
+
+    /// The graph as it is now. It takes some milliseconds for a thousand edges.
+    pub fn snapshot(&self, query: &Query) -> View {
+        view(self.picture(), query)
+    }
+
+    /// What has changed since it was last asked for, for the disk.
+    pub fn checkpoint(&self) -> Checkpoint {
+        self.lock().checkpoint()
+    }
+
+    /// The last checkpoint did not get to the disk: the next one holds everything.
+    pub fn checkpoint_was_lost(&self) {
+        self.lock().whole = true;
+    }
+
+    /// Lets go of what is too old.
+    pub fn sweep(&self) {
+        let now = self.clock.now().unix_ms();
+        self.lock().sweep(now);
+    }
+
+    fn take(&self, stream: &mut Stream, report: &EdgeReport) -> Result<usize, String> {
+        let now = self.clock.now().unix_ms();
+        let mut core = self.lock();
+        core.take(stream, report, now)?;
+        Ok(core.streams)
+    }
+
+    fn close(&self, stream: &Stream) {
+        self.lock().close(stream);
+    }
+
+    fn picture(&self) -> Picture {
+        let now_ms = self.clock.now().unix_ms();
+        let core = self.lock();
+        let edges = core.edges.iter().map(|(key, edge)| (Arc::clone(key), Arc::clone(edge))).collect();
+        let requests = core.edges.folded_requests.saturating_add(core.folded_by_proxies);
+        let folded = Folded { edges: core.edges.folded_edges, requests };
+        Picture { edges, now_ms, since_ms: core.since_ms, began_ms: core.began_ms, folded }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;
