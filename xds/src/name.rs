@@ -80,7 +80,26 @@ pub fn outbound_cluster(port: u16, subset: Option<&str>, host: &str) -> Arc<str>
     format!("outbound|{port}|{}|{host}", subset.unwrap_or("")).into()
 }
 
+/// The subset in the name of a cluster, if it has the form of [`outbound_cluster`].
+pub fn subset(cluster: &str) -> Option<&str> {
+    let mut parts = cluster.split('|').skip(2);
+    parts.next().filter(|subset| !subset.is_empty() && parts.next().is_some())
+}
+
 /// The cluster that hands traffic arriving at `port` to the application beside the proxy.
 pub fn inbound_cluster(port: u16) -> Arc<str> {
     format!("inbound|{port}||").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subset_is_read_from_the_name_it_was_written_into() {
+        assert_eq!(subset(&outbound_cluster(80, Some("v1"), "reviews.shop.svc.cluster.local")), Some("v1"));
+        assert_eq!(subset(&outbound_cluster(80, None, "reviews.shop.svc.cluster.local")), None);
+        assert_eq!(subset(&inbound_cluster(80)), None);
+        assert_eq!(subset("backend"), None);
+    }
 }

@@ -25,6 +25,12 @@ impl FullPattern {
         build(&format!("^(?:{pattern})$")).map(Self)
     }
 
+    /// As it was written.
+    pub(crate) fn text(&self) -> &str {
+        let anchored = self.0.as_str();
+        anchored.strip_prefix("^(?:").and_then(|rest| rest.strip_suffix(")$")).unwrap_or(anchored)
+    }
+
     pub(crate) fn matches(&self, text: &[u8]) -> bool {
         self.0.is_match(text)
     }

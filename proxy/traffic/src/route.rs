@@ -11,6 +11,7 @@
 //! cluster is made with another draw ([`crate::split`]), because within a route that takes 10 % the same draw would
 //! only ever see the lowest tenth of the weights.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -226,6 +227,19 @@ impl CompiledRoute {
                 include_host: forward.include_host_rate_limits,
             },
             CompiledAction::Redirect(_) | CompiledAction::DirectResponse { .. } => Sources::default(),
+        }
+    }
+
+    /// What its condition on the path asks for, as people write such things: `/reviews/*`. As few as there are routes, so that it
+    /// can be a part of names. `None`: any path.
+    pub fn path_pattern(&self) -> Option<Cow<'_, str>> {
+        match &self.conditions.path {
+            CompiledPath::Connect => None,
+            CompiledPath::Exact { path, .. } => Some(Cow::Borrowed(path)),
+            CompiledPath::Prefix { prefix, .. } if &**prefix == "/" => Some(Cow::Borrowed("/*")),
+            CompiledPath::Prefix { prefix, .. } => Some(Cow::Owned(format!("{prefix}*"))),
+            CompiledPath::SeparatedPrefix { prefix, .. } => Some(Cow::Owned(format!("{prefix}/*"))),
+            CompiledPath::Regex(pattern) => Some(Cow::Borrowed(pattern.text())),
         }
     }
 
