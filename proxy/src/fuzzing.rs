@@ -27,14 +27,14 @@ use crate::drain::Drain;
 use crate::filter::lease::Leases;
 use crate::filter::lease::cell::Cell;
 use crate::filter::lease::reporter::Reporter;
-use crate::http::traceparent;
 use crate::limits::Limits;
+use crate::telemetry::trace::w3c;
 use crate::wire::heads;
 use crate::worker::Shared;
 
 /// Whether what a head says of a trace is passed on.
 pub fn is_sound_trace(head: &RequestHead) -> bool {
-    traceparent::is_sound(head)
+    w3c::is_sound(head)
 }
 
 /// The head of a stream as the corridor knows it.
@@ -84,6 +84,7 @@ impl Default for Configuration {
             snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::default())),
             drain: Drain::default(),
             access_log: None,
+            traces: None,
             workers: OnceLock::new(),
         });
         let applier = Applier::new(Arc::clone(&shared), 0);

@@ -87,4 +87,6 @@ pub use config::watch::Refused;
 pub use drain::{Phase, Timing};
 pub use limits::Limits;
 pub use proxy::{Options, Proxy, StartError, default_workers};
+pub use telemetry::trace::export::Tracing;
+pub use telemetry::trace::export::to::{Share as TraceShare, TraceTo};
 pub use upgrade::{Successors, UpgradeError, is_first};

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use rustix::process::Signal;
-use tidegate_proxy::{Options, Proxy, Successors, Timing, is_first};
+use tidegate_proxy::{Options, Proxy, Successors, Timing, TraceShare, TraceTo, Tracing, is_first};
 use tidegate_xds::ads::{Mode, Node};
 use tidegate_xds::transport::ClientConfig;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
@@ -56,6 +56,13 @@ struct Flags {
     /// Write a JSON line for each request to this file; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     access_log: Option<PathBuf>,
+    /// Send spans of sampled requests to a collector: otlp=HOST:PORT, otlp-http=URL, zipkin=URL, skywalking=HOST:PORT, or
+    /// `control`, the address of --xds. In plaintext. May be repeated.
+    #[arg(long, value_name = "KIND=ADDRESS", value_parser = trace_to)]
+    trace_to: Vec<Collector>,
+    /// How many of the requests that come without a decision are sampled.
+    #[arg(long, value_name = "PERCENT", default_value = "1", requires = "trace_to")]
+    trace_sample: TraceShare,
     /// On SIGTERM, go on accepting for this long.
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     drain_seconds: u64,
@@ -74,6 +81,17 @@ struct Flags {
 enum XdsMode {
     Delta,
     Sotw,
+}
+
+/// Where spans go, as it is written.
+#[derive(Clone, Debug)]
+enum Collector {
+    Control,
+    To(TraceTo),
+}
+
+fn trace_to(text: &str) -> Result<Collector, String> {
+    if text == "control" { Ok(Collector::Control) } else { text.parse().map(Collector::To) }
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -95,6 +113,11 @@ impl Flags {
             XdsMode::Delta => Mode::Delta,
             XdsMode::Sotw => Mode::StateOfTheWorld,
         };
+        let to = self.trace_to.into_iter().map(|to| match to {
+            Collector::Control => TraceTo::Otlp(self.xds.clone()),
+            Collector::To(to) => to,
+        });
+        let tracing = Tracing { to: to.collect(), share: self.trace_sample };
         let leaving = Duration::from_secs(self.drain_seconds);
         let deadline = Duration::from_secs(self.drain_deadline_seconds).max(leaving + Duration::from_secs(5));
         Options {
@@ -104,6 +127,7 @@ impl Flags {
             control: Some(ClientConfig { server: self.xds, node, mode, held: Vec::new() }),
             drain: Timing { leaving, deadline },
             access_log: self.access_log,
+            tracing,
             upgrade: self.upgrade_socket,
             manager: std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()),
             ..Options::default()

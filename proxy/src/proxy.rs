@@ -30,6 +30,7 @@ use crate::drain::{Drain, Timing};
 use crate::limits::Limits;
 use crate::pressure;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::trace::export::{self, Tracing};
 use crate::upgrade::{Place, Taken, UpgradeError, ask};
 use crate::worker::{Order, Shared, Worker};
 
@@ -50,6 +51,8 @@ pub struct Options {
     pub drain: Timing,
     /// Where a line for each request is written; `-` is standard output.
     pub access_log: Option<PathBuf>,
+    /// Where spans go, and of how many requests.
+    pub tracing: Tracing,
     /// Where a new process asks to take over. If a process of ours answers there, its place is taken.
     pub upgrade: Option<PathBuf>,
     /// The socket at which the service manager wants to hear how the process is.
@@ -121,12 +124,16 @@ impl Proxy {
         let upgrade = options.upgrade.as_deref().map(|path| Place::take(path, taken.as_mut())).transpose()?;
         let open = |path: PathBuf| AccessLog::open(&path).map_err(|source| StartError::AccessLog { path, source });
         let access_log = options.access_log.map(open).transpose()?;
+        let service = options.control.as_ref().map(|control| Arc::clone(&control.node.cluster));
+        let service = service.filter(|cluster| !cluster.is_empty()).unwrap_or_else(|| Arc::clone(&node));
+        let (traces, couriers) = export::open(options.tracing, service, Arc::clone(&node));
         let shared = Arc::new(Shared {
             limits: options.limits,
             registry: Registry::new(count),
             snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::default())),
             drain: Drain::default(),
             access_log,
+            traces,
             workers: OnceLock::new(),
         });
         let mut senders = Vec::with_capacity(count);
@@ -162,9 +169,11 @@ impl Proxy {
             let _stop = StopWorkers(Arc::clone(&for_watch));
             runtime.block_on(async move {
                 let (watch, sources) = Watch::new(Arc::clone(&for_watch), state_dir, control, doors, draw());
+                let couriers = couriers.start(for_gauge.traces.as_ref());
                 let gauge = tokio::spawn(pressure::follow(for_gauge));
                 let ended = watch.run(received, sources, taken).await;
                 gauge.abort();
+                couriers.finish().await;
                 ended
             })
         };

@@ -35,6 +35,7 @@ use crate::pool::Pools;
 use crate::pressure::Step;
 use crate::telemetry::WorkerCells;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::trace::Traces;
 use crate::wire::buffer::Buffers;
 
 /// What all threads of the process know.
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) drain: Drain,
     /// A line for each request, where they are wanted.
     pub(crate) access_log: Option<AccessLog>,
+    /// Spans of sampled requests, where they are wanted.
+    pub(crate) traces: Option<Traces>,
     /// Orders to each worker. Unbounded, but fed only by the control thread and by acceptors, which stop at the limit of
     /// connections.
     pub(crate) workers: OnceLock<Vec<UnboundedSender<Order>>>,
@@ -295,6 +298,7 @@ mod tests {
             snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::default())),
             drain: Drain::default(),
             access_log: None,
+            traces: None,
             workers: OnceLock::new(),
         })
     }

@@ -115,7 +115,8 @@ async fn answer(request: Request<Incoming>, admin: &Admin) -> Result<Response<Fu
         (&Method::GET, "/ready") => ready(admin),
         (&Method::GET, "/stats/prometheus") => {
             let unlogged = admin.shared.access_log.as_ref().map_or(0, AccessLog::dropped);
-            typed(StatusCode::OK, "text/plain; version=0.0.4", prometheus::page(&admin.shared.registry, unlogged))
+            let page = prometheus::page(&admin.shared.registry, unlogged, admin.shared.traces.as_ref());
+            typed(StatusCode::OK, "text/plain; version=0.0.4", page)
         }
         (&Method::GET, "/config_dump") => config_dump(admin).await,
         (&Method::GET, "/clusters") => text(StatusCode::OK, clusters::page(&admin.shared)),

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use tidegate_http1::RequestHead;
+use tidegate_http1::{RequestHead, ResponseHead};
 use tidegate_report::ResponseFlag;
 use tidegate_traffic::IdleLimit;
 use tidegate_traffic::rate_limit::ConnectionBuckets;
@@ -15,6 +15,7 @@ use crate::clock::{Alarm, Stamp};
 use crate::config::snapshot::{ActiveListener, HttpChain};
 use crate::telemetry::access_log::Outcome;
 use crate::telemetry::edges::place::Origin;
+use crate::telemetry::trace::Hop;
 use crate::tls::server::ServerTls;
 use crate::worker::{View, Worker};
 
@@ -46,6 +47,8 @@ pub(crate) struct Call<'c> {
     pub(crate) buckets: &'c RefCell<ConnectionBuckets>,
     /// What becomes of it.
     pub(crate) outcome: Outcome,
+    /// Its place in its trace.
+    pub(crate) trace: Hop<'c>,
 }
 
 impl Call<'_> {
@@ -74,6 +77,15 @@ impl Call<'_> {
         let nth = listed.iter().rev().nth(from_right);
         let address = nth.and_then(|text| std::str::from_utf8(text).ok()?.trim().parse::<IpAddr>().ok());
         address.map_or(peer, |address| address.to_canonical())
+    }
+
+    /// The status of a gRPC answer that is over with its head.
+    #[inline]
+    pub(crate) fn grpc_status(&self, head: &ResponseHead) -> Option<u32> {
+        let status = head.field("grpc-status").filter(|_| self.is_grpc())?;
+        let status = std::str::from_utf8(status).ok()?.parse().ok();
+        self.trace.grpc(status);
+        status
     }
 
     /// Counts the answer for the listener.

@@ -149,6 +149,7 @@ impl<'a, 'c> Attempt<'a, 'c> {
             context,
             peer: call.peer_name,
             request_id: plan.request_id,
+            trace: &call.trace,
             endpoint_hostname: described.and_then(|endpoint| endpoint.hostname.as_deref()),
             attempt: self.count,
             speaks_to_proxies: call.speaks_to_proxies,
@@ -323,7 +324,7 @@ impl<'a, 'c> Attempt<'a, 'c> {
         if let Err(fault) = check_switch(&head, self.plan.upgrade) {
             return self.failed(Trouble::Upstream(fault), reused, true, exchange.caller).into();
         }
-        let grpc_status = grpc_status(self.call, &head);
+        let grpc_status = self.call.grpc_status(&head);
         self.call.outcome.grpc_status.set(grpc_status.and_then(|status| status.try_into().ok()));
         self.endpoint.answered(head.status(), grpc_status);
         if record.wants_another(&head, exchange.caller.is_replayable()) {
@@ -451,13 +452,6 @@ async fn within<T>(call: &Call<'_>, work: impl Future<Output = Result<T, Fault>>
 
 fn failed(trouble: Trouble, endpoint: u64, reused: bool, sent: bool, caller: &impl Caller) -> Failed {
     Failed { trouble, endpoint, reused, sent, replayable: caller.is_replayable() }
-}
-
-/// The status of a gRPC answer that is over with its head.
-#[inline]
-fn grpc_status(call: &Call<'_>, head: &ResponseHead) -> Option<u32> {
-    let status = head.field("grpc-status").filter(|_| call.is_grpc())?;
-    std::str::from_utf8(status).ok()?.parse().ok()
 }
 
 /// Whether the endpoint keeps the connection after this answer.

@@ -13,7 +13,7 @@ use tidegate_traffic::{
 };
 use tidegate_xds::resource::listener::{HttpConnectionManager, ServerHeader};
 
-use super::traceparent;
+use crate::telemetry::trace::{Hop, eight};
 
 /// A request head with the path that rules see.
 #[derive(Clone, Copy)]
@@ -182,6 +182,7 @@ pub(crate) struct Forwarding<'a> {
     pub(crate) context: Context<'a>,
     pub(crate) peer: &'a PeerName,
     pub(crate) request_id: Option<RequestId>,
+    pub(crate) trace: &'a Hop<'a>,
     pub(crate) endpoint_hostname: Option<&'a str>,
     pub(crate) attempt: u32,
     /// The head has fields for proxies.
@@ -206,10 +207,7 @@ pub(crate) fn request_edits(forwarding: &Forwarding<'_>, edits: &mut HeadEdits) 
     if received && head.field(CLIENT_CERTIFICATE).is_some() {
         edits.remove(CLIENT_CERTIFICATE);
     }
-    if received && !traceparent::is_sound(head) {
-        edits.remove("traceparent");
-        edits.remove("tracestate");
-    }
+    forwarding.trace.write(forwarding, received, edits);
     if forwarding.speaks_to_proxies {
         let edge = forwarding.manager.use_remote_address;
         for name in CONSUMED.iter().chain(if edge { STRIPPED_AT_EDGE } else { &[] }) {
@@ -338,8 +336,8 @@ impl RequestId {
         let [high, low] = self.0;
         let high = high & !0xf000 | 0x4000;
         let low = low & !(0x3 << 62) | 0x2 << 62;
-        let [first, second] = [digits(high >> 32), digits(high)];
-        let [third, fourth] = [digits(low >> 32), digits(low)];
+        let [first, second] = [eight(high >> 32), eight(high)];
+        let [third, fourth] = [eight(low >> 32), eight(low)];
         let mut line = *b"x-request-id: 00000000-0000-0000-0000-000000000000\r\n";
         line[14..22].copy_from_slice(&first);
         line[23..27].copy_from_slice(&second[..4]);
@@ -349,19 +347,6 @@ impl RequestId {
         line[42..50].copy_from_slice(&fourth);
         line
     }
-}
-
-/// The lower half of a word in hexadecimal, all digits at once.
-fn digits(word: u64) -> [u8; 8] {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    // A digit's value to each byte.
-    let spread = word & 0xffff_ffff;
-    let spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff;
-    let spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
-    let spread = (spread | spread << 4) & 0x0f0f_0f0f_0f0f_0f0f;
-    // One in each byte whose digit is a letter.
-    let letters = (spread + ONES * 6) >> 4 & ONES;
-    (spread + ONES * u64::from(b'0') + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
 /// Mutations made a head that cannot be sent.

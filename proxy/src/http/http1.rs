@@ -27,6 +27,7 @@ use crate::clock::{Ring, Slot};
 use crate::listener::connection::{Connection, World};
 use crate::telemetry::Silence;
 use crate::telemetry::access_log::Outcome;
+use crate::telemetry::trace::Hop;
 use crate::wire::buffer::Output;
 use crate::wire::http1::{Body, Http1Sink, Http1Source, Written};
 use crate::wire::socket::Writing;
@@ -152,6 +153,7 @@ async fn exchange(
         speaks_to_proxies,
         buckets,
         outcome: Outcome::default(),
+        trace: Hop::begin(worker, request),
     };
     let ending = serve(&call, &mut caller, &mut reply).await;
     (ending, reply.reset)

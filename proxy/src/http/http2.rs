@@ -35,6 +35,7 @@ use crate::limits::{
 };
 use crate::listener::connection::{Connection, World};
 use crate::telemetry::access_log::Outcome;
+use crate::telemetry::trace::Hop;
 use crate::telemetry::{Silence, WorkerCells};
 use crate::wire::frames::{Counted, Meter};
 use crate::wire::heads::{received_request, response_to_send};
@@ -289,6 +290,7 @@ async fn stream(
                 speaks_to_proxies,
                 buckets: &begun.budget.buckets,
                 outcome: Outcome::default(),
+                trace: Hop::begin(&worker, &head),
             };
             let ending = serve(&call, &mut caller, &mut reply).await;
             begun.premature = ending == Ending::Abort && worker.wheel.stamp_now().since(started) < PREMATURE;

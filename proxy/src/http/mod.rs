@@ -15,4 +15,3 @@ pub(crate) mod rejection;
 pub(crate) mod replay;
 pub(crate) mod serve;
 mod streams;
-pub(crate) mod traceparent;

@@ -25,6 +25,7 @@ pub(crate) async fn serve<C: Caller, R: Reply>(call: &Call<'_>, caller: &mut C, 
     call.outcome.received.set(caller.source().passed());
     edges::record(call, &decision);
     access_log::record(call, &decision);
+    call.trace.finish(call, &decision, ending);
     ending
 }
 
@@ -74,6 +75,7 @@ async fn follow<C: Caller, R: Reply>(
         };
         record.count += 1;
         call.outcome.attempt(record.count, index, plan.cluster.states.get(index).map(|endpoint| endpoint.address));
+        call.trace.attempt(call, record.count);
         let attempted = match Attempt::begin(call, plan, index, &passed, &record, &caller) {
             Ok(attempt) => attempt.run(&mut caller, reply, &mut record).await,
             Err(failed) => Err(failed),
@@ -85,6 +87,7 @@ async fn follow<C: Caller, R: Reply>(
         let rejection = match record.after(&failed) {
             Next::Again(length) => {
                 plan.cluster.state.cells.of(call.worker.index).retries.increment();
+                call.trace.again(call, decision, &failed.trouble);
                 caller.rewind();
                 match pause(&mut caller, reply, call.alarm, length).await {
                     Ok(()) => continue,

@@ -119,7 +119,7 @@ pub(crate) fn copy<C: Caller>(call: &Call<'_>, plan: &Plan<'_>, caller: &mut Rep
 
 /// The head that goes to the endpoint, and then the mirror's own words.
 fn edits(call: &Call<'_>, plan: &Plan<'_>, mirror: &CompiledMirror) -> HeadEdits {
-    let context = call.context(&mirror.cluster);
+    let (context, trace) = (call.context(&mirror.cluster), call.trace.of_copy());
     let forwarding = Forwarding {
         request: call.view(),
         manager: &call.chain.manager,
@@ -129,6 +129,7 @@ fn edits(call: &Call<'_>, plan: &Plan<'_>, mirror: &CompiledMirror) -> HeadEdits
         context,
         peer: call.peer_name,
         request_id: plan.request_id,
+        trace: &trace,
         endpoint_hostname: None,
         attempt: 1,
         speaks_to_proxies: call.speaks_to_proxies,

@@ -139,11 +139,11 @@ fn note(result: io::Result<()>, failing: &mut bool) {
 /// What becomes known of a request while it is served.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    status: Cell<u16>,
+    pub(super) status: Cell<u16>,
     /// A bit for each flag, by its discriminant.
-    flags: Cell<u64>,
-    attempts: Cell<u32>,
-    upstream: Cell<Option<SocketAddr>>,
+    pub(super) flags: Cell<u64>,
+    pub(super) attempts: Cell<u32>,
+    pub(super) upstream: Cell<Option<SocketAddr>>,
     /// The endpoint that was tried last, by its position in its cluster.
     endpoint: Cell<Option<usize>>,
     /// What gRPC says of the end.

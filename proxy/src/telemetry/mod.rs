@@ -11,6 +11,7 @@ pub(crate) mod access_log;
 pub(crate) mod edges;
 pub(crate) mod istio;
 pub(crate) mod prometheus;
+pub(crate) mod trace;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use tidegate_report::{Metric, ResponseFlag, exposition, metric};
 use tidegate_xds::name::ResourceType;
 
+use super::trace::Traces;
 use super::{ByClass, Silence, istio};
 use crate::balance::circuit_breaker::LIMITS;
 use crate::balance::outlier::REASONS;
@@ -54,13 +55,19 @@ impl Page {
 
 /// The text exposition of everything that is counted.
 /// `unlogged`: lines that the access log has lost.
-pub(crate) fn page(registry: &Registry, unlogged: u64) -> String {
+pub(crate) fn page(registry: &Registry, unlogged: u64, traces: Option<&Traces>) -> String {
     let mut page = Page(String::with_capacity(8 * 1024));
     listeners(&mut page, registry);
     clusters(&mut page, registry);
     process(&mut page, registry);
     page.head(&metric::ACCESS_LOG_DROPPED);
     page.sample(&metric::ACCESS_LOG_DROPPED, &[], unlogged);
+    page.head(&metric::SPANS);
+    for queue in traces.into_iter().flat_map(|traces| &traces.queues) {
+        for (outcome, count) in queue.counts.all() {
+            page.sample(&metric::SPANS, &[&queue.name, outcome], count);
+        }
+    }
     let mut edges = exposition::Page::new(exposition::Format::Prometheus, 0);
     istio::write(&mut edges, &registry.edges);
     page.0.push_str(&edges.finish());
@@ -224,7 +231,7 @@ mod tests {
         let _cluster = registry.cluster(&"outbound|80||a".into());
         let _listener = registry.listener(&"outbound".into());
 
-        let text = page(&registry, 0);
+        let text = page(&registry, 0, None);
 
         for metric in metric::ALL {
             assert!(text.contains(&format!("# TYPE {} {}\n", metric.name, metric.kind.as_str())), "{}", metric.name);
@@ -236,6 +243,6 @@ mod tests {
         let registry = Registry::new(1);
         let _cluster = registry.cluster(&"a\"b\\c".into());
 
-        assert!(page(&registry, 0).contains(r#"{cluster="a\"b\\c"}"#));
+        assert!(page(&registry, 0, None).contains(r#"{cluster="a\"b\\c"}"#));
     }
 }

@@ -30,4 +30,5 @@ mod retry;
 mod session;
 mod tcp;
 mod tls;
+mod trace;
 mod upstream_phases;

@@ -188,6 +188,13 @@ pub const CONFIG_REJECTED: Metric =
 pub const ACCESS_LOG_DROPPED: Metric =
     counter("tidegate_access_log_dropped_total", &[], "Lines of the access log dropped because its queue was full.")
         .asks("Is the log whole?");
+/// Finished spans: does the collector get them?
+pub const SPANS: Metric = counter(
+    "tidegate_spans_total",
+    &["collector", "outcome"],
+    "Finished spans: taken by the collector (exported), not kept because its queue was full (dropped), or not taken in the end (failed).",
+)
+.asks("Does the collector get them?");
 /// Whether the control plane is connected.
 pub const CONTROL_CONNECTED: Metric =
     gauge("tidegate_control_connected", &[], "Whether the stream to the control plane is up.")
