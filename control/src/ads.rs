@@ -27,6 +27,7 @@ use crate::fleet::{Fleet, Introduction};
 use crate::programmed::{Carried, Given, Index, reports};
 use crate::snapshot::{Compiler, View, Work};
 use crate::splits::{self, Places, PlacesOf, Splits};
+use crate::topology::query::Query;
 use crate::world::World;
 
 /// Kubernetes' limit for a name (253), twice, and the rest of Istio's form.
@@ -142,6 +143,11 @@ impl Hub {
         compiler.take_work()
     }
 
+    /// The same, to be kept.
+    pub fn shared_fleet(&self) -> Arc<Fleet> {
+        self.fleet.clone()
+    }
+
     /// The connected proxies and the changes.
     pub fn fleet(&self) -> &Fleet {
         &self.fleet
@@ -195,7 +201,11 @@ impl Hub {
         drop(guard);
         let given = proxies.iter().filter_map(|proxy| Some((proxy, places.get(&of_proxy(proxy)?)?.as_slice())));
         let given: Vec<splits::Given<'_>> = given.collect();
-        model::Splits { generation, splits: splits.reports(&given) }
+        let mut splits = splits.reports(&given);
+        if !splits.is_empty() {
+            splits::observed::observe(&mut splits, &self.fleet.topology().snapshot(&Query::default()));
+        }
+        model::Splits { generation, splits }
     }
 
     /// What proxies would do with requests.

@@ -5,6 +5,8 @@
 //! what is observed is a matter of traffic and comes from elsewhere. Between wanted and taken lie a push, an answer, and
 //! sometimes a refusal, so the weights of earlier generations are kept for as long as some proxy may still live by them.
 
+pub(crate) mod observed;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 

@@ -248,6 +248,7 @@ fn of_socket((name, socket): (Arc<str>, SocketListener)) -> Resource {
         kind: ListenerKind::Socket(Box::new(socket)),
         direction: Direction::Unspecified,
         error_header: true,
+        workload: None,
     }))
 }
 

@@ -39,7 +39,7 @@ use tracing::{debug, warn};
 
 use self::console::Console;
 use self::model::{ChangeStatus, Changes};
-use self::stream::{End, Feed, Live, Topology};
+use self::stream::{End, Feed, Live};
 use crate::ads::Hub;
 use crate::fleet::Fleet;
 
@@ -77,12 +77,8 @@ pub struct Api {
 impl Api {
     /// Answers from what `hub` knows, with the console that is in the binary.
     pub fn new(hub: Arc<Hub>) -> Self {
-        Self { hub, console: Arc::default(), live: Arc::new(Live::new(None)) }
-    }
-
-    /// With a topology on its streams.
-    pub fn with_topology(self, topology: Topology) -> Self {
-        Self { live: Arc::new(Live::new(Some(topology))), ..self }
+        let live = Live::new(Some(topology::live(hub.shared_fleet())));
+        Self { hub, console: Arc::default(), live: Arc::new(live) }
     }
 
     /// With another console.

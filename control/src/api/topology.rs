@@ -29,6 +29,14 @@ pub(super) async fn graph(query: &str, fleet: &Fleet) -> Answer {
     }
 }
 
+/// The same for streams: as JSON, or nothing for a query that means nothing.
+pub(super) fn live(fleet: Arc<Fleet>) -> super::stream::Topology {
+    Arc::new(move |query| {
+        let query = parse(query).ok()?;
+        serde_json::to_vec(&fleet.topology().snapshot(&query)).ok().map(Into::into)
+    })
+}
+
 fn parse(text: &str) -> Result<Query, String> {
     let mut query = Query::default();
     for pair in text.split('&').filter(|pair| !pair.is_empty()) {
