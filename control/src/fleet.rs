@@ -21,6 +21,7 @@ use crate::loaded::Loaded;
 use crate::rate_limit::store::Health;
 use crate::store::Store;
 use crate::topology::Topology;
+use crate::trace::intake::Intake;
 
 /// Upper bounds of the propagation histogram, in seconds: around the tens of milliseconds that a change should take, and out to
 /// the point where a proxy counts as stuck.
@@ -63,6 +64,7 @@ pub struct Fleet {
     /// Rings whenever something of this is different.
     stirred: watch::Sender<()>,
     topology: Arc<Topology>,
+    traces: Arc<Intake>,
 }
 
 #[derive(Debug)]
@@ -148,8 +150,8 @@ impl Fleet {
         let (settled, _) = watch::channel(0);
         let state = Mutex::new(state);
         let topology = Arc::new(Topology::new(clock.clone()));
-        let (limit_store, loaded, stirred) = Default::default();
-        Self { clock, store, directory, state, entered, ready, settled, limit_store, loaded, stirred, topology }
+        let (limit_store, loaded, stirred, traces) = Default::default();
+        Self { clock, store, directory, state, entered, ready, settled, limit_store, loaded, stirred, topology, traces }
     }
 
     /// Who calls whom.
@@ -170,6 +172,23 @@ impl Fleet {
     /// The policy files.
     pub fn loaded(&self) -> &Loaded {
         &self.loaded
+    }
+
+    /// The same with another store of traces.
+    #[must_use]
+    pub fn with_traces(mut self, traces: Arc<Intake>) -> Self {
+        self.traces = traces;
+        self
+    }
+
+    /// The traces, and what takes them in.
+    pub fn traces(&self) -> &Arc<Intake> {
+        &self.traces
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// How the store of shared limits is.

@@ -30,5 +30,6 @@ pub mod spoilt;
 pub mod store;
 pub mod stranded;
 pub mod topology;
+pub mod trace;
 pub mod translate;
 pub mod world;

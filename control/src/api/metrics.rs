@@ -1,6 +1,7 @@
 //! The control plane's metrics, as the table in `tidegate_report::metric::control` declares them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderMap;
 use http::header::{ACCEPT, VARY};
@@ -15,6 +16,7 @@ use super::{Answer, with_type};
 use crate::ads::Hub;
 use crate::fleet::{Counts, Fleet, PROPAGATION_BUCKETS_SECONDS};
 use crate::process::Process;
+use crate::trace::store::{Fill, Store};
 
 /// About what a page is long.
 const PAGE_BYTES: usize = 8 * 1024;
@@ -37,6 +39,7 @@ fn render(format: Format, hub: &Hub, live: &Live) -> String {
     let (counts, _) = fleet.counts();
     ours(&mut page, fleet, &counts);
     streams(&mut page, live);
+    traces(&mut page, fleet.traces().store());
     istio(&mut page, hub, &counts);
     if let Some(process) = Process::look() {
         of_process(&mut page, process);
@@ -88,6 +91,31 @@ fn streams(page: &mut Page, live: &Live) {
     page.sample(&metric::EVENT_STREAMS, &[], open as u64);
     page.head(&metric::EVENT_STREAMS_REFUSED);
     page.sample(&metric::EVENT_STREAMS_REFUSED, &[], refused);
+}
+
+fn traces(page: &mut Page, store: &Store) {
+    let counts = store.counts();
+    let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    page.head(&metric::TRACE_REFUSED);
+    for (reason, count) in [("malformed", &counts.malformed), ("too_large", &counts.too_large), ("busy", &counts.busy)]
+    {
+        page.sample(&metric::TRACE_REFUSED, &[reason], read(count));
+    }
+    let Fill { traces, spans, bytes } = store.fill();
+    for (metric, value) in [
+        (&metric::TRACE_SPANS_RECEIVED, read(&counts.received)),
+        (&metric::TRACE_DETAILS_LOST, read(&counts.lost)),
+        (&metric::TRACE_SPANS_EVICTED, read(&counts.evicted_spans)),
+        (&metric::TRACE_TRACES_EVICTED, read(&counts.evicted_traces)),
+        (&metric::TRACE_ANSWERS_CUT, read(&counts.answers_cut)),
+        (&metric::TRACE_STORE_TRACES, traces as u64),
+        (&metric::TRACE_STORE_SPANS, spans as u64),
+        (&metric::TRACE_STORE_BYTES, bytes as u64),
+        (&metric::TRACE_STORE_BYTES_MAX, store.bytes_max() as u64),
+    ] {
+        page.head(metric);
+        page.sample(metric, &[], value);
+    }
 }
 
 fn istio(page: &mut Page, hub: &Hub, counts: &Counts) {

@@ -14,6 +14,7 @@ mod splits;
 pub mod stream;
 mod syncz;
 mod topology;
+mod traces;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -143,6 +144,9 @@ async fn connection(socket: impl AsyncRead + AsyncWrite + Unpin, api: Api) {
             if *request.method() == Method::GET && request.uri().path() == STREAM {
                 return Ok(stream(request.uri().query().unwrap_or_default(), &api, &feeds));
             }
+            if traces::takes(&request) {
+                return Ok(traces::post(request, hub.fleet()).await);
+            }
             // Other bodies are not read: whatever a client sends with a GET is dropped with its connection.
             Ok(answer(&request.map(|_| ()), &api).await)
         }
@@ -186,6 +190,9 @@ async fn answer(request: &Request<()>, api: &Api) -> Answer {
     let fleet = hub.fleet();
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
+    }
+    if let Some(answer) = traces::answer(request, fleet).await {
+        return answer;
     }
     match request.uri().path() {
         "/ready" if *fleet.ready().borrow() => text(StatusCode::OK, "ready\n"),

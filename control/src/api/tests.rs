@@ -195,3 +195,44 @@ async fn metrics_have_a_help_line_each_and_say_what_happened() {
     let names = page.lines().filter_map(|l| l.strip_prefix("# TYPE ")).count();
     assert_eq!(page.lines().filter(|l| l.starts_with("# HELP ")).count(), names);
 }
+
+#[tokio::test]
+async fn spans_are_posted_and_refused_in_the_words_of_their_format() {
+    let api = api().await;
+    let post = async |path: &str, kind: &str, body: &str| {
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {kind}\r\n");
+        let answer = api.exchange(format!("{head}content-length: {}\r\n\r\n{body}", body.len())).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse::<u16>().unwrap(), body.to_owned())
+    };
+    let zipkin = r#"[{"traceId":"abc","id":"1","name":"get","localEndpoint":{"serviceName":"front"}}]"#;
+
+    assert_eq!(post("/api/v2/spans", "application/json", zipkin).await, (202, String::new()));
+    assert_eq!(post("/v1/traces", "application/json", "{}").await, (200, "{}".to_owned()));
+    let partly = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{}]}]}]}"#;
+    let (status, body) = post("/v1/traces", "application/json; charset=utf-8", partly).await;
+    assert!(
+        status == 200 && body.starts_with(r#"{"partialSuccess":{"rejectedSpans":"1","errorMessage":"a span"#),
+        "{body}"
+    );
+    let (status, body) = post("/v1/traces", "application/json", "garbage").await;
+    assert!(status == 400 && body.starts_with(r#"{"code":3,"message":"not an ExportTraceServiceRequest"#), "{body}");
+    assert_eq!(post("/v1/traces", "application/x-protobuf", "garbage").await.0, 400);
+    assert_eq!(post("/v1/traces", "text/plain", "x").await.0, 415);
+    assert_eq!(post("/api/v2/spans", "application/x-thrift", "x").await.0, 415);
+    assert_eq!(api.get("/v1/traces").await.0, 405);
+    assert!(api.get("/api/v2/services").await.1.contains("front"));
+    let (_, page) = api.get("/metrics").await;
+    assert!(page.contains("tidegate_control_trace_spans_received_total 1\n"), "{page}");
+    assert!(page.contains("tidegate_control_trace_refused_total{reason=\"malformed\"} 3\n"), "{page}");
+}
+
+#[tokio::test]
+async fn a_body_that_announces_too_much_is_not_read() {
+    let api = api().await;
+    let head = "POST /v1/traces HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/x-protobuf\r\n";
+
+    let answer = api.exchange(format!("{head}content-length: 99999999999\r\n\r\nbeginning")).await;
+
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}

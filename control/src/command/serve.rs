@@ -6,6 +6,7 @@
 //! the listener's queue.
 
 mod reading;
+pub mod traces;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use clap::Args;
 use thiserror::Error;
 use tidegate_policies::ir::PolicySet;
-use tidegate_xds::transport::server::{Other, serve_with_others};
+use tidegate_xds::transport::server::serve_with_others;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -50,6 +51,8 @@ use crate::stranded::stranded;
 use crate::topology::intake;
 use crate::world::World;
 
+use self::traces::Traces;
+
 /// How long the end of something is waited for before the clock is asked again, which may have been set meanwhile.
 const EXPIRY_LOOK_MAX: Duration = Duration::from_secs(60);
 
@@ -77,6 +80,8 @@ pub struct Options {
     /// Serve the web console from here, as `npm run build` leaves it [default: the one in this binary]
     #[arg(long, value_name = "DIR")]
     pub assets_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub traces: traces::Options,
 }
 
 /// Why serving could not begin, or ended.
@@ -109,6 +114,8 @@ pub struct Running {
     pub xds: SocketAddr,
     /// Where the API is.
     pub api: SocketAddr,
+    /// Where traces are taken, if on a port of their own.
+    pub telemetry: Option<SocketAddr>,
     /// What is known of proxies and changes.
     pub fleet: Arc<Fleet>,
     /// Makes it read the directory again.
@@ -141,6 +148,8 @@ pub async fn start(options: Options, clock: Clock) -> Result<Running, ServeError
     let limit_store = options.rate_limit_store.as_ref().map(StoreText::read).transpose()?;
     let xds = bind("xds", options.xds).await?;
     let api = bind("api", options.api).await?;
+    let traces = Traces::bind(&options.traces).await?;
+    let telemetry = traces.address();
     let addresses = (local(&xds, "xds", options.xds)?, local(&api, "api", options.api)?);
 
     let state =
@@ -155,7 +164,8 @@ pub async fn start(options: Options, clock: Clock) -> Result<Running, ServeError
     let log = ChangeLog::resume(remembered.changes);
     let last_generation = remembered.last_generation;
     let directory = options.config.display().to_string();
-    let fleet = Arc::new(Fleet::new(directory, clock.clone(), store, log, last_generation));
+    let fleet = Fleet::new(directory, clock.clone(), store, log, last_generation);
+    let fleet = Arc::new(fleet.with_traces(traces.intake.clone()));
     fleet.topology().restore(&remembered.topology);
     let hub = Arc::new(Hub::new(fleet.clone()));
     hub.set_rate_limit_service(addresses.0);
@@ -199,7 +209,7 @@ pub async fn start(options: Options, clock: Clock) -> Result<Running, ServeError
         tokio::select! { () = intake::keep(kept) => {}, () = stop => {} }
         "the keeper of the topology"
     });
-    let others: Vec<Arc<dyn Other>> = vec![intake::service(fleet.clone(), shutdown.subscribe())];
+    let others: Vec<Arc<dyn Other>> = vec![intake::service(fleet.clone(), shutdown.subscribe()), traces.start(&mut parts, &shutdown)];
     let (stop, stop_waiting, mut ready) = (stopped(&shutdown), stopped(&shutdown), fleet.ready());
     parts.spawn(async move {
         tokio::select! {
@@ -212,7 +222,7 @@ pub async fn start(options: Options, clock: Clock) -> Result<Running, ServeError
         "the discovery service"
     });
     info!(xds = %addresses.0, api = %addresses.1, "tidegate is listening");
-    Ok(Running { xds: addresses.0, api: addresses.1, fleet, reload, shutdown, parts })
+    Ok(Running { xds: addresses.0, api: addresses.1, telemetry, fleet, reload, shutdown, parts })
 }
 
 impl Running {

@@ -73,6 +73,7 @@ impl Home {
             state: Some(self.state()),
             rate_limit_store: None,
             assets_dir: None,
+            traces: Default::default(),
         };
         start(options, Clock::system()).await.unwrap()
     }
@@ -557,6 +558,7 @@ async fn a_port_beyond_loopback_is_refused() {
             state: Some(home.state()),
             rate_limit_store: None,
             assets_dir: None,
+            traces: Default::default(),
         };
 
         let refused = start(options, Clock::system()).await;
@@ -578,6 +580,7 @@ async fn an_occupied_port_is_an_error_at_once() {
         state: Some(home.state()),
         rate_limit_store: None,
         assets_dir: None,
+        traces: Default::default(),
     };
 
     let refused = start(options, Clock::system()).await;

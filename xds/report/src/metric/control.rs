@@ -142,8 +142,54 @@ pub const PROCESS_START: Metric =
 pub const PROCESS_FDS: Metric =
     gauge("process_open_fds", &[], "Open file descriptors of this process.").asks("Do descriptors leak?");
 
+/// Spans taken in.
+pub const TRACE_SPANS_RECEIVED: Metric =
+    counter("tidegate_control_trace_spans_received_total", &[], "Spans that were taken in.").asks("Do traces arrive?");
+/// Spans refused.
+pub const TRACE_REFUSED: Metric = counter(
+    "tidegate_control_trace_refused_total",
+    &["reason"],
+    "Spans and whole requests that were refused: malformed, too large, or too much at once.",
+)
+.asks("Whose traces are not taken, and why?");
+/// Parts of spans that were left out.
+pub const TRACE_DETAILS_LOST: Metric = counter(
+    "tidegate_control_trace_details_lost_total",
+    &[],
+    "Attributes and events of spans beyond the limits, and cut texts.",
+)
+.asks("Are spans whole?");
+/// Spans that left.
+pub const TRACE_SPANS_EVICTED: Metric =
+    counter("tidegate_control_trace_spans_evicted_total", &[], "Spans that made room for newer ones.")
+        .asks("Is there enough memory for traces?");
+/// Traces that left.
+pub const TRACE_TRACES_EVICTED: Metric =
+    counter("tidegate_control_trace_traces_evicted_total", &[], "Traces that made room for newer ones.")
+        .asks("How far back do traces go?");
+/// Answers that are not whole.
+pub const TRACE_ANSWERS_CUT: Metric = counter(
+    "tidegate_control_trace_answers_cut_total",
+    &[],
+    "Answers that left traces out because they would be too long.",
+)
+.asks("Does somebody see less than there is?");
+/// Traces held.
+pub const TRACE_STORE_TRACES: Metric =
+    gauge("tidegate_control_trace_store_traces", &[], "Traces in the store.").asks("How many traces are there?");
+/// Spans held.
+pub const TRACE_STORE_SPANS: Metric =
+    gauge("tidegate_control_trace_store_spans", &[], "Spans in the store.").asks("How large are they?");
+/// Memory taken.
+pub const TRACE_STORE_BYTES: Metric =
+    gauge("tidegate_control_trace_store_bytes", &[], "Memory that traces take.").asks("How full is the store?");
+/// Memory that may be taken.
+pub const TRACE_STORE_BYTES_MAX: Metric =
+    gauge("tidegate_control_trace_store_bytes_max", &[], "Memory that traces may take.")
+        .asks("When do the oldest traces leave?");
+
 /// Every metric, in the order in which they are exported.
-pub const ALL: [Metric; 26] = [
+pub const ALL: [Metric; 36] = [
     GENERATION,
     CONFIG_VALID,
     CONFIG_APPLIED,
@@ -158,6 +204,16 @@ pub const ALL: [Metric; 26] = [
     PROPAGATION,
     EVENT_STREAMS,
     EVENT_STREAMS_REFUSED,
+    TRACE_REFUSED,
+    TRACE_SPANS_RECEIVED,
+    TRACE_DETAILS_LOST,
+    TRACE_SPANS_EVICTED,
+    TRACE_TRACES_EVICTED,
+    TRACE_ANSWERS_CUT,
+    TRACE_STORE_TRACES,
+    TRACE_STORE_SPANS,
+    TRACE_STORE_BYTES,
+    TRACE_STORE_BYTES_MAX,
     PILOT_XDS,
     PILOT_XDS_PUSHES,
     PILOT_CONVERGENCE,
