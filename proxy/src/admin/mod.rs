@@ -11,11 +11,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tidegate_report::exposition::Format;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tracing::debug;
@@ -37,7 +38,7 @@ const HEAD: Duration = Duration::from_secs(10);
 
 const OVERVIEW: &str = "tidegate-proxy\n\
     GET  /ready             200 LIVE, or 503 with the reason\n\
-    GET  /stats/prometheus  counters\n\
+    GET  /stats/prometheus  counters and gauges; also as /metrics\n\
     GET  /config_dump       resources in use, as JSON\n\
     GET  /clusters          endpoints in use\n\
     GET  /explain           ?path=&host=&method=&header=k:v&listener=&format=json: what would happen to a request
@@ -113,11 +114,7 @@ async fn answer(request: Request<Incoming>, admin: &Admin) -> Result<Response<Fu
     let response = match (request.method(), path) {
         (&Method::GET, "/") => text(StatusCode::OK, OVERVIEW.to_owned()),
         (&Method::GET, "/ready") => ready(admin),
-        (&Method::GET, "/stats/prometheus") => {
-            let unlogged = admin.shared.access_log.as_ref().map_or(0, AccessLog::dropped);
-            let page = prometheus::page(&admin.shared.registry, unlogged, admin.shared.traces.as_ref());
-            typed(StatusCode::OK, "text/plain; version=0.0.4", page)
-        }
+        (&Method::GET, "/stats/prometheus" | "/metrics") => metrics(admin, request.headers()),
         (&Method::GET, "/config_dump") => config_dump(admin).await,
         (&Method::GET, "/clusters") => text(StatusCode::OK, clusters::page(&admin.shared)),
         (&Method::GET, "/explain") => explain(admin, request.uri().query().unwrap_or_default()),
@@ -130,6 +127,15 @@ async fn answer(request: Request<Incoming>, admin: &Admin) -> Result<Response<Fu
         _ => text(StatusCode::NOT_FOUND, OVERVIEW.to_owned()),
     };
     Ok(response)
+}
+
+fn metrics(admin: &Admin, headers: &HeaderMap) -> Response<Full<Bytes>> {
+    let format = Format::accepted(headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()));
+    let unlogged = admin.shared.access_log.as_ref().map_or(0, AccessLog::dropped);
+    let page = prometheus::page(&admin.shared.registry, unlogged, admin.shared.traces.as_ref(), format);
+    let mut response = typed(StatusCode::OK, format.content_type(), page);
+    response.headers_mut().insert(header::VARY, header::HeaderValue::from_static("accept"));
+    response
 }
 
 fn explain(admin: &Admin, query: &str) -> Response<Full<Bytes>> {

@@ -1,10 +1,10 @@
 //! The Prometheus page. Written from the registry; the only reader of the cells.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tidegate_report::{Metric, ResponseFlag, exposition, metric};
+use tidegate_report::exposition::{Format, Page};
+use tidegate_report::{ResponseFlag, metric};
 use tidegate_xds::name::ResourceType;
 
 use super::trace::Traces;
@@ -14,49 +14,13 @@ use crate::balance::outlier::REASONS;
 use crate::config::registry::{ClusterState, Registry};
 use crate::tls::server::Failure;
 
-struct Page(String);
-
-impl Page {
-    fn head(&mut self, metric: &Metric) {
-        // Writing to a String cannot fail.
-        self.0.push_str(&format!(
-            "# HELP {} {}\n# TYPE {} {}\n",
-            metric.name,
-            metric.help,
-            metric.name,
-            metric.kind.as_str()
-        ));
-    }
-
-    fn sample(&mut self, metric: &Metric, labels: &[&str], value: u64) {
-        self.0.push_str(metric.name);
-        if !labels.is_empty() {
-            for (index, (name, label)) in metric.labels.iter().zip(labels).enumerate() {
-                self.0.push(if index == 0 { '{' } else { ',' });
-                self.0.push_str(name);
-                self.0.push_str("=\"");
-                for character in label.chars() {
-                    match character {
-                        '\\' => self.0.push_str("\\\\"),
-                        '"' => self.0.push_str("\\\""),
-                        '\n' => self.0.push_str("\\n"),
-                        other => self.0.push(other),
-                    }
-                }
-                self.0.push('"');
-            }
-            self.0.push('}');
-        }
-        if writeln!(self.0, " {value}").is_err() {
-            self.0.push('\n');
-        }
-    }
-}
+/// About what a small page is long.
+const PAGE_BYTES: usize = 8 * 1024;
 
 /// The text exposition of everything that is counted.
 /// `unlogged`: lines that the access log has lost.
-pub(crate) fn page(registry: &Registry, unlogged: u64, traces: Option<&Traces>) -> String {
-    let mut page = Page(String::with_capacity(8 * 1024));
+pub(crate) fn page(registry: &Registry, unlogged: u64, traces: Option<&Traces>, format: Format) -> String {
+    let mut page = Page::new(format, PAGE_BYTES);
     listeners(&mut page, registry);
     clusters(&mut page, registry);
     process(&mut page, registry);
@@ -68,10 +32,8 @@ pub(crate) fn page(registry: &Registry, unlogged: u64, traces: Option<&Traces>) 
             page.sample(&metric::SPANS, &[&queue.name, outcome], count);
         }
     }
-    let mut edges = exposition::Page::new(exposition::Format::Prometheus, 0);
-    istio::write(&mut edges, &registry.edges);
-    page.0.push_str(&edges.finish());
-    page.0
+    istio::write(&mut page, &registry.edges);
+    page.finish()
 }
 
 fn listeners(page: &mut Page, registry: &Registry) {
@@ -231,7 +193,7 @@ mod tests {
         let _cluster = registry.cluster(&"outbound|80||a".into());
         let _listener = registry.listener(&"outbound".into());
 
-        let text = page(&registry, 0, None);
+        let text = page(&registry, 0, None, Format::Prometheus);
 
         for metric in metric::ALL {
             assert!(text.contains(&format!("# TYPE {} {}\n", metric.name, metric.kind.as_str())), "{}", metric.name);
@@ -243,6 +205,6 @@ mod tests {
         let registry = Registry::new(1);
         let _cluster = registry.cluster(&"a\"b\\c".into());
 
-        assert!(page(&registry, 0, None).contains(r#"{cluster="a\"b\\c"}"#));
+        assert!(page(&registry, 0, None, Format::Prometheus).contains(r#"{cluster="a\"b\\c"}"#));
     }
 }
