@@ -194,7 +194,7 @@ impl Hub {
         let mut places: BTreeMap<(ProxyKind, String), Vec<Arc<Places>>> = BTreeMap::new();
         for view in views.keys() {
             if let Some(of) = workload_of(view) {
-                places.entry(of).or_insert_with(|| places_of.routes(&compiler.resources(view)));
+                places.entry(of).or_insert_with(|| places_of.routes(&compiler.routes(view)));
             }
         }
         let (splits, generation) = (splits.clone(), *generation);

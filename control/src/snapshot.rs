@@ -182,6 +182,20 @@ impl Compiler {
         resources
     }
 
+    /// Of those only what says where requests go, without what arrives: little beside all of it.
+    pub fn routes(&mut self, view: &View) -> Vec<Encoded> {
+        let world = self.world.clone();
+        match view {
+            View::Sidecar(name) => {
+                let workload = world.policies().workloads.get(name);
+                let client = workload.map(|workload| world.class_of(&name.namespace, &workload.labels));
+                client.map(|client| self.outbound(&client)).into_iter().collect()
+            }
+            View::Gateway { name, .. } => self.unit(Unit::GatewayRoutes(name.clone())),
+            View::Other => Vec::new(),
+        }
+    }
+
     /// Where proxies find the rate limit service.
     pub fn set_rate_limit_service(&mut self, address: SocketAddr) {
         self.rate_limit_service = Some(address);

@@ -56,7 +56,7 @@ struct Written {
 struct Named {
     target: Target,
     name: String,
-    service: Option<String>,
+    service: String,
     version: Option<String>,
 }
 
@@ -251,7 +251,8 @@ fn named(destination: &Destination, world: &World) -> Named {
         (None, None) => "invalid".to_owned(),
     };
     let version = service.as_ref().and_then(|service| version(service, subset.as_deref(), world));
-    Named { name, service: known.map(|service| host(service).to_string()), version, target }
+    let service = known.map(|service| host(service).to_string()).unwrap_or_default();
+    Named { name, service, version, target }
 }
 
 /// As the subset's labels say; for a whole service, what all of its workloads have in common.

@@ -261,8 +261,8 @@ pub struct SplitReport {
 pub struct SplitDestination {
     /// The subset, else the service.
     pub name: String,
-    /// Its host; none if there is no such service.
-    pub service: Option<String>,
+    /// Its host; empty if there is no such service.
+    pub service: String,
     /// The label `version` of what is behind it, where that is one.
     pub version: Option<String>,
     /// As the files in force say.

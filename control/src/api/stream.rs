@@ -37,6 +37,9 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const TOPOLOGY_INTERVAL: Duration = Duration::from_secs(2);
 /// Between two looks, so that a burst of answers from proxies is one event.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Between two looks also this many times what the last one took: most of the time the mesh is not looked at, and whoever waits
+/// for what a look holds is served.
+const REST: u32 = 4;
 /// Looked again without a reason, in case of one that nobody rings for.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// Ends before the connection would be cut; see above.
@@ -116,12 +119,13 @@ impl Live {
                 self.opened.notified().await;
             }
             stirred.borrow_and_update();
+            let began = Instant::now();
             let seen = hub.clone();
             match tokio::task::spawn_blocking(move || Seen::of(&seen)).await {
                 Ok(seen) => self.tell(seen, &mut last),
                 Err(error) => debug!(%error, "a look for streams failed"),
             }
-            sleep(PAUSE).await;
+            sleep(PAUSE.max(began.elapsed() * REST)).await;
             tokio::select! {
                 rung = stirred.changed() => if rung.is_err() { return },
                 () = sleep(LOOK_INTERVAL) => {}
