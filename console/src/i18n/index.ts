@@ -1,0 +1,24 @@
+// Words in the reader's language. A key is checked by the compiler, in both languages; `{name}` stands for a value.
+
+import { useSettings } from "../state/settings.ts";
+import { en, type Dictionary, type Key } from "./en.ts";
+import { zh } from "./zh.ts";
+
+export type Values = Record<string, string | number>;
+export type Translate = (key: Key, values?: Values) => string;
+
+export const DICTIONARIES: Record<"en" | "zh", Dictionary> = { en, zh };
+const TRANSLATE: Record<"en" | "zh", Translate> = { en: translator(en), zh: translator(zh) };
+
+export function useWords(): Translate {
+  return TRANSLATE[useSettings().language];
+}
+
+export function translator(dictionary: Dictionary): Translate {
+  return (key, values) => {
+    const text = dictionary[key];
+    return values ? text.replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole)) : text;
+  };
+}
+
+export type { Key };
