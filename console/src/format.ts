@@ -38,6 +38,7 @@ export function share(value: number | null | undefined): string {
 
 export function milliseconds(value: number | null | undefined): string {
   if (!known(value)) return NOTHING;
+  if (value === 0) return "0 ms";
   if (value < 1) return `${significant(value * 1000)} µs`;
   if (value < 1_000) return `${significant(value)} ms`;
   if (value < 60_000) return `${significant(value / 1000)} s`;

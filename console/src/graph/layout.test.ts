@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { layout, ROW, type Link, type Vertex } from "./layout.ts";
+import { layout, ROW, type Link, type Point, type Vertex } from "./layout.ts";
 import { apart } from "./settle.ts";
 
 const vertex = (id: string, group = ""): Vertex => ({ id, group });
@@ -30,6 +30,17 @@ function mesh(nodes: number, links: number, groups = 1): { vertices: Vertex[]; l
     vertices: Array.from({ length: nodes }, (_, at) => vertex(`n${at}`, `g${at % groups}`)),
     links: Array.from({ length: links }, () => ({ source: `n${pick()}`, destination: `n${pick()}` })),
   };
+}
+
+function assertApart(vertices: Vertex[], places: Map<string, Point>): void {
+  const extents = [...new Set(vertices.map((v) => v.group))].map((group) => {
+    const own = vertices.filter((v) => v.group === group).map((v) => places.get(v.id)!);
+    const [x, y] = [own.map((p) => p.x), own.map((p) => p.y)];
+    return { left: Math.min(...x), right: Math.max(...x), top: Math.min(...y), bottom: Math.max(...y) };
+  });
+  extents.forEach((a, at) =>
+    extents.slice(at + 1).forEach((b) => assert.ok(a.right < b.left || b.right < a.left || a.bottom < b.top || b.bottom < a.top, JSON.stringify([a, b]))),
+  );
 }
 
 test("calls go from left to right", () => {
@@ -76,12 +87,16 @@ test("a new node takes a place that is free", () => {
 test("bands of groups do not overlap", () => {
   const { vertices, links } = mesh(60, 150, 3);
   const { places } = layout(vertices, links);
-  const extents = ["g0", "g1", "g2"].map((group) => {
-    const heights = vertices.filter((v) => v.group === group).map((v) => places.get(v.id)!.y);
-    return [Math.min(...heights), Math.max(...heights)] as const;
-  });
-  extents.sort((a, b) => a[0] - b[0]);
-  assert.ok(extents[0]![1] < extents[1]![0] && extents[1]![1] < extents[2]![0]);
+  assertApart(vertices, places);
+});
+
+test("a tower of bands is broken into stacks, which do not overlap either", () => {
+  const { vertices } = mesh(240, 0, 24);
+  const links = vertices.slice(24).map((v, at) => ({ source: vertices[at]!.id, destination: v.id })).filter((_, at) => at % 24 < 22 || at % 2);
+  const { places } = layout(vertices, links.filter(({ source }) => Number(source.slice(1)) % 48 < 24));
+  const [x, y] = [[...places.values()].map((p) => p.x), [...places.values()].map((p) => p.y)];
+  assert.ok(Math.max(...y) - Math.min(...y) < 2 * (Math.max(...x) - Math.min(...x)));
+  assertApart(vertices, places);
 });
 
 test("cycles, loops, doubles, strangers and nothing at all have a layout of numbers", () => {

@@ -33,9 +33,11 @@ export interface Layout {
   moved: boolean;
 }
 
-export const COLUMN = 272;
+export const COLUMN = 312;
 export const ROW = 78;
 const BAND_GAP = 64;
+const TALL = 1.4; // Higher than this times its width, a picture is broken into stacks of bands side by side.
+const FLAT = 6; // Wider than this times its height, a chain of calls is drawn in steps, or calls that skip a station hide each other.
 const SWEEPS = 8; // More than eight improve nothing that an eye sees, measured on random graphs.
 
 export function layout(vertices: Vertex[], links: Link[], before?: Map<string, Point>): Layout {
@@ -73,20 +75,49 @@ function index(vertices: Vertex[], links: Link[]): Graph {
 
 function arrange(graph: Graph): Map<string, Point> {
   const rank = ranks(graph);
-  const bands = bandsOf(graph, rank);
-  const places = new Map<string, Point>();
-  let top = 0;
-  for (const band of bands) {
-    const columns = order(band, rank, graph);
-    const heights = settle(columns, graph, ROW);
+  const bands = bandsOf(graph, rank).map((nodes) => {
+    const heights = settle(order(nodes, rank, graph), graph, ROW);
     const low = Math.min(...heights.values());
-    const high = Math.max(...heights.values());
-    for (const [node, y] of heights) {
-      places.set(graph.ids[node]!, { x: rank[node]! * COLUMN, y: Math.round(top + y - low) });
+    const columns = nodes.map((node) => rank[node]!);
+    return { nodes, heights, low, high: Math.max(...heights.values()) - low + ROW, from: Math.min(...columns), columns: Math.max(...columns) - Math.min(...columns) + 1 };
+  });
+  const places = new Map<string, Point>();
+  const [only] = bands;
+  const step = bands.length === 1 && only!.columns * COLUMN > only!.high * FLAT && only!.columns > 5 ? ROW * 1.5 : 0;
+  for (const { band, left, top } of stack(bands)) {
+    for (const [node, y] of band.heights) {
+      places.set(graph.ids[node]!, { x: left + rank[node]! * COLUMN, y: Math.round(top + y - band.low + STEPS[rank[node]! % STEPS.length]! * step) });
     }
-    top += high - low + ROW + BAND_GAP;
   }
   return places;
+}
+
+const STEPS = [0, 1, -1, 2, -2]; // Three stations on never lie in one line.
+
+interface Band {
+  nodes: number[];
+  heights: Map<number, number>;
+  low: number;
+  high: number;
+  from: number;
+  columns: number;
+}
+
+// Bands one below the other; where that gives a tower, in stacks side by side, each of which begins at its own left edge.
+function stack(bands: Band[]): { band: Band; left: number; top: number }[] {
+  const height = bands.reduce((sum, band) => sum + band.high + BAND_GAP, 0);
+  const width = Math.max(1, ...bands.map((band) => band.columns)) * COLUMN + BAND_GAP;
+  const stacks = height > width * TALL && bands.length > 3 ? Math.max(1, Math.round(Math.sqrt((height * 1.6) / width))) : 1;
+  let [left, top] = [0, 0];
+  return bands.map((band, at) => {
+    if (stacks > 1 && top > 0 && (top + band.high / 2) * stacks > height) {
+      left += width;
+      top = 0;
+    }
+    const place = { band, left: stacks > 1 ? left - band.from * COLUMN : 0, top };
+    top += band.high + (at < bands.length - 1 ? BAND_GAP : 0);
+    return place;
+  });
 }
 
 // Longest path from a source, after edges that close a cycle are left out. Written without recursion: a chain of 6,000 calls is legal.

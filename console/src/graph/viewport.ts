@@ -14,7 +14,7 @@ export interface Size {
   height: number;
 }
 
-const SCALE_MIN = 0.06; // 300 nodes in one column still fit.
+const SCALE_MIN = 0.03; // Four hundred nodes in one column still fit.
 const SCALE_MAX = 2.5;
 const FIT_MAX = 1.15; // A mesh of three services is not blown up to fill the screen.
 

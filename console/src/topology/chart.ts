@@ -32,6 +32,7 @@ export function draw(place: HTMLElement, plan: ChartPlan): Chart {
       padding: [6, 4, 0, 0],
       cursor: { y: false, points: { size: 5 }, drag: { x: false, y: false } },
       legend: { show: true, live: true, markers: { width: 2 } },
+      hooks: { setCursor: [(self) => (self.cursor.left ?? -1) < 0 && latest(self)] },
       scales: { y: { range: (_, __, high) => [0, high > 0 ? high * 1.15 : plan.unit === "share" ? 0.01 : 1] } },
       axes: [
         { ...axis, size: 22, values: (_, ticks) => ticks.map((at) => clock(at * 1000).slice(0, 5)), space: 70 },
@@ -57,10 +58,19 @@ export function draw(place: HTMLElement, plan: ChartPlan): Chart {
   });
   watcher.observe(place);
   return {
-    update: (times, next) => chart.setData([times, ...next.lines.map((line) => line.values)] as uPlot.AlignedData),
+    update(times, next) {
+      chart.setData([times, ...next.lines.map((line) => line.values)] as uPlot.AlignedData);
+      if ((chart.cursor.left ?? -1) < 0) latest(chart);
+    },
     destroy() {
       watcher.disconnect();
       chart.destroy();
     },
   };
+}
+
+// Without a pointer the legend says what is now.
+function latest(chart: uPlot): void {
+  const last = chart.data[0].length - 1;
+  if (last >= 0) chart.setLegend({ idx: last }, false);
 }

@@ -6,7 +6,7 @@
 import type { RefObject } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Edge, Node, Split } from "../api/model.ts";
-import { curve, labelPlaces, type Box, type Curve } from "../graph/geometry.ts";
+import { labelPlaces, route, type Box, type Curve } from "../graph/geometry.ts";
 import type { Point } from "../graph/layout.ts";
 import { Particles } from "../graph/particles.ts";
 import { first, walk } from "../graph/walk.ts";
@@ -52,17 +52,17 @@ export function Graph(props: Props) {
   const [at, setAt] = useState("");
   const canvas = useRef<HTMLCanvasElement>(null);
   const byId = useMemo(() => new Map(nodes.map((node) => [node.id, node])), [nodes]);
-  const drawn = useMemo<Drawn[]>(
-    () =>
-      edges.flatMap((edge) => {
-        const [source, destination] = [places.get(edge.source), places.get(edge.destination)];
-        return source && destination ? [{ edge, line: curve(source, destination) }] : [];
-      }),
-    [edges, places],
-  );
+  const lines = useMemo(() => new Map<string, Curve>(), [places]);
+  const drawn = useMemo<Drawn[]>(() => edges.flatMap((edge) => draw(edge, places, lines)), [edges, places, lines]);
   const near = useMemo(() => neighbourhood(selection, edges), [selection.node, selection.edge, edges]);
   const labels = useLabels(props, drawn, byId, near);
-  useParticles(canvas, drawn, props.moving, hold);
+  const bright = useMemo(() => (near ? drawn.filter(({ edge }) => near.has(edge.id)) : drawn), [drawn, near]);
+  useParticles(canvas, bright, props.moving, hold);
+  useEffect(() => {
+    const chosen = edges.find((edge) => edge.id === selection.edge);
+    const place = places.get(selection.node) ?? places.get(chosen?.destination ?? "");
+    if (place) hold.reveal(place, PANEL_PIXELS);
+  }, [selection.node, selection.edge, places]);
   const reachable = byId.has(at) ? at : byId.has(selection.node) ? selection.node : first(places);
 
   const focus = (id: string) => {
@@ -137,6 +137,15 @@ export function Graph(props: Props) {
       </svg>
     </div>
   );
+}
+
+// Numbers come every two seconds, ways only when somebody moves: a way that was found is kept.
+function draw(edge: Edge, places: Map<string, Point>, lines: Map<string, Curve>): Drawn[] {
+  const [source, destination] = [places.get(edge.source), places.get(edge.destination)];
+  if (!source || !destination) return [];
+  const line = lines.get(edge.id) ?? route(source, destination, [...places.values()]);
+  lines.set(edge.id, line);
+  return [{ edge, line }];
 }
 
 function useLabels({ splits, label, selection, places }: Props, drawn: Drawn[], byId: Map<string, Node>, near: Set<string> | null) {

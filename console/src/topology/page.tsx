@@ -38,7 +38,7 @@ export function TopologyPage() {
   );
   const names = useMemo(() => namespaces(topology?.nodes ?? []), [topology]);
   const boxed = address.boxes && picture.level !== "namespace" && new Set(picture.nodes.map((node) => node.namespace)).size > 1;
-  const homes = useMemo(() => new Map(picture.nodes.map((node) => [node.id, node.namespace])), [picture]);
+  const homes = useMemo(() => homesOf(picture), [picture]);
   const { places, version, rearrange } = usePlaces(picture, `${address.type}/${picture.level}/${boxed}`, (id) => (boxed ? (homes.get(id) ?? "") : ""));
   const boxes = useMemo(() => (boxed ? boxesOf(picture.nodes, places) : []), [boxed, picture, places]);
   const extent = useMemo(() => bounds(places.values(), EDGE_OF_WINDOW), [places]);
@@ -111,6 +111,18 @@ function NothingDrawn({ filtered }: { filtered: boolean }) {
       )}
     </Empty>
   );
+}
+
+// The band that each node stands in: its namespace. Who has none and only calls stands before the one it calls most.
+function homesOf({ nodes, edges }: Aggregated): Map<string, string> {
+  const homes = new Map(nodes.map((node) => [node.id, node.namespace]));
+  const called = new Set(edges.map((edge) => edge.destination));
+  for (const node of nodes) {
+    if (node.namespace || called.has(node.id)) continue;
+    const [most] = edges.filter((edge) => edge.source === node.id).sort((a, b) => b.rps - a.rps || (a.id < b.id ? -1 : 1));
+    homes.set(node.id, homes.get(most?.destination ?? "") ?? "");
+  }
+  return homes;
 }
 
 function boxesOf(nodes: Node[], places: Map<string, Point>): { name: string; box: Box }[] {

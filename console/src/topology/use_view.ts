@@ -87,10 +87,7 @@ export function useView(box: Box | null, version: number): Hold {
     reveal: (point, covered) => {
       const { width, height } = size();
       const next = reveal(view.current, point, { width: Math.max(width - covered, 200), height }, REVEAL_MARGIN);
-      if (next.x !== view.current.x || next.y !== view.current.y) {
-        held.current = true;
-        show(next);
-      }
+      if (next.x !== view.current.x || next.y !== view.current.y) show(next);
     },
     dragged: () => dragging.current,
   };

@@ -11,7 +11,7 @@ import { Link, useLocation } from "../state/location.tsx";
 import { usePolled } from "../state/polled.ts";
 import { TraceFilters, lookbackSeconds } from "./filters.tsx";
 import { readTags, readTrace, resolveService, type JaegerAnswer, type JaegerTrace, type Trace } from "./jaeger.ts";
-import { ServiceDot } from "./service.tsx";
+import { ServiceDot, serviceColours } from "./service.tsx";
 
 const TRACES_MAX = 60; // As many as are read; whoever looks for one narrows the filters.
 
@@ -67,6 +67,7 @@ function Results({ traces }: { traces: Trace[] }) {
   const t = useWords();
   const { address } = useLocation();
   const now = useNow();
+  const colours = useMemo(() => serviceColours(traces.flatMap((trace) => trace.services.map(({ name }) => name))), [traces]);
   const longest = Math.max(...traces.map((trace) => trace.duration), 0.001);
   return (
     <table class="table traces" data-traces={traces.length}>
@@ -93,7 +94,7 @@ function Results({ traces }: { traces: Trace[] }) {
               <span class="service-dots">
                 {trace.services.map(({ name, spans }) => (
                   <span key={name} title={`${name}: ${spans}`}>
-                    <ServiceDot name={name} /> {name}
+                    <ServiceDot name={name} colours={colours} /> {name.split(".")[0]}
                   </span>
                 ))}
               </span>

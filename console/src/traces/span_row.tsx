@@ -4,11 +4,12 @@ import { milliseconds } from "../format.ts";
 import { useWords } from "../i18n/index.ts";
 import { Icon } from "../parts/icons.tsx";
 import type { Span, Tag } from "./jaeger.ts";
-import { serviceColour, ServiceDot } from "./service.tsx";
+import { ServiceDot, type Colours } from "./service.tsx";
 
 interface Props {
   span: Span;
   total: number;
+  colours: Colours;
   closed: boolean;
   open: boolean;
   reachable: boolean;
@@ -16,11 +17,12 @@ interface Props {
   onOpen(): void;
 }
 
-export function SpanRow({ span, total, closed, open, reachable, onFold, onOpen }: Props) {
+export function SpanRow({ span, total, colours, closed, open, reachable, onFold, onOpen }: Props) {
   const t = useWords();
   const percent = (value: number) => (total > 0 ? Math.min(100, Math.max(0, (value / total) * 100)) : 0);
   const left = percent(span.offset);
   const width = Math.max(0.15, percent(span.duration));
+  const place = left + width < 86 ? "after" : left > 12 ? "before" : "within";
   return (
     <>
       <div
@@ -52,7 +54,7 @@ export function SpanRow({ span, total, closed, open, reachable, onFold, onOpen }
           ) : (
             <span class="fold" />
           )}
-          <ServiceDot name={span.service} />
+          <ServiceDot name={span.service} colours={colours} />
           <b>{span.service}</b> <span>{span.operation}</span>
           {span.failed && (
             <span class="span-failed">
@@ -61,11 +63,11 @@ export function SpanRow({ span, total, closed, open, reachable, onFold, onOpen }
           )}
         </div>
         <div class="span-time">
-          <span class={`span-bar service-${serviceColour(span.service)} ${span.failed ? "span-bar-failed" : ""}`} style={{ left: `${left}%`, width: `${width}%` }} />
+          <span class={`span-bar service-${colours.get(span.service) ?? 0} ${span.failed ? "span-bar-failed" : ""}`} style={{ left: `${left}%`, width: `${width}%` }} />
           {span.events.map((event, at) => (
             <span key={at} class="span-event" style={{ left: `${percent(event.offset)}%` }} />
           ))}
-          <span class="span-duration" style={left + width < 82 ? { left: `calc(${left + width}% + 6px)` } : { right: `calc(${100 - left}% + 6px)` }}>
+          <span class={`span-duration ${place}`} style={{ after: { left: `calc(${left + width}% + 6px)` }, before: { right: `calc(${100 - left}% + 6px)` }, within: { right: `calc(${100 - left - width}% + 6px)` } }[place]}>
             {milliseconds(span.duration)}
           </span>
         </div>

@@ -10,7 +10,7 @@ import { useKeys } from "../state/keys.ts";
 import { Link, useLocation } from "../state/location.tsx";
 import { usePolled } from "../state/polled.ts";
 import { readTrace, type JaegerAnswer, type JaegerTrace, type Span, type Trace } from "./jaeger.ts";
-import { ServiceDot } from "./service.tsx";
+import { ServiceDot, serviceColours, type Colours } from "./service.tsx";
 import { SpanRow } from "./span_row.tsx";
 
 const ROWS_MAX = 2_000; // More elements make the page slow, and nobody scrolls that far; collapsing brings others in.
@@ -21,6 +21,7 @@ export function TraceView({ id }: { id: string }) {
   const { data, failure, retry } = usePolled<JaegerAnswer<JaegerTrace>>(`/api/traces/${encodeURIComponent(id)}`);
   const raw = data?.data?.[0];
   const trace = useMemo(() => (raw && raw.spans.length > 0 ? readTrace(raw) : null), [raw]);
+  const colours = useMemo(() => serviceColours(trace?.services.map(({ name }) => name) ?? []), [trace]);
   const back = goTo(address, "traces", { service: trace?.service ?? "" });
   useKeys({ Escape: () => go(back) });
 
@@ -45,19 +46,19 @@ export function TraceView({ id }: { id: string }) {
         <span class="service-dots">
           {trace.services.map(({ name, spans }) => (
             <span key={name}>
-              <ServiceDot name={name} /> {name} <span class="quiet">{spans}</span>
+              <ServiceDot name={name} colours={colours} /> {name} <span class="quiet">{spans}</span>
             </span>
           ))}
         </span>
       </header>
       <div class="scroll">
-        <Waterfall trace={trace} />
+        <Waterfall trace={trace} colours={colours} />
       </div>
     </>
   );
 }
 
-function Waterfall({ trace }: { trace: Trace }) {
+function Waterfall({ trace, colours }: { trace: Trace; colours: Colours }) {
   const t = useWords();
   const { address, set } = useLocation();
   const tree = useRef<HTMLDivElement>(null);
@@ -114,6 +115,7 @@ function Waterfall({ trace }: { trace: Trace }) {
           key={span.id}
           span={span}
           total={trace.duration}
+          colours={colours}
           closed={closed.has(span.id)}
           open={address.span === span.id}
           reachable={at === span.id}
