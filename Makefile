@@ -110,7 +110,7 @@ unbuilt-console:
 	@rm -f target/console.stamp
 
 target/console.stamp: $(CONSOLE_SOURCES)
-	cd console && npm ci --no-audit --no-fund && npm run build
+	cd console && npm ci --no-audit --no-fund && npm run check && npm run build
 	@mkdir -p target && touch $@
 	@# A build that saw no console at all watches nothing of it.
 	@touch control/build.rs
