@@ -107,7 +107,7 @@ test("an edge opens its panel: charts, both sides, policies, command, traces", a
 
   for (const section of ["weights", "codes", "reporters", "policies", "ways"]) assert.equal(await page.locator(`[data-section=${section}]`).count(), 1, section);
   assert.equal(await page.locator(".chart canvas").count(), 3);
-  assert.match(await page.textContent("[data-section=ways] [data-command]"), /^tidegate edges --window 1m --from bookinfo\/productpage\/v1 --to bookinfo\/reviews\/v1 -o table$/);
+  assert.match(await page.textContent("[data-section=ways] [data-command]"), /^tidegate edges --window 1m --namespace bookinfo -o table$/);
   assert.match(await page.getAttribute("[data-traces]", "href"), /\/console\/traces\?service=reviews/);
   assert.equal(new URL(page.url()).searchParams.get("edge"), `${NAMES.caller}>${NAMES.split[0]}>http`);
   await page.keyboard.press("Escape");

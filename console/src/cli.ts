@@ -6,9 +6,8 @@ import type { Address } from "./state/address.ts";
 export const CLI = {
   topology: ({ window, namespaces, type }: Pick<Address, "window" | "namespaces" | "type">) =>
     line("tidegate topology", { window, namespace: namespaces.join(","), type: type === "versionedApp" ? "" : type, o: "table" }),
-  edges: ({ window, source, destination }: { window: string; source: string; destination: string }) =>
-    line("tidegate edges", { window, from: source, to: destination, o: "table" }),
-  edgesOfNode: ({ window, node }: { window: string; node: string }) => line("tidegate edges", { window, node, o: "table" }),
+  edges: ({ window, namespaces, type }: Pick<Address, "window" | "namespaces" | "type">) =>
+    line("tidegate edges", { window, namespace: [...new Set(namespaces.filter(Boolean))].join(","), type: type === "versionedApp" ? "" : type, o: "table" }),
   status: () => "tidegate status",
   object: ({ kind, namespace, name }: { kind: string; namespace: string; name: string }) =>
     `tidegate status ${quote(kind)} ${quote(namespace ? `${namespace}/${name}` : name)}`,

@@ -30,6 +30,7 @@ export interface Node extends Numbers {
   version?: string | null;
   workloads?: string[];
   services?: string[];
+  latency_ms?: Latency | null;
 }
 
 export interface Reporter {
@@ -84,6 +85,8 @@ export interface Split {
   name: string;
   kind: string;
   route: string;
+  // The gateway whose host this is; null inside the mesh.
+  gateway?: string | null;
   source: string;
   destinations: SplitDestination[];
 }
@@ -110,6 +113,8 @@ export interface Place {
   column: number;
   length?: number;
   label?: string;
+  // Whether the finding is about this place, and not only explained by it. The first is, where nobody says.
+  primary?: boolean;
 }
 
 export interface Finding {
@@ -144,14 +149,19 @@ export interface Policy {
 }
 
 export interface Policies {
+  in_force?: boolean;
   policies: Policy[];
-  files: { path: string; findings: number }[];
+  files: { path: string; findings: number; in_force?: boolean }[];
+  // What is about no file.
+  findings?: Finding[];
 }
 
 export interface PolicyFile {
   path: string;
   text: string;
   in_force: boolean;
+  // Secrets are covered with stars.
+  redacted?: boolean;
   findings: Finding[];
 }
 

@@ -42,6 +42,13 @@ test("columns count characters, and one beyond the line marks its end", () => {
   assert.deepEqual(pieces(lines[0]!).filter((piece) => piece.tone).map((piece) => piece.text).join(""), "x");
 });
 
+test("a place without a column is its whole line, and the server says which place the finding is about", () => {
+  const places = [{ ...place(1, 1), primary: false }, { ...place(3, 0), primary: true }];
+  const { lines } = annotate("a.yaml", TEXT, [finding(places)]);
+  assert.deepEqual(lines[2]!.marks, [{ from: 2, to: 23, tone: "failing" }]);
+  assert.equal(lines[2]!.notes[0]!.primary, true);
+});
+
 test("pieces of a line are the line", () => {
   for (const text of ["", "  - {name: a, limit: {requests: 1}} # x", "a: 'b#c'", "url: http://x:1/"]) {
     assert.equal(pieces({ text, marks: [{ from: 0, to: 3, tone: "note" }] }).map((piece) => piece.text).join(""), text);

@@ -38,7 +38,7 @@ export function annotate(path: string, text: string, findings: Finding[]): Annot
   const elsewhere: Finding[] = [];
   for (const finding of findings) {
     const here = placesOf(finding)
-      .map((place, at) => ({ place, primary: at === 0 }))
+      .map((place, at) => ({ place, primary: place.primary ?? at === 0 }))
       .filter(({ place }) => place.file === path && lines[place.line - 1] !== undefined);
     if (here.length === 0) elsewhere.push(finding);
     here.forEach(({ place, primary }, at) => note(lines[place.line - 1]!, place, finding, primary || at === 0));
@@ -51,8 +51,10 @@ function note(line: Line, place: Place, finding: Finding, primary: boolean): voi
   const tone = toneOf(finding.severity);
   // A column counts characters, a string of this language counts halves of some of them.
   const letters = [...line.text];
-  const column = Math.min(Math.max(place.column - 1, 0), Math.max(letters.length - 1, 0));
-  const length = place.length && place.length > 0 ? place.length : wordAt(letters, column);
+  const indent = letters.findIndex((letter) => letter !== " ");
+  const whole = place.column === 0; // No column: the line itself.
+  const column = Math.min(whole ? Math.max(indent, 0) : place.column - 1, Math.max(letters.length - 1, 0));
+  const length = whole ? letters.length - column : place.length && place.length > 0 ? place.length : wordAt(letters, column);
   const from = letters.slice(0, column).join("").length;
   const to = letters.slice(0, column + length).join("").length;
   line.marks.push({ from, to: Math.max(to, from + 1), tone });

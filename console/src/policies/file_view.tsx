@@ -2,14 +2,14 @@
 
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { query } from "../api/client.ts";
-import type { Finding, Policy, PolicyFile } from "../api/model.ts";
-import { CLI } from "../cli.ts";
+import type { Policy, PolicyFile } from "../api/model.ts";
 import { useWords } from "../i18n/index.ts";
 import { Icon } from "../parts/icons.tsx";
 import { Failure, Loading } from "../parts/notices.tsx";
 import { useLocation } from "../state/location.tsx";
 import { usePolled } from "../state/polled.ts";
-import { annotate, pieces, toneOf, type Line, type Note } from "./annotate.ts";
+import { annotate, pieces, type Line, type Note } from "./annotate.ts";
+import { Sentence } from "./sentence.tsx";
 
 const EVERY_SECONDS = 3;
 
@@ -41,6 +41,7 @@ export function FileView({ path, policy }: { path: string; policy: Policy | null
           <Icon name="warning" /> {t("policies.notInForce")}
         </div>
       )}
+      {data?.redacted && <p class="file-note quiet">{t("policies.redacted")}</p>}
       {policy && <Conditions policy={policy} />}
       {annotated?.elsewhere.map((finding, at) => (
         <Sentence key={at} finding={finding} />
@@ -90,26 +91,6 @@ function NoteLine({ note, line }: { note: Note; line: number }) {
         {note.label && <p class="code-label">{note.label}</p>}
         {note.primary && <Sentence finding={note.finding} />}
       </div>
-    </div>
-  );
-}
-
-function Sentence({ finding }: { finding: Finding }) {
-  const t = useWords();
-  const tone = toneOf(finding.severity);
-  return (
-    <div class={`sentence tone-${tone}`}>
-      <p>
-        <b title={CLI.explainCode(finding)}>
-          {t(`severity.${tone}`)} {finding.code}
-        </b>{" "}
-        {finding.message}
-      </p>
-      {finding.help && (
-        <p class="sentence-help">
-          <b>{t("policies.help")}</b> {finding.help}
-        </p>
-      )}
     </div>
   );
 }

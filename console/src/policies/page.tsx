@@ -4,12 +4,14 @@ import { CLI } from "../cli.ts";
 import type { Policies, Policy } from "../api/model.ts";
 import { useWords } from "../i18n/index.ts";
 import { Command } from "../parts/command.tsx";
+import { Icon } from "../parts/icons.tsx";
 import { Empty, Failure, Loading } from "../parts/notices.tsx";
 import { useLive } from "../state/feed_context.tsx";
 import { useKeys } from "../state/keys.ts";
 import { Link, useLocation } from "../state/location.tsx";
 import { usePolled } from "../state/polled.ts";
 import { FileView } from "./file_view.tsx";
+import { Sentence } from "./sentence.tsx";
 import { PolicyState } from "./policy_state.tsx";
 
 const EVERY_SECONDS = 4; // A file that is saved shows its findings while the editor is still in sight.
@@ -30,6 +32,12 @@ export function PoliciesPage() {
   return (
     <div class={`columns ${address.file ? "columns-open" : ""}`}>
       <div class="scroll">
+        {data.in_force === false && (
+          <div class="banner banner-failing" role="alert" data-banner="rejected">
+            <Icon name="warning" /> {t("policies.rejected")}
+          </div>
+        )}
+        {data.findings?.map((finding, at) => <Sentence key={at} finding={finding} />)}
         <PolicyTable policies={data.policies} />
         <FileList files={data.files} />
         <div class="page-command">
@@ -93,6 +101,7 @@ function FileList({ files }: { files: Policies["files"] }) {
         {files.map((file) => (
           <li key={file.path}>
             <Link to={{ ...address, file: file.path, policy: "" }} class="chip" data-file={file.path} aria-current={address.file === file.path ? "true" : undefined}>
+              {file.in_force === false && <Icon name="warning" size={13} />}
               <span class="mono">{file.path}</span>
               {file.findings > 0 && <span class="badge">{file.findings}</span>}
             </Link>

@@ -156,7 +156,7 @@ function useLabels({ splits, label, selection, places }: Props, drawn: Drawn[], 
     const chosen = drawn.filter(({ edge }) => !sparse || edge.health === "failing" || (near?.has(edge.id) ?? false) || selection.edge === edge.id);
     const all = chosen
       .map(({ edge, line }) => {
-        const weight = weightOf(edge, byId.get(edge.destination), splits);
+        const weight = weightOf(edge, byId.get(edge.source), byId.get(edge.destination), splits);
         const text = labelText(edge, label, perSecond);
         return { edge, line, text, weight, ...labelSize(edge, text, weight) };
       })

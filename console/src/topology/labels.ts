@@ -25,15 +25,17 @@ export function labelText(edge: Edge, label: EdgeLabel, perSecond: string): stri
   }
 }
 
-// The weight that an edge to a version should have. Only where there is a choice: a route to one destination is no split.
-export function weightOf(edge: Edge, destination: Node | undefined, splits: Split[]): Weight | null {
+// The weight that an edge to a version should have. Only where there is a choice: a route to one destination is no split. A gateway
+// has its own, which other proxies acknowledge.
+export function weightOf(edge: Edge, source: Node | undefined, destination: Node | undefined, splits: Split[]): Weight | null {
   if (!destination?.version) return null;
-  for (const split of splits) {
-    if (split.destinations.length < 2) continue;
+  const fitting = splits.flatMap((split) => {
+    if (split.destinations.length < 2) return [];
     const found = split.destinations.find((one) => one.version === destination.version && (one.service === edge.service || (!edge.service && split.name === destination.name)));
-    if (found) return { ...found, observed: edge.share ?? found.observed, split };
-  }
-  return null;
+    return found ? [{ ...found, observed: edge.share ?? found.observed, split }] : [];
+  });
+  const own = fitting.find(({ split }) => split.gateway && source && split.gateway.split("/").pop() === source.name);
+  return own ?? fitting.find(({ split }) => !split.gateway) ?? null;
 }
 
 export function weightText(weight: SplitDestination): string {

@@ -23,7 +23,7 @@ export function EdgePanel({ edge, ends, whole }: { edge: Edge; ends: Ends; whole
   const t = useWords();
   const { address, set } = useLocation();
   const splits = useLive().splits.data?.splits ?? [];
-  const weight = weightOf(edge, ends.destination, splits);
+  const weight = weightOf(edge, ends.source, ends.destination, splits);
   const end = (node: Node | undefined, id: string) => (
     <button type="button" class="link" onClick={() => set({ node: id, edge: "" }, "push")}>
       {node ? nodeName(node, t) : id} {node?.version && <span class="version">{node.version}</span>}
@@ -57,7 +57,7 @@ export function EdgePanel({ edge, ends, whole }: { edge: Edge; ends: Ends; whole
             {t("panel.traces")} <Icon name="forward" size={12} />
           </Link>
         </p>
-        <Command line={CLI.edges({ window: address.window, source: edge.source, destination: edge.destination })} />
+        <Command line={CLI.edges({ ...address, namespaces: [ends.source?.namespace ?? "", ends.destination?.namespace ?? ""] })} />
       </Section>
     </>
   );
@@ -88,7 +88,7 @@ function numbers(edge: Edge, t: Translate) {
 function Reporters({ edge }: { edge: Edge }) {
   const t = useWords();
   const { source, destination } = edge.reporters ?? {};
-  const cell = (reporter: Partial<Reporter> | null | undefined, show: (reporter: Partial<Reporter>) => string) => (reporter && known(reporter.requests) ? show(reporter) : "–");
+  const cell = (reporter: Partial<Reporter> | null | undefined, show: (reporter: Partial<Reporter>) => string) => (reporter && known(reporter.requests) && reporter.requests > 0 ? show(reporter) : "–");
   const rows: [string, (reporter: Partial<Reporter>) => string][] = [
     [t("numbers.requests"), (r) => count(r.requests)],
     [t("numbers.errors"), (r) => count(r.errors)],

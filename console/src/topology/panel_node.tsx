@@ -46,6 +46,7 @@ export function NodePanel({ node, picture }: { node: Node; picture: Aggregated }
           { name: t("unit.requestsPerSecond"), value: rate(node.rps) },
           { name: t("label.errors"), value: share(node.error_share), tone: node.health },
           { name: t("numbers.requests"), value: count(node.requests) },
+          ...(node.latency_ms ? (["p50", "p95", "p99"] as const).map((name) => ({ name: t(`label.${name}`), value: milliseconds(node.latency_ms?.[name]) })) : []),
         ]}
       />
       {inside === 1 ? <Charts node={node.id} /> : <p class="quiet">{t("charts.sum")}</p>}
@@ -58,7 +59,7 @@ export function NodePanel({ node, picture }: { node: Node; picture: Aggregated }
             {t("panel.traces")} <Icon name="forward" size={12} />
           </Link>
         </p>
-        <Command line={CLI.edgesOfNode({ window: address.window, node: node.id })} />
+        <Command line={CLI.edges({ ...address, namespaces: [node.namespace] })} />
       </Section>
     </>
   );

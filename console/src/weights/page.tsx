@@ -25,7 +25,7 @@ export function WeightsPage() {
       <p class="lead">{t("weights.lead")}</p>
       <div class="cards">
         {sorted.map((split) => (
-          <SplitCard key={`${split.kind}/${split.namespace}/${split.name}/${split.route}/${split.source}`} split={split} />
+          <SplitCard key={`${split.kind}/${split.namespace}/${split.name}/${split.route}/${split.source}/${split.host}/${split.gateway ?? ""}`} split={split} />
         ))}
       </div>
     </div>
@@ -45,7 +45,7 @@ function SplitCard({ split }: { split: Split }) {
           <Link to={goTo(address, "policies", { file, policy: `${split.kind}/${split.namespace}/${split.name}` })}>
             {split.namespace}/{split.name}
           </Link>
-          {split.route && ` · ${t("weights.route", { route: split.route })}`} · <span class="mono">{split.source}</span>
+          {split.route && ` · ${t("weights.route", { route: split.route })}`} {split.gateway && ` · ${t("weights.gateway", { gateway: split.gateway })}`} · <span class="mono">{split.source}</span>
         </p>
       </header>
       <WeightBars split={split} />
