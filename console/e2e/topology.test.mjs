@@ -35,7 +35,9 @@ test("a refresh moves nobody, and a hand on the picture is respected", async () 
   const before = await places(page);
   const [text, view] = [await page.textContent("[data-summary]"), () => page.getAttribute("[data-moves]", "transform")];
   await page.mouse.move(700, 650);
+  const fitted = await view();
   await page.mouse.wheel(0, -300);
+  await page.waitForFunction((old) => document.querySelector("[data-moves]").getAttribute("transform") !== old, fitted);
   const held = await view();
 
   await page.waitForFunction((old) => document.querySelector("[data-summary]").textContent !== old, text);

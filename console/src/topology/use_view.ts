@@ -77,7 +77,8 @@ export function useView(box: Box | null, version: number): Hold {
       watcher.disconnect();
       stop();
     };
-  }, [show, zoomAt]);
+    // Without a box there is no drawing, and so nothing to listen to.
+  }, [show, zoomAt, box === null]);
 
   return {
     frame,
