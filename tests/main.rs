@@ -47,4 +47,5 @@ mod session;
 mod slow_clients;
 mod split;
 mod timeout;
+mod topology;
 mod upgrade;

@@ -10,7 +10,7 @@ use super::load;
 use super::loads::{LOADS, under_load};
 use super::peers::{Peer, Target};
 use super::world::World;
-use super::{growth, instructions, large, mesh, meter};
+use super::{growth, instructions, large, mesh, meter, telemetry};
 
 /// How long and how often.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +127,7 @@ pub(crate) async fn run(plan: &Plan, only: &str, bin: &Path) -> anyhow::Result<M
     ordinary(plan, wanted, bin, &mut measured).await?;
     growth::run(plan, wanted, bin, &mut measured).await?;
     large::run(plan, wanted, bin, &mut measured).await?;
+    telemetry::run(plan, wanted, bin, &mut measured).await?;
     for (case, requests) in INSTRUCTIONS.into_iter().filter(|(case, _)| wanted.has(case)) {
         eprintln!("{case}");
         let each = instructions::per_request(bin, requests, None).await?;

@@ -32,6 +32,7 @@ mod on_disk;
 mod peers;
 mod relay;
 mod report;
+mod telemetry;
 mod world;
 
 use std::net::SocketAddr;

@@ -84,6 +84,7 @@ impl Default for Configuration {
             snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::default())),
             drain: Drain::default(),
             access_log: None,
+            counts_edges: true,
             traces: None,
             workers: OnceLock::new(),
         });

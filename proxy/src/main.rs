@@ -63,6 +63,9 @@ struct Flags {
     /// How many of the requests that come without a decision are sampled.
     #[arg(long, value_name = "PERCENT", default_value = "1", requires = "trace_to")]
     trace_sample: TraceShare,
+    /// Do not count who calls whom: no topology, and no istio_* metrics of this proxy.
+    #[arg(long)]
+    no_edges: bool,
     /// On SIGTERM, go on accepting for this long.
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     drain_seconds: u64,
@@ -127,6 +130,7 @@ impl Flags {
             control: Some(ClientConfig { server: self.xds, node, mode, held: Vec::new() }),
             drain: Timing { leaving, deadline },
             access_log: self.access_log,
+            no_edges: self.no_edges,
             tracing,
             upgrade: self.upgrade_socket,
             manager: std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()),

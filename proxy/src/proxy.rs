@@ -51,6 +51,8 @@ pub struct Options {
     pub drain: Timing,
     /// Where a line for each request is written; `-` is standard output.
     pub access_log: Option<PathBuf>,
+    /// Nobody counts who calls whom: there is no topology, and no metric of Istio's.
+    pub no_edges: bool,
     /// Where spans go, and of how many requests.
     pub tracing: Tracing,
     /// Where a new process asks to take over. If a process of ours answers there, its place is taken.
@@ -133,6 +135,7 @@ impl Proxy {
             snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::default())),
             drain: Drain::default(),
             access_log,
+            counts_edges: !options.no_edges,
             traces,
             workers: OnceLock::new(),
         });

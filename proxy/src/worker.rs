@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) drain: Drain,
     /// A line for each request, where they are wanted.
     pub(crate) access_log: Option<AccessLog>,
+    /// Who calls whom is counted.
+    pub(crate) counts_edges: bool,
     /// Spans of sampled requests, where they are wanted.
     pub(crate) traces: Option<Traces>,
     /// Orders to each worker. Unbounded, but fed only by the control thread and by acceptors, which stop at the limit of
@@ -298,6 +300,7 @@ mod tests {
             snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::default())),
             drain: Drain::default(),
             access_log: None,
+            counts_edges: true,
             traces: None,
             workers: OnceLock::new(),
         })

@@ -57,7 +57,8 @@ pub(crate) async fn run(
     let mut from_endpoint = Http1Source { reading: there_reading, input: &mut there_input, body: &mut there_body };
     let mut to_endpoint = Http1Sink::new(there_writing, &mut there_output);
     let outcome = Outcome::default();
-    let edge = place::of_bytes(&worker.shared.registry.edges, listener, cluster, opened.index);
+    let counts = worker.shared.counts_edges;
+    let edge = counts.then(|| place::of_bytes(&worker.shared.registry.edges, listener, cluster, opened.index)).flatten();
     let _counted = edge.map(|edge| Counted::begin(edge, worker.index, &outcome));
     let ended = tunnel(
         (&mut from_caller, &mut to_endpoint),

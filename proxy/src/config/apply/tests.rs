@@ -29,6 +29,7 @@ fn applier() -> Applier {
         snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::default())),
         drain: Drain::default(),
         access_log: None,
+        counts_edges: true,
         traces: None,
         workers: OnceLock::new(),
     };

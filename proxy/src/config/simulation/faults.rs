@@ -408,6 +408,7 @@ fn shared() -> Arc<Shared> {
         snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::default())),
         drain: Drain::default(),
         access_log: None,
+        counts_edges: true,
         traces: None,
         workers: OnceLock::new(),
     })

@@ -145,6 +145,9 @@ fn other(key: &EdgeKey) -> EdgeKey {
 
 /// Counts a request that is over.
 pub(crate) fn record(call: &Call<'_>, decision: &Decision<'_>) {
+    if !call.worker.shared.counts_edges {
+        return;
+    }
     let outcome = &call.outcome;
     let request = Request {
         ended: Ended { code: outcome.status(), grpc_status: outcome.grpc_status.get(), flags: outcome.flag_bits() },
