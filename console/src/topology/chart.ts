@@ -29,7 +29,7 @@ export function draw(place: HTMLElement, plan: ChartPlan): Chart {
     {
       width: place.clientWidth,
       height: HEIGHT,
-      padding: [6, 4, 0, 0],
+      padding: [6, 18, 0, 0],
       cursor: { y: false, points: { size: 5 }, drag: { x: false, y: false } },
       legend: { show: true, live: true, markers: { width: 2 } },
       hooks: { setCursor: [(self) => (self.cursor.left ?? -1) < 0 && latest(self)] },

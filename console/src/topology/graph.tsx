@@ -20,6 +20,8 @@ import type { Hold } from "./use_view.ts";
 
 const LABELS_MAX = 160; // Beyond, only edges in trouble and those of the selection carry one: a page of pills reads as noise.
 const PANEL_PIXELS = 420;
+const LANE_PIXELS = 9;
+const LANES_MAX = 2; // There are three protocols, and a node is no higher.
 
 export interface Selection {
   node: string;
@@ -53,7 +55,10 @@ export function Graph(props: Props) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const byId = useMemo(() => new Map(nodes.map((node) => [node.id, node])), [nodes]);
   const lines = useMemo(() => new Map<string, Curve>(), [places]);
-  const drawn = useMemo<Drawn[]>(() => edges.flatMap((edge) => draw(edge, places, lines)), [edges, places, lines]);
+  const drawn = useMemo<Drawn[]>(() => {
+    const lanes = new Map<string, number>();
+    return edges.flatMap((edge) => draw(edge, places, lines, lanes));
+  }, [edges, places, lines]);
   const near = useMemo(() => neighbourhood(selection, edges), [selection.node, selection.edge, edges]);
   const labels = useLabels(props, drawn, byId, near);
   const bright = useMemo(() => (near ? drawn.filter(({ edge }) => near.has(edge.id)) : drawn), [drawn, near]);
@@ -140,10 +145,15 @@ export function Graph(props: Props) {
 }
 
 // Numbers come every two seconds, ways only when somebody moves: a way that was found is kept.
-function draw(edge: Edge, places: Map<string, Point>, lines: Map<string, Curve>): Drawn[] {
+// Edges between the same two, of different protocols, have lanes of their own.
+function draw(edge: Edge, places: Map<string, Point>, lines: Map<string, Curve>, lanes: Map<string, number>): Drawn[] {
   const [source, destination] = [places.get(edge.source), places.get(edge.destination)];
   if (!source || !destination) return [];
-  const line = lines.get(edge.id) ?? route(source, destination, [...places.values()]);
+  const pair = `${edge.source}>${edge.destination}`;
+  const lane = lanes.get(pair) ?? 0;
+  lanes.set(pair, lane + 1);
+  const down = (point: Point): Point => ({ x: point.x, y: point.y + Math.min(lane, LANES_MAX) * LANE_PIXELS });
+  const line = lines.get(edge.id) ?? route(down(source), down(destination), [...places.values()]);
   lines.set(edge.id, line);
   return [{ edge, line }];
 }

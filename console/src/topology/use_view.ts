@@ -61,8 +61,13 @@ export function useView(box: Box | null, version: number): Hold {
   useEffect(() => {
     const element = frame.current;
     if (!element) return undefined;
+    let { width, height } = size();
     const watcher = new ResizeObserver(() => {
-      if (!held.current) show(fit(current.current, size()));
+      const now = size();
+      // It also calls once for nothing, when it begins.
+      if (now.width === width && now.height === height) return;
+      ({ width, height } = now);
+      if (!held.current) show(fit(current.current, now));
     });
     watcher.observe(element);
     const stop = listen(element, {
