@@ -48,4 +48,5 @@ mod slow_clients;
 mod split;
 mod timeout;
 mod topology;
+mod topology_load;
 mod upgrade;

@@ -118,7 +118,9 @@ impl Core {
             HEARD => {
                 let (node, epoch, rest) = parse_name(rest)?;
                 let id = u32::from_be_bytes(*rest.first_chunk()?);
-                let (key, counts) = (Arc::new(Key::read(&mut bytes)?), Counts::read(&mut bytes)?);
+                let (key, counts) = (Key::read(&mut bytes)?, Counts::read(&mut bytes)?);
+                // Edges come first: their names begin with a letter before this one.
+                let key = self.edges.shared(key);
                 let epoch = self.nodes.entry(node).or_default().epochs.entry(epoch).or_default();
                 epoch.heard.insert(id, Heard { key, counts, unsaved: false });
             }

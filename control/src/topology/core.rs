@@ -162,7 +162,7 @@ impl Core {
             let gap_ms = if is_beginning { stream.gap_ms } else { 0 };
             let named = |why: String| format!("edge {} of epoch {number} of node {id}: {why}", said.id);
             let known = epoch.heard.len();
-            let grown = grown(epoch, said).map_err(named)?;
+            let grown = grown(epoch, said, &self.edges).map_err(named)?;
             self.heard += epoch.heard.len() - known;
             if let Some((key, more)) = grown {
                 self.edges.add(&key, &more, now_ms, gap_ms);
@@ -261,7 +261,7 @@ fn went_back(what: &str, report: &EdgeReport, epoch: &Epoch) -> String {
 }
 
 /// What has happened on an edge since the process was heard last; `None`: nothing.
-fn grown(epoch: &mut Epoch, said: &Said) -> Result<Option<(Arc<Key>, Counts)>, String> {
+fn grown(epoch: &mut Epoch, said: &Said, edges: &Edges) -> Result<Option<(Arc<Key>, Counts)>, String> {
     let counts = Counts::of(said)?;
     let key = said.key.as_ref().map(Key::of).transpose()?;
     if let Some(heard) = epoch.heard.get_mut(&said.id) {
@@ -276,7 +276,7 @@ fn grown(epoch: &mut Epoch, said: &Said) -> Result<Option<(Arc<Key>, Counts)>, S
         heard.unsaved = true;
         return Ok(Some((Arc::clone(&heard.key), more)));
     }
-    let key = Arc::new(key.ok_or("it has a number that nobody has explained")?);
+    let key = edges.shared(key.ok_or("it has a number that nobody has explained")?);
     if epoch.heard.len() >= EDGES_PER_EPOCH_MAX {
         return Err(format!("a process may have {EDGES_PER_EPOCH_MAX} edges"));
     }

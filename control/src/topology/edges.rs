@@ -70,6 +70,11 @@ impl Edges {
         self.by_key.insert(key, Arc::new(Edge::of(total, active_ms)));
     }
 
+    /// A key as it lies here already, so that the replicas of a workload share it.
+    pub(super) fn shared(&self, key: Key) -> Arc<Key> {
+        self.by_key.get_key_value(&key).map_or_else(|| Arc::new(key.clone()), |(known, _)| Arc::clone(known))
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<Key>, &Arc<Edge>)> {
         self.by_key.iter()
     }

@@ -63,16 +63,21 @@ impl Graph {
             // The first in order, so that the same edges make the same graph.
             *service = (*service).min(&key.service);
         }
+        let tunnels = tunnels(&all);
         let mut graph = Self::default();
         let mut seen = Vec::with_capacity(all.len());
         for (key, edge) in &all {
-            let caller = callers.get(&pair(key));
+            let source = match caller_of(key, &tunnels) {
+                Caller::Known(source) => source,
+                Caller::Several => continue,
+            };
+            let caller = callers.get(&(source, &key.destination, key.protocol));
             let is_source = key.reporter == Reporter::Source;
             let shown = is_source || caller.is_none_or(|(active, _)| !*active && is_active(edge));
             let known = key.service != Asked::default();
             let service =
                 if is_source || known { &key.service } else { caller.map_or(&key.service, |(_, service)| service) };
-            let source = graph.node(&key.source, None, query.grouping);
+            let source = graph.node(source, None, query.grouping);
             let destination = graph.node(&key.destination, Some(service), query.grouping);
             seen.push(Seen { key: Arc::clone(key), edge: Arc::clone(edge), source, destination, shown });
         }
@@ -113,6 +118,34 @@ impl NodeSeen {
             workloads: BTreeSet::new(),
             services: BTreeSet::new(),
         }
+    }
+}
+
+/// Who opens TCP connections to whom, as the callers' proxies say it.
+fn tunnels(all: &[(Arc<Key>, Arc<Edge>)]) -> HashMap<&Who, BTreeSet<&Who>> {
+    let mut tunnels: HashMap<&Who, BTreeSet<&Who>> = HashMap::new();
+    let of_callers = all.iter().filter(|(key, _)| key.protocol == Protocol::Tcp && key.reporter == Reporter::Source);
+    for (key, _) in of_callers.filter(|(key, _)| key.destination != Who::default()) {
+        tunnels.entry(&key.destination).or_default().insert(&key.source);
+    }
+    tunnels
+}
+
+enum Caller<'k> {
+    Known(&'k Who),
+    /// Each of them counts its connections itself.
+    Several,
+}
+
+/// The proxy that is called sees bytes of a TCP connection, and nothing in them says whose. They are those of the caller that says it
+/// calls this workload; of several callers nobody can tell, and each has counted its own.
+fn caller_of<'k>(key: &'k Key, tunnels: &HashMap<&Who, BTreeSet<&'k Who>>) -> Caller<'k> {
+    let unknown =
+        key.protocol == Protocol::Tcp && key.reporter == Reporter::Destination && key.source == Who::default();
+    match tunnels.get(&key.destination).filter(|_| unknown) {
+        Some(callers) if callers.len() > 1 => Caller::Several,
+        Some(callers) => Caller::Known(callers.first().copied().unwrap_or(&key.source)),
+        None => Caller::Known(&key.source),
     }
 }
 

@@ -33,13 +33,20 @@ const REPORTS_PER_SECOND: usize = 200;
 
 /// Where streams of reports begin.
 #[derive(Debug)]
-struct Intake {
+pub(super) struct Intake {
     fleet: Arc<Fleet>,
+}
+
+impl Intake {
+    /// Into the topology of a fleet.
+    pub(super) fn new(fleet: Arc<Fleet>) -> Self {
+        Self { fleet }
+    }
 }
 
 /// The service for the port of ADS, into the topology of a fleet.
 pub fn service(fleet: Arc<Fleet>, stopping: watch::Receiver<bool>) -> Arc<dyn Other> {
-    Arc::new(EdgeService::new(Arc::new(Intake { fleet }), stopping))
+    Arc::new(EdgeService::new(Arc::new(Intake::new(fleet)), stopping))
 }
 
 impl EdgeReports for Intake {

@@ -4,6 +4,7 @@
 //! [`intake`] takes it off the wire, [`core`] finds out what is new in it, [`edges`] add that up, [`checkpoint`] says what must be on
 //! disk, [`view`] shows it. Only `intake` waits for anything, and only this file knows the time; all below is arithmetic.
 
+mod answers;
 mod checkpoint;
 mod core;
 mod counts;
@@ -17,6 +18,7 @@ mod outcome;
 mod packed;
 pub mod query;
 mod ring;
+mod series;
 mod sum;
 mod view;
 
@@ -25,11 +27,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tidegate_xds::report_service::EdgeReport;
 use tracing::warn;
 
+use self::answers::Answers;
 pub use self::checkpoint::{Checkpoint, Row};
 use self::core::{Core, Stream};
 pub use self::edges::EDGES_MAX;
-use self::model::{Folded, View};
+use self::model::{Folded, Series, View};
 use self::query::Query;
+pub use self::series::Of;
 use self::view::{Picture, view};
 use crate::clock::Clock;
 
@@ -40,13 +44,14 @@ pub struct Topology {
     core: Mutex<Core>,
     /// One checkpoint is taken and written before the next: they build on each other.
     saving: tokio::sync::Mutex<()>,
+    answers: Answers,
 }
 
 impl Topology {
     /// Without an edge.
     pub fn new(clock: Clock) -> Self {
         let core = Mutex::new(Core::new(clock.now().unix_ms()));
-        Self { clock, core, saving: tokio::sync::Mutex::default() }
+        Self { clock, core, saving: tokio::sync::Mutex::default(), answers: Answers::default() }
     }
 
     /// Takes up what an earlier process left.
@@ -60,6 +65,11 @@ impl Topology {
     /// The graph as it is now. It takes some milliseconds for a thousand edges.
     pub fn snapshot(&self, query: &Query) -> View {
         view(self.picture(), query)
+    }
+
+    /// How an edge or a node fared; `None`: there is none of that id, or totals were asked for.
+    pub fn series(&self, query: &Query, of: &Of) -> Option<Series> {
+        series::series(self.picture(), query, of)
     }
 
     /// What has changed since it was last asked for, for the disk.

@@ -2,6 +2,7 @@
 
 mod exactness;
 mod hostile;
+mod persistence;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use tidegate_xds::report_service::{
 use super::core::Stream;
 use super::model::{EdgeView, Health, Mtls, NodeKind, View};
 use super::query::{Grouping, Query, Window};
-use super::{Checkpoint, Topology};
+use super::{Checkpoint, Of, Topology};
 use crate::clock::{Clock, Timestamp};
 
 /// A slot of five seconds begins here.
@@ -179,6 +180,33 @@ fn a_caller_without_a_proxy_is_seen_by_the_proxy_it_calls() {
 }
 
 #[test]
+fn a_tcp_connection_is_its_callers_though_the_proxy_that_is_called_cannot_tell_whose_it_is() {
+    let bench = Bench::new();
+    let tcp = |source: &str| {
+        let key = EdgeKey { protocol: Protocol::Tcp.into(), ..key(Reporter::Source, "v1") };
+        let said = Edge { connections_opened: 2, ..edge(1, Some(key), Vec::new()) };
+        let mut report = EdgeReport { node: source.to_owned(), ..report(1, vec![said]) };
+        report.edges[0].key.as_mut().unwrap().source = Some(workload(source, "v1"));
+        report
+    };
+    let unknown = EdgeKey { source: None, protocol: Protocol::Tcp.into(), ..key(Reporter::Destination, "v1") };
+    let theirs = Edge { connections_opened: 3, ..edge(1, Some(unknown), Vec::new()) };
+    let take = |report: &EdgeReport| bench.topology.take(&mut Stream::default(), report).unwrap();
+    let opened = || {
+        let view = bench.view(Window::Minute, Grouping::App);
+        let of = |edge: &EdgeView| (edge.source.clone(), edge.connections_opened);
+        (view.edges.iter().map(of).collect::<Vec<_>>(), view.edges[0].reporters.destination.connections_opened)
+    };
+
+    take(&EdgeReport { node: "reviews-v1.shop".to_owned(), ..report(1, vec![theirs]) });
+    assert_eq!(opened(), (vec![("unknown".to_owned(), 3)], 3));
+    take(&tcp("web"));
+    assert_eq!(opened(), (vec![("shop/web".to_owned(), 2)], 3));
+    take(&tcp("cart"));
+    assert_eq!(opened(), (vec![("shop/cart".to_owned(), 2), ("shop/web".to_owned(), 2)], 0));
+}
+
+#[test]
 fn a_call_that_reached_nobody_ends_at_the_service() {
     let bench = Bench::new();
     let nobody = EdgeKey { destination: None, ..key(Reporter::Source, "v1") };
@@ -254,4 +282,34 @@ fn an_outage_of_minutes_does_not_look_like_a_storm_of_seconds() {
 
     let requests = |window| find(&bench.view(window, Grouping::VersionedApp), V1).requests;
     assert_eq!([Window::Minute, Window::TenMinutes, Window::Day, Window::Total].map(requests), [0, 0, 6_000, 6_010]);
+}
+
+#[test]
+fn a_series_has_a_point_for_each_step_and_says_how_each_went() {
+    let bench = Bench::new();
+    let mut stream = Stream::default();
+    let say = |stream: &mut Stream, sequence, good, bad| {
+        let outcomes = vec![outcome(200, "", good), outcome(500, "", bad)];
+        let said = edge(1, Some(key(Reporter::Source, "v1")), outcomes);
+        bench.topology.take(stream, &report(sequence, vec![said])).unwrap();
+    };
+    bench.pass(2_000);
+    say(&mut stream, 1, 10, 0);
+    bench.pass(10_000);
+    say(&mut stream, 2, 10, 10);
+    bench.pass(4_000);
+
+    let query = Query::default();
+    let series = bench.topology.series(&query, &Of::Edge(V1.to_owned())).unwrap();
+
+    let points: Vec<(u64, f64)> = series.points.iter().map(|point| (point.requests, point.error_share)).collect();
+    assert_eq!((series.step_seconds, points), (5, vec![(10, 0.0), (0, 0.0), (10, 1.0), (0, 0.0)]));
+    assert_eq!(series.points[0].at, "2023-11-14T22:13:20.000Z");
+    assert_eq!((series.points[0].rps, series.points[1].latency_ms.p50), (2.0, None));
+    let of_node = bench.topology.series(&query, &Of::Node("shop/reviews/v1".to_owned())).unwrap();
+    assert_eq!(of_node, series);
+    assert_eq!(bench.topology.series(&query, &Of::Node("shop/web/v1".to_owned())).unwrap().points[0].requests, 0);
+    assert_eq!(bench.topology.series(&query, &Of::Edge("nobody".to_owned())), None);
+    let total = Query { window: Window::Total, ..query };
+    assert_eq!(bench.topology.series(&total, &Of::Edge(V1.to_owned())), None);
 }

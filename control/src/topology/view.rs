@@ -153,11 +153,10 @@ impl Sums {
                 services.insert(&*seen.key.service.host);
             }
         }
-        let id_of = |number: usize| nodes.get(number).map_or("unknown", |node| &*node.id);
-        let (source, destination) = (id_of(first.source).to_owned(), id_of(first.destination).to_owned());
+        let [source, destination] = [first.source, first.destination].map(|number| id_of(nodes, number).to_owned());
         let (requests, errors, shown) = (self.shown.requests(), self.shown.errors(), &self.shown);
         EdgeView {
-            id: format!("{source}>{destination}>{}", protocol_name(protocol)),
+            id: edge_id(nodes, first),
             source,
             destination,
             protocol: protocol_name(protocol).to_owned(),
@@ -181,6 +180,16 @@ impl Sums {
     }
 }
 
+fn id_of(nodes: &[NodeSeen], number: usize) -> &str {
+    nodes.get(number).map_or("unknown", |node| &*node.id)
+}
+
+/// What an edge is called.
+pub(super) fn edge_id(nodes: &[NodeSeen], seen: &Seen) -> String {
+    let [source, destination] = [seen.source, seen.destination].map(|number| id_of(nodes, number));
+    format!("{source}>{destination}>{}", protocol_name(seen.key.protocol))
+}
+
 /// Any connection that was not mutual is what somebody must see.
 fn mtls(securities: &BTreeSet<Security>) -> Mtls {
     if securities.contains(&Security::Plain) || securities.contains(&Security::Tls) {
@@ -192,7 +201,7 @@ fn mtls(securities: &BTreeSet<Security>) -> Mtls {
     }
 }
 
-pub(super) fn protocol_name(protocol: Protocol) -> &'static str {
+fn protocol_name(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Http => "http",
         Protocol::Grpc => "grpc",
