@@ -7,11 +7,14 @@
 //! # Missing values
 //! What is not there is empty, so that a header made only of it is not written (unless `keep_empty`).
 
+pub mod grammar;
+
 use std::borrow::Cow;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
+use self::grammar::{Named, Piece, alternatives};
 use crate::request::{RequestView, ResponseView, Source, is_token};
 
 /// What the proxy knows about an exchange besides the heads. What is not known yet stays empty.
@@ -81,24 +84,17 @@ impl Format {
     pub(crate) fn compile(text: &str) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut literal = Vec::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once('%') {
-            literal.extend_from_slice(before.as_bytes());
-            if let Some(after) = after.strip_prefix('%') {
-                literal.push(b'%');
-                rest = after;
-                continue;
+        for piece in grammar::pieces(text)? {
+            match piece {
+                Piece::Literal(text) => literal.extend_from_slice(text.as_bytes()),
+                Piece::Operator(named) => {
+                    if !literal.is_empty() {
+                        parts.push(Part::Literal(std::mem::take(&mut literal).into()));
+                    }
+                    parts.push(parse_operator(&named)?);
+                }
             }
-            let Some((operator, after)) = after.split_once('%') else {
-                return Err(format!("`%{after}` is not closed; a percent sign is written %%"));
-            };
-            if !literal.is_empty() {
-                parts.push(Part::Literal(std::mem::take(&mut literal).into()));
-            }
-            parts.push(parse_operator(operator)?);
-            rest = after;
         }
-        literal.extend_from_slice(rest.as_bytes());
         if let Some(byte) = literal.iter().chain(parts.iter().flat_map(Part::literal)).find(|b| !is_field_byte(**b)) {
             return Err(format!("the byte {byte:#04x} cannot stand in a header value"));
         }
@@ -203,22 +199,8 @@ fn is_field_byte(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
-/// `NAME`, `NAME(ARGUMENT)`, each with an optional `:LENGTH`.
-fn parse_operator(text: &str) -> Result<Part, String> {
-    let (text, bytes_max) = match text.rsplit_once(':') {
-        Some((head, length)) if !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit()) => {
-            (head, Some(length.parse().map_err(|_| format!("`{length}` is too long a length"))?))
-        }
-        _ => (text, None),
-    };
-    let (name, argument) = match text.split_once('(') {
-        Some((name, rest)) => {
-            let argument = rest.strip_suffix(')').ok_or_else(|| format!("`%{text}%` lacks its closing bracket"))?;
-            (name, Some(argument))
-        }
-        None => (text, None),
-    };
-    let operator = match (name, argument) {
+fn parse_operator(named: &Named<'_>) -> Result<Part, String> {
+    let operator = match (named.name, named.argument) {
         ("REQ", Some(argument)) => {
             let (first, second) = alternatives(argument);
             Operator::Request { source: Source::parse(first)?, alternative: second.map(Source::parse).transpose()? }
@@ -245,17 +227,9 @@ fn parse_operator(text: &str) -> Result<Part, String> {
         ("VIRTUAL_HOST_NAME", None) => Operator::VirtualHostName,
         ("RESPONSE_CODE", None) => Operator::ResponseCode,
         ("HOSTNAME", None) => Operator::Hostname,
-        _ => return Err(format!("the operator `%{text}%` is not supported")),
+        _ => return Err(named.unsupported()),
     };
-    Ok(Part::Operator { operator, bytes_max })
-}
-
-/// `X?Y` is X, or Y where X is missing.
-fn alternatives(argument: &str) -> (&str, Option<&str>) {
-    match argument.split_once('?') {
-        Some((first, second)) => (first, Some(second)),
-        None => (argument, None),
-    }
+    Ok(Part::Operator { operator, bytes_max: named.bytes_max })
 }
 
 /// `2026-01-31T12:00:00.000Z`.
@@ -276,7 +250,7 @@ impl std::fmt::Display for Timestamp {
 /// Year, month and day of a number of days since 1970-01-01.
 ///
 /// Years are counted from March, so that the leap day is the last day of a year and months follow one formula.
-fn civil_date(days: u64) -> (u64, u64, u64) {
+pub fn civil_date(days: u64) -> (u64, u64, u64) {
     const DAYS_TO_EPOCH: u64 = 719_468; // from 0000-03-01
     const ERA_DAYS: u64 = 146_097; // 400 years
     let shifted = days + DAYS_TO_EPOCH;

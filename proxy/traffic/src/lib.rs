@@ -19,7 +19,7 @@
 mod error;
 // Nothing acts by it: it says what the others would do.
 pub mod explain;
-mod format;
+pub mod format;
 pub mod header_mutation;
 mod host;
 mod matcher;
