@@ -89,4 +89,7 @@ pub use limits::Limits;
 pub use proxy::{Options, Proxy, StartError, default_workers};
 pub use telemetry::trace::export::Tracing;
 pub use telemetry::trace::export::to::{Share as TraceShare, TraceTo};
+pub use telemetry::access_log::{
+    AccessLogOptions, Filter as AccessLogFilter, Format as AccessLogFormat, Redaction as AccessLogRedaction,
+};
 pub use upgrade::{Successors, UpgradeError, is_first};

@@ -14,7 +14,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use rustix::process::Signal;
-use tidegate_proxy::{Options, Proxy, Successors, Timing, TraceShare, TraceTo, Tracing, is_first};
+use tidegate_proxy::{
+    AccessLogFilter, AccessLogFormat, AccessLogOptions, AccessLogRedaction, Options, Proxy, Successors, Timing,
+    TraceShare, TraceTo, Tracing, is_first,
+};
 use tidegate_xds::ads::{Mode, Node};
 use tidegate_xds::transport::ClientConfig;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
@@ -53,9 +56,8 @@ struct Flags {
     /// Keeps the last good configuration here, so that a restart does not need the control plane.
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
-    /// Write a JSON line for each request to this file; `-` is standard output.
-    #[arg(long, value_name = "FILE")]
-    access_log: Option<PathBuf>,
+    #[command(flatten)]
+    logging: Logging,
     /// Send spans of sampled requests to a collector: otlp=HOST:PORT, otlp-http=URL, zipkin=URL, skywalking=HOST:PORT, or
     /// `control`, the address of --xds. In plaintext. May be repeated.
     #[arg(long, value_name = "KIND=ADDRESS", value_parser = trace_to)]
@@ -78,6 +80,37 @@ struct Flags {
     /// the new process from the running one. The socket is for the same user only.
     #[arg(long, value_name = "PATH")]
     upgrade_socket: Option<PathBuf>,
+}
+
+/// docs/access-logs.md
+#[derive(Debug, clap::Args)]
+struct Logging {
+    /// Write a line for each request and each TCP connection to this file; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    access_log: Option<PathBuf>,
+    /// How a line is written: json, text (Istio's default), otel (OpenTelemetry's attributes), ecs (Elastic Common Schema), or a
+    /// format with Envoy's operators, such as '%START_TIME% %REQ(:METHOD)% %RESPONSE_CODE%'.
+    #[arg(long, value_name = "FORMAT", default_value = "json", requires = "access_log")]
+    access_log_format: AccessLogFormat,
+    /// Which requests have a line, if not all: any of errors (5xx, no answer, flagged), status>=N, slow>=MILLISECONDS,
+    /// sample=PERCENT%, with commas.
+    #[arg(long, value_name = "CONDITIONS", requires = "access_log")]
+    access_log_filter: Option<AccessLogFilter>,
+    /// What is not shown: query (the whole query string) and names of headers, with commas. Credentials in well-known headers and
+    /// query parameters never are, unless this is none.
+    #[arg(long, value_name = "WHAT", requires = "access_log")]
+    access_log_redact: Option<AccessLogRedaction>,
+}
+
+impl Logging {
+    fn options(self) -> Option<AccessLogOptions> {
+        Some(AccessLogOptions {
+            file: Some(self.access_log?),
+            format: self.access_log_format,
+            filter: self.access_log_filter.unwrap_or_default(),
+            redaction: self.access_log_redact.unwrap_or_default(),
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -129,7 +162,7 @@ impl Flags {
             admin: Some(self.admin),
             control: Some(ClientConfig { server: self.xds, node, mode, held: Vec::new() }),
             drain: Timing { leaving, deadline },
-            access_log: self.access_log,
+            access_log: self.logging.options(),
             no_edges: self.no_edges,
             tracing,
             upgrade: self.upgrade_socket,

@@ -29,7 +29,7 @@ use crate::doors::{Doors, Open};
 use crate::drain::{Drain, Timing};
 use crate::limits::Limits;
 use crate::pressure;
-use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::access_log::{AccessLog, AccessLogOptions};
 use crate::telemetry::trace::export::{self, Tracing};
 use crate::upgrade::{Place, Taken, UpgradeError, ask};
 use crate::worker::{Order, Shared, Worker};
@@ -49,8 +49,8 @@ pub struct Options {
     pub control: Option<ClientConfig>,
     /// How long a drain takes.
     pub drain: Timing,
-    /// Where a line for each request is written; `-` is standard output.
-    pub access_log: Option<PathBuf>,
+    /// A line for each request.
+    pub access_log: Option<AccessLogOptions>,
     /// Nobody counts who calls whom: there is no topology, and no metric of Istio's.
     pub no_edges: bool,
     /// Where spans go, and of how many requests.
@@ -124,7 +124,10 @@ impl Proxy {
         let admin_socket = options.admin.map(|address| bind_admin(address, inherited)).transpose()?;
         let admin = admin_socket.as_ref().map(|(_, socket)| socket.local_addr()).transpose()?;
         let upgrade = options.upgrade.as_deref().map(|path| Place::take(path, taken.as_mut())).transpose()?;
-        let open = |path: PathBuf| AccessLog::open(&path).map_err(|source| StartError::AccessLog { path, source });
+        let open = |options: AccessLogOptions| {
+            let path = options.file.clone().unwrap_or_default();
+            AccessLog::open(options).map_err(|source| StartError::AccessLog { path, source })
+        };
         let access_log = options.access_log.map(open).transpose()?;
         let service = options.control.as_ref().map(|control| Arc::clone(&control.node.cluster));
         let service = service.filter(|cluster| !cluster.is_empty()).unwrap_or_else(|| Arc::clone(&node));
@@ -244,11 +247,13 @@ impl Proxy {
 
     /// Looks at files anew, as on SIGHUP, and says in the log what came of it.
     pub fn reload(&self) {
-        match self.shared.access_log.as_ref().map(AccessLog::reopen) {
+        match self.shared.access_log.as_ref().and_then(AccessLog::reopen) {
             Some(Ok(path)) => info!(path = %path.display(), "access log opened anew"),
             Some(Err(error)) => warn!(%error, "access log not opened anew; lines go where they went before"),
             None => {
-                info!("nothing to reload: there is no access log, and the configuration comes from the control plane")
+                info!(
+                    "nothing to reload: there is no file of an access log, and the configuration comes from the control plane"
+                )
             }
         }
     }

@@ -92,6 +92,7 @@ async fn rejecting<C: Caller, R: Reply>(
     passed: &Passed<'_>,
 ) -> Ending {
     call.flag(rejection.flag);
+    call.outcome.explained(rejection.details);
     if let Some(also) = rejection.also {
         call.flag(also);
     }
@@ -130,6 +131,7 @@ pub(crate) async fn preflight<C: Caller, R: Reply>(
     let head = builder.field("content-length", b"0").field("date", date.as_bytes()).build();
     let Ok(head) = head else { return Ending::Abort };
     call.count(200);
+    call.outcome.explained("cors_preflight");
     let mut edits = HeadEdits::new();
     preflight.write(&mut ResponseEditor { head: &head, edits: &mut edits });
     send(call, caller, reply, &head, &edits, Bytes::new(), false).await
@@ -167,6 +169,7 @@ pub(crate) async fn local<C: Caller, R: Reply>(
         return reject(call, caller, reply, Rejection::UNWRITABLE, Behind::default(), passed).await;
     };
     call.count(status);
+    call.outcome.explained(if location.is_some() { "redirect" } else { "direct_response" });
     let context = call.context("");
     let mut edits = HeadEdits::new();
     response_edits(call.seen, &head, &call.chain.manager, Some(route), None, &context, &mut edits);

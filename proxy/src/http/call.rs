@@ -35,6 +35,8 @@ pub(crate) struct Call<'c> {
     pub(crate) origin: &'c Origin,
     /// What the connection was terminated with.
     pub(crate) tls: Option<&'c ServerTls>,
+    /// That the caller named under TLS.
+    pub(crate) server_name: Option<&'c str>,
     pub(crate) alarm: &'c Alarm,
     pub(crate) started: Stamp,
     /// The same on the wall clock.
@@ -86,6 +88,20 @@ impl Call<'_> {
         let status = std::str::from_utf8(status).ok()?.parse().ok();
         self.trace.grpc(status);
         status
+    }
+
+    /// Another endpoint is asked.
+    pub(crate) fn attempt(&self, count: u32, endpoint: usize, upstream: Option<SocketAddr>) {
+        self.outcome.attempt(count, endpoint, upstream, self.worker.wheel.stamp());
+    }
+
+    /// An endpoint's answer begins: counts it for the listener.
+    pub(crate) fn served(&self, head: &ResponseHead) {
+        self.count(head.status());
+        self.outcome.served(self.worker.wheel.stamp());
+        if let Some(log) = &self.worker.shared.access_log {
+            log.keep(head, &self.outcome);
+        }
     }
 
     /// Counts the answer for the listener.

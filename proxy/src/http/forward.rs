@@ -403,7 +403,7 @@ impl<'a, 'c> Attempt<'a, 'c> {
         let begun = exchange.reply.begin(head, &edits, start);
         call.worker.buffers.give_back_edits(edits);
         begun?;
-        call.count(status);
+        call.served(head);
         plan.cluster.state.cells.of(call.worker.index).requests.count(status);
         Ok(start)
     }

@@ -146,6 +146,7 @@ async fn exchange(
         local: connection.local,
         origin: &world.origin,
         tls: world.tls.as_deref(),
+        server_name: world.server_name(),
         alarm: &connection.alarm,
         started,
         started_at: worker.wall(started),

@@ -283,6 +283,7 @@ async fn stream(
                 local,
                 origin: &world.origin,
                 tls: world.tls.as_deref(),
+                server_name: world.server_name(),
                 alarm: &alarm,
                 started,
                 started_at: worker.wall(started),

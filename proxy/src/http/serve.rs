@@ -74,7 +74,7 @@ async fn follow<C: Caller, R: Reply>(
             Err(rejection) => return answer::reject(call, &mut caller, reply, rejection, behind, &passed).await,
         };
         record.count += 1;
-        call.outcome.attempt(record.count, index, plan.cluster.states.get(index).map(|endpoint| endpoint.address));
+        call.attempt(record.count, index, plan.cluster.states.get(index).map(|endpoint| endpoint.address));
         call.trace.attempt(call, record.count);
         let attempted = match Attempt::begin(call, plan, index, &passed, &record, &caller) {
             Ok(attempt) => attempt.run(&mut caller, reply, &mut record).await,
@@ -84,6 +84,7 @@ async fn follow<C: Caller, R: Reply>(
             Ok(ending) => return ending,
             Err(failed) => failed,
         };
+        call.outcome.failed(&failed.trouble);
         let rejection = match record.after(&failed) {
             Next::Again(length) => {
                 plan.cluster.state.cells.of(call.worker.index).retries.increment();

@@ -94,6 +94,11 @@ impl World {
         }
     }
 
+    /// The name that the caller gave under TLS.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        self.hello.as_ref()?.server_name.as_deref()
+    }
+
     /// Whether a caller that was let in once would be let in now. A new certificate of ours changes nothing about that.
     fn is_let_in_by(&self, now: Option<&Arc<ServerTls>>) -> bool {
         match (&self.tls, now) {

@@ -1,140 +1,128 @@
-//! One JSON line for each request that was served: what came, which route and which policies it met, where it went and how
-//! it ended.
+//! One line for each request that was served, and for each TCP connection: what came, which route and which policies it met,
+//! where it went and how it ended.
 //!
-//! # Why a thread of its own
-//! A disk may stand still for seconds. A worker hands a line to a bounded queue and goes on; when the queue is full the line
-//! is dropped and counted, because a request is worth more than its record. Without `--access-log` nothing is gathered or
-//! written: a request pays for a few stores to its own stack.
+//! # The way of a line
+//! [`record`] is called when all is over. A [`Filter`] says whether there is a line, an [`Entry`] is what it can be made of, a
+//! [`Format`] makes it, and a [`File`] writes it on a thread of its own. Without `--access-log` nothing is gathered or written: a
+//! request pays for a few stores to its own stack.
 //!
 //! # What has no line
 //! What never became a request (a head that breaks the protocol), and a request whose connection was torn down while it
 //! was served. Both are counted among the rejections.
 
-use std::cell::Cell;
-use std::fs::OpenOptions;
-use std::io::{self, BufWriter, Write};
+mod entry;
+mod escape;
+mod field;
+mod file;
+mod filter;
+mod format;
+mod json;
+mod operator;
+mod pattern;
+mod redact;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod time;
+
+use std::cell::{Cell, RefCell};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
-use std::thread::JoinHandle;
-use std::time::UNIX_EPOCH;
 
-use serde::Serialize;
+use tidegate_http1::ResponseHead;
 use tidegate_report::ResponseFlag;
-use tidegate_traffic::route::written;
 
-use crate::clock;
+use self::entry::Entry;
+use self::file::File;
+pub use self::filter::Filter;
+pub use self::format::Format;
+pub use self::redact::Redaction;
+use crate::clock::Stamp;
 use crate::http::call::Call;
-use crate::router::{Decision, Plan};
+use crate::http::exchange::Trouble;
+use crate::router::Decision;
+use crate::upstream::Fault;
 use crate::wire::tunnel::Moved;
 
-/// Lines that wait for the disk: a second of a busy sidecar, some megabytes.
-const LINES_MAX: usize = 8_192;
+/// What is logged, how, and where to.
+#[derive(Clone, Debug, Default)]
+pub struct AccessLogOptions {
+    /// `-` is standard output.
+    pub file: Option<PathBuf>,
+    /// How a line is written.
+    pub format: Format,
+    /// What has a line.
+    pub filter: Filter,
+    /// What is not shown.
+    pub redaction: Redaction,
+}
+
+impl AccessLogOptions {
+    /// Everything, to a file.
+    pub fn to_file(path: impl Into<PathBuf>) -> Self {
+        Self { file: Some(path.into()), ..Self::default() }
+    }
+}
 
 /// Where lines go.
 #[derive(Debug)]
 pub(crate) struct AccessLog {
-    lines: SyncSender<Message>,
-    path: PathBuf,
-    dropped: AtomicU64,
-    writer: Mutex<Option<JoinHandle<()>>>,
-}
-
-enum Message {
-    Line(Vec<u8>),
-    /// Lines that follow go here.
-    Reopen(Box<dyn Write + Send>),
-    /// No line follows.
-    End,
+    format: Format,
+    filter: Filter,
+    redaction: Redaction,
+    file: Option<File>,
 }
 
 impl AccessLog {
-    /// Appends to a file, or writes to standard output where it is called `-`.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        Self::start(path, writer(path)?, LINES_MAX)
+    pub(crate) fn open(options: AccessLogOptions) -> io::Result<Self> {
+        let AccessLogOptions { file, format, filter, redaction } = options;
+        Ok(Self { format, filter, redaction, file: file.as_deref().map(File::open).transpose()? })
     }
 
-    fn start(path: &Path, out: Box<dyn Write + Send>, lines_max: usize) -> io::Result<Self> {
-        let (lines, received) = sync_channel(lines_max);
-        let write = move || write_all(&received, out);
-        let writer = std::thread::Builder::new().name("access-log".to_owned()).spawn(write)?;
-        Ok(Self { lines, path: path.to_owned(), dropped: AtomicU64::new(0), writer: Mutex::new(Some(writer)) })
+    /// Opens the file anew at its path, for whoever has moved the old one away. `None`: there is no file.
+    pub(crate) fn reopen(&self) -> Option<io::Result<&Path>> {
+        self.file.as_ref().map(File::reopen)
     }
 
-    /// Opens the file anew at its path, for whoever has moved the old one away.
-    pub(crate) fn reopen(&self) -> io::Result<&Path> {
-        let message = Message::Reopen(writer(&self.path)?);
-        // A full queue stands before a disk that stands still.
-        self.lines.try_send(message).map_err(|_| io::Error::other("too many lines wait for the disk"))?;
-        Ok(&self.path)
-    }
-
-    /// Lines that found the queue full.
+    /// Lines that found no place.
     pub(crate) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
-    }
-
-    fn offer(&self, line: Vec<u8>) {
-        match self.lines.try_send(Message::Line(line)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        self.file.as_ref().map_or(0, File::dropped)
     }
 
     /// Writes what waits. Blocks; for the end of the process.
     pub(crate) fn close(&self) {
-        let Some(writer) = self.writer.lock().ok().and_then(|mut writer| writer.take()) else { return };
-        // A writer that is gone has nothing to write.
-        drop(self.lines.send(Message::End));
-        drop(writer.join());
+        if let Some(file) = &self.file {
+            file.close();
+        }
     }
-}
 
-fn writer(path: &Path) -> io::Result<Box<dyn Write + Send>> {
-    if path.as_os_str() == "-" {
-        return Ok(Box::new(io::stdout()));
+    /// Keeps of an answer's head what lines will say of it.
+    pub(crate) fn keep(&self, head: &ResponseHead, outcome: &Outcome) {
+        if self.format.answers().is_empty() {
+            return;
+        }
+        let kept = self.format.answers().iter().map(|name| {
+            let value = self.redaction.field(name, head.field(name)?);
+            Some(value.get(..field::VALUE_BYTES_MAX).unwrap_or(&value).into())
+        });
+        *outcome.kept.borrow_mut() = kept.collect();
     }
-    Ok(Box::new(OpenOptions::new().create(true).append(true).open(path)?))
-}
 
-/// Writes until the end; whenever nothing waits, readers see everything.
-fn write_all(lines: &Receiver<Message>, out: Box<dyn Write + Send>) {
-    let mut out = BufWriter::new(out);
-    let mut failing = false;
-    loop {
-        let next = match lines.try_recv() {
-            Err(TryRecvError::Empty) => {
-                note(out.flush(), &mut failing);
-                lines.recv().ok()
-            }
-            other => other.ok(),
-        };
-        match next {
-            Some(Message::Line(line)) => note(out.write_all(&line), &mut failing),
-            Some(Message::Reopen(anew)) => {
-                note(out.flush(), &mut failing);
-                out = BufWriter::new(anew);
-            }
-            Some(Message::End) | None => return note(out.flush(), &mut failing),
+    fn record(&self, entry: &Entry<'_>, draw: impl FnMut() -> u64) {
+        if !self.filter.wants(entry, draw) {
+            return;
+        }
+        if let Some(file) = &self.file {
+            let mut line = Vec::with_capacity(LINE_BYTES);
+            self.format.write(&mut line, entry, &self.redaction);
+            file.offer(line);
         }
     }
 }
 
-/// Says once that the disk fails, and once that it does no more.
-fn note(result: io::Result<()>, failing: &mut bool) {
-    match result {
-        Ok(()) => *failing = false,
-        Err(error) if !*failing => {
-            *failing = true;
-            tracing::warn!(%error, "the access log cannot be written");
-        }
-        Err(_) => {}
-    }
-}
+/// What nearly every line fits into.
+const LINE_BYTES: usize = 1024;
 
 /// What becomes known of a request while it is served.
 #[derive(Debug, Default)]
@@ -153,6 +141,15 @@ pub(crate) struct Outcome {
     pub(crate) received: Cell<u64>,
     /// The same of the answer.
     pub(crate) sent: Cell<u64>,
+    /// One word on where the answer is from.
+    details: Cell<&'static str>,
+    /// When the last endpoint was chosen, and when its answer began.
+    asked_at: Cell<Option<Stamp>>,
+    answered_at: Cell<Option<Stamp>>,
+    /// Why there was no connection to the last endpoint.
+    failure: RefCell<Option<String>>,
+    /// Fields of the answer's head, as the format wants them.
+    kept: RefCell<Vec<Option<Box<[u8]>>>>,
 }
 
 impl Outcome {
@@ -164,10 +161,39 @@ impl Outcome {
         self.flags.set(self.flags.get() | 1 << flag as u8);
     }
 
-    pub(crate) fn attempt(&self, count: u32, endpoint: usize, upstream: Option<SocketAddr>) {
+    pub(crate) fn attempt(&self, count: u32, endpoint: usize, upstream: Option<SocketAddr>, now: Stamp) {
         self.attempts.set(count);
         self.endpoint.set(Some(endpoint));
         self.upstream.set(upstream);
+        self.asked_at.set(Some(now));
+    }
+
+    /// An endpoint's answer begins.
+    pub(crate) fn served(&self, now: Stamp) {
+        self.answered_at.set(Some(now));
+        self.details.set("via_upstream");
+    }
+
+    /// Why it was answered here.
+    pub(crate) fn explained(&self, details: &'static str) {
+        self.details.set(details);
+    }
+
+    /// An attempt came to nothing.
+    pub(crate) fn failed(&self, trouble: &Trouble) {
+        let reason = match trouble {
+            Trouble::Upstream(Fault::Connect(reason)) => Some(reason.clone()),
+            Trouble::Upstream(Fault::Handshake(fault)) => Some(fault.details().to_owned()),
+            Trouble::Upstream(Fault::ConnectTimeout) => Some("connection timeout".to_owned()),
+            Trouble::Upstream(_)
+            | Trouble::Caller(_)
+            | Trouble::CallerGone
+            | Trouble::Unwritable
+            | Trouble::Late(_)
+            | Trouble::Answered(_)
+            | Trouble::Injected(_) => None,
+        };
+        *self.failure.borrow_mut() = reason;
     }
 
     pub(crate) fn endpoint(&self) -> Option<usize> {
@@ -193,162 +219,20 @@ impl Outcome {
         let flags = self.flags.get();
         ResponseFlag::ALL.into_iter().filter(move |flag| flags & 1 << *flag as u8 != 0).map(ResponseFlag::code)
     }
-}
 
-/// One line. The names are a contract with whoever reads logs.
-#[derive(Serialize)]
-struct Line<'l> {
-    /// When the line was written, in milliseconds since 1970.
-    time_ms: u64,
-    duration_ms: u64,
-    listener: &'l str,
-    method: &'l str,
-    /// With the query.
-    path: &'l str,
-    authority: &'l str,
-    virtual_host: Option<&'l str>,
-    route: Option<&'l str>,
-    /// Where the route was written, `FILE:LINE`.
-    source: Option<&'l str>,
-    cluster: Option<&'l str>,
-    upstream: Option<SocketAddr>,
-    /// 0: there was no answer.
-    status: u16,
-    /// As in `tidegate_rejections_total`.
-    flags: Vec<&'static str>,
-    /// `KIND NAMESPACE/NAME FILE:LINE`
-    policies: Vec<String>,
-    attempts: u32,
-    request_id: Option<String>,
-    /// Of the request's body, without framing.
-    bytes_received: u64,
-    /// Of the answer's.
-    bytes_sent: u64,
+    fn details(&self) -> Option<&'static str> {
+        Some(self.details.get()).filter(|details| !details.is_empty())
+    }
+
+    /// A field of the answer's head, by its place among those that are wanted.
+    fn kept(&self, place: usize) -> Option<Vec<u8>> {
+        self.kept.borrow().get(place)?.as_deref().map(<[u8]>::to_vec)
+    }
 }
 
 /// Writes the line of a request that is over, if there is a log.
 pub(crate) fn record(call: &Call<'_>, decision: &Decision<'_>) {
     if let Some(log) = &call.worker.shared.access_log {
-        let mut line = Vec::with_capacity(512);
-        if serde_json::to_writer(&mut line, &describe(call, decision)).is_ok() {
-            line.push(b'\n');
-            log.offer(line);
-        }
-    }
-}
-
-fn describe<'l>(call: &Call<'l>, decision: &'l Decision<'_>) -> Line<'l> {
-    let Outcome { status, attempts, upstream, .. } = &call.outcome;
-    let plan: Option<&Plan<'_>> = match decision {
-        Decision::Forward(plan) => Some(plan),
-        Decision::Answer(_) | Decision::Reject(..) => None,
-    };
-    let route = decision.route();
-    let of_route = route.into_iter().flat_map(|route| &*route.policies).map(|(kind, from)| format!("{kind} {from}"));
-    let policies = of_route.chain(plan.into_iter().flat_map(behind_cluster)).collect();
-    let milliseconds = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let given = || call.request.field("x-request-id").map(|id| String::from_utf8_lossy(id).into_owned());
-    Line {
-        time_ms: clock::wall().duration_since(UNIX_EPOCH).map_or(0, milliseconds),
-        duration_ms: milliseconds(call.worker.wheel.stamp_now().since(call.started)),
-        listener: &call.listener.config.name,
-        method: call.request.method(),
-        path: call.request.path_and_query(),
-        authority: call.request.authority(),
-        virtual_host: route.map(|route| &*route.virtual_host),
-        route: route.map(|route| &*route.name),
-        source: route.and_then(|route| route.source.as_deref()),
-        cluster: plan.map(|plan| &*plan.cluster.config.name),
-        upstream: upstream.get(),
-        status: status.get(),
-        flags: call.outcome.flags().collect(),
-        policies,
-        attempts: attempts.get(),
-        request_id: plan
-            .and_then(|plan| plan.request_id)
-            .map(|id| String::from_utf8_lossy(&id.text()).into_owned())
-            .or_else(given),
-        bytes_received: call.outcome.received.get(),
-        bytes_sent: call.outcome.sent.get(),
-    }
-}
-
-/// The policies behind the cluster that was chosen.
-fn behind_cluster<'p>(plan: &'p Plan<'_>) -> impl Iterator<Item = String> + use<'p> {
-    let (cluster, places) = (&plan.cluster.config, &plan.route.written);
-    cluster.policies.iter().map(|(kind, object)| match written(places, &cluster.name, kind) {
-        Some(place) => format!("{kind} {object} {place}"),
-        None => format!("{kind} {object}"),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-
-    /// A disk that takes nothing until it is told to, and keeps what it took.
-    #[derive(Clone, Default)]
-    struct Disk {
-        gate: Arc<Mutex<()>>,
-        bytes: Arc<Mutex<Vec<u8>>>,
-    }
-
-    impl Write for Disk {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let _open = self.gate.lock().unwrap();
-            self.bytes.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            drop(self.gate.lock().unwrap());
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_disk_that_stands_still_costs_lines_and_no_time_and_the_rest_is_written_at_the_end() {
-        let disk = Disk::default();
-        let standstill = disk.gate.lock().unwrap();
-        let log = AccessLog::start(Path::new("disk"), Box::new(disk.clone()), 4).unwrap();
-
-        for number in 0..100 {
-            log.offer(format!("{number}\n").into_bytes());
-        }
-        let dropped = log.dropped();
-        drop(standstill);
-        log.close();
-
-        let written = String::from_utf8(disk.bytes.lock().unwrap().clone()).unwrap();
-        assert!(dropped >= 90, "{dropped}");
-        assert_eq!(written.lines().count() as u64, 100 - dropped);
-        log.close();
-    }
-
-    #[test]
-    fn a_file_that_was_moved_away_keeps_its_lines_and_a_new_one_takes_the_next() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, moved) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
-        let log = AccessLog::open(&path).unwrap();
-
-        log.offer(b"before\n".to_vec());
-        std::fs::rename(&path, &moved).unwrap();
-        log.offer(b"still before\n".to_vec());
-        log.reopen().unwrap();
-        log.offer(b"after\n".to_vec());
-        log.close();
-
-        assert_eq!(std::fs::read_to_string(moved).unwrap(), "before\nstill before\n");
-        assert_eq!(std::fs::read_to_string(path).unwrap(), "after\n");
-    }
-
-    #[test]
-    fn every_flag_has_a_bit() {
-        let outcome = Outcome::default();
-        ResponseFlag::ALL.into_iter().for_each(|flag| outcome.flag(flag));
-
-        assert_eq!(outcome.flags().count(), ResponseFlag::ALL.len());
+        log.record(&Entry::of_request(call, decision), || call.worker.random());
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use tidegate_proxy::{Options, Proxy};
+use tidegate_proxy::{AccessLogOptions, Options, Proxy};
 use tidegate_xds::resource::cluster::UpstreamProtocol::{self, Http1};
 
 use crate::backend::{echo, scripted};
@@ -21,7 +21,7 @@ async fn logging(path: &Path, protocol: UpstreamProtocol, backend: SocketAddr) -
         of_cluster(cluster("backend", protocol, &[backend])),
         of_listener(http_listener("in", inline(all_to("routes", "backend")))),
     ];
-    start_with(Options { access_log: Some(path.to_owned()), ..options() }, resources).await
+    start_with(Options { access_log: Some(AccessLogOptions::to_file(path)), ..options() }, resources).await
 }
 
 /// The lines of a file once there are so many.

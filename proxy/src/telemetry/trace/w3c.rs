@@ -43,6 +43,14 @@ pub(crate) fn of(head: &RequestHead) -> Option<Traceparent> {
     }
 }
 
+/// Trace and parent as they are written, where a head says them well.
+pub(crate) fn parts(head: &RequestHead) -> Option<(&str, &str)> {
+    of(head)?;
+    let value = head.field(TRACEPARENT)?;
+    let text = |range: std::ops::Range<usize>| std::str::from_utf8(value.get(range)?).ok();
+    Some((text(3..35)?, text(36..52)?))
+}
+
 /// `version "-" trace-id "-" parent-id "-" flags`, in lower-case hexadecimal. A later version may say more behind that, in
 /// visible ASCII as everything that W3C Trace Context has defined so far.
 fn read(value: &[u8]) -> Option<Traceparent> {
