@@ -133,7 +133,7 @@ async fn a_quantile_is_within_a_hundredth_of_what_the_log_says() {
     }
 
     let lines = mesh.access_log("web-v1");
-    let mut exact: Vec<f64> = lines.iter().map(|line| line["duration_us"].as_f64().expect("a time") / 1_000.0).collect();
+    let mut exact: Vec<f64> = lines.iter().map(|line| line["duration_ns"].as_f64().expect("a time") / 1e6).collect();
     exact.sort_by(f64::total_cmp);
     let of = |share: f64| exact[((exact.len() as f64 * share).ceil() as usize).saturating_sub(1)];
     wait::until("the topology has heard of all requests", REPORT_LIMIT, || async {

@@ -87,9 +87,9 @@ pub use config::watch::Refused;
 pub use drain::{Phase, Timing};
 pub use limits::Limits;
 pub use proxy::{Options, Proxy, StartError, default_workers};
-pub use telemetry::trace::export::Tracing;
-pub use telemetry::trace::export::to::{Share as TraceShare, TraceTo};
 pub use telemetry::access_log::{
     AccessLogOptions, Filter as AccessLogFilter, Format as AccessLogFormat, Redaction as AccessLogRedaction,
 };
+pub use telemetry::trace::export::Tracing;
+pub use telemetry::trace::export::to::{Share as TraceShare, TraceTo};
 pub use upgrade::{Successors, UpgradeError, is_first};

@@ -209,7 +209,8 @@ pub async fn start(options: Options, clock: Clock) -> Result<Running, ServeError
         tokio::select! { () = intake::keep(kept) => {}, () = stop => {} }
         "the keeper of the topology"
     });
-    let others: Vec<Arc<dyn Other>> = vec![intake::service(fleet.clone(), shutdown.subscribe()), traces.start(&mut parts, &shutdown)];
+    let others: Vec<Arc<dyn Other>> =
+        vec![intake::service(fleet.clone(), shutdown.subscribe()), traces.start(&mut parts, &shutdown)];
     let (stop, stop_waiting, mut ready) = (stopped(&shutdown), stopped(&shutdown), fleet.ready());
     parts.spawn(async move {
         tokio::select! {

@@ -100,6 +100,8 @@ impl Call<'_> {
         self.count(head.status());
         self.outcome.served(self.worker.wheel.stamp());
         if let Some(log) = &self.worker.shared.access_log {
+            let status = head.field("grpc-status").and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
+            self.outcome.grpc_status.set(status);
             log.keep(head, &self.outcome);
         }
     }

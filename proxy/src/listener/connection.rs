@@ -158,7 +158,10 @@ pub(crate) async fn run(worker: &Rc<Worker>, arrival: Arrival) {
         connection.alarm.clear(Slot::Total);
     }
     match chain {
-        Some(ChainKind::Tcp(proxy)) => Box::pin(tcp::run(worker, &view, &listener, &proxy, connection)).await,
+        Some(ChainKind::Tcp(proxy)) => {
+            let server_name = hello.as_ref().and_then(|hello| hello.server_name.as_deref());
+            Box::pin(tcp::run(worker, &view, (&listener, server_name), &proxy, connection)).await;
+        }
         Some(ChainKind::Http(chain)) => {
             let speaks = match (chain.manager.codec, protocol) {
                 (Codec::Http1, _) => Detected::Http1,

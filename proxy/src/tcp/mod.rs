@@ -17,7 +17,7 @@ use crate::balance::{self, Wish};
 use crate::config::snapshot::{ActiveCluster, ActiveListener};
 use crate::http::exchange::Trouble;
 use crate::listener::connection::Connection;
-use crate::telemetry::access_log::Outcome;
+use crate::telemetry::access_log::{OfBytes, Outcome};
 use crate::telemetry::edges::{Edge, place};
 use crate::tls::client::Inside;
 use crate::upstream::connect::connect;
@@ -27,25 +27,21 @@ use crate::wire::socket::Socket;
 use crate::wire::tunnel::tunnel;
 use crate::worker::{View, Worker};
 
-/// Serves one connection.
+/// Serves one connection. `server_name`: what its caller asked for under TLS.
 pub(crate) async fn run(
     worker: &Rc<Worker>,
     view: &View,
-    listener: &ActiveListener,
+    (listener, server_name): (&ActiveListener, Option<&str>),
     proxy: &TcpProxy,
     mut connection: Connection,
 ) {
+    let logged = OfBytes::begin(worker, &listener.config.name, server_name, &connection);
     let cluster = choose_cluster(proxy, worker.random()).and_then(|name| view.cluster(name));
-    let Some(cluster) = cluster else {
-        worker.cells().reject(ResponseFlag::NoCluster);
-        return;
-    };
-    let mut opened = match open(worker, cluster).await {
+    let Some(cluster) = cluster else { return logged.flag(ResponseFlag::NoCluster) };
+    logged.cluster.set(Some(&cluster.config.name));
+    let mut opened = match open(worker, cluster, &logged.outcome).await {
         Ok(opened) => opened,
-        Err(flag) => {
-            worker.cells().reject(flag);
-            return;
-        }
+        Err(flag) => return logged.flag(flag),
     };
     let (mut there_input, mut there_output) = (Input::new(&worker.buffers), Output::new(&worker.buffers));
     let mut output = Output::new(&worker.buffers);
@@ -56,16 +52,16 @@ pub(crate) async fn run(
     let mut to_caller = Http1Sink::new(writing, &mut output);
     let mut from_endpoint = Http1Source { reading: there_reading, input: &mut there_input, body: &mut there_body };
     let mut to_endpoint = Http1Sink::new(there_writing, &mut there_output);
-    let outcome = Outcome::default();
     let counts = worker.shared.counts_edges;
-    let edge = counts.then(|| place::of_bytes(&worker.shared.registry.edges, listener, cluster, opened.index)).flatten();
-    let _counted = edge.map(|edge| Counted::begin(edge, worker.index, &outcome));
+    let edge =
+        counts.then(|| place::of_bytes(&worker.shared.registry.edges, listener, cluster, opened.index)).flatten();
+    let _counted = edge.map(|edge| Counted::begin(edge, worker.index, &logged.outcome));
     let ended = tunnel(
         (&mut from_caller, &mut to_endpoint),
         (&mut from_endpoint, &mut to_caller),
         &connection.alarm,
         proxy.idle_timeout,
-        outcome.moved(),
+        logged.outcome.moved(),
     );
     // How a connection of bytes ends is its peers' business.
     drop(ended.await);
@@ -120,13 +116,19 @@ struct Opened<'a> {
     _place: Connected,
 }
 
-async fn open<'a>(worker: &'a Worker, cluster: &'a ActiveCluster) -> Result<Opened<'a>, ResponseFlag> {
+async fn open<'a>(
+    worker: &'a Worker,
+    cluster: &'a ActiveCluster,
+    outcome: &Outcome,
+) -> Result<Opened<'a>, ResponseFlag> {
     let thresholds = &cluster.config.circuit_breakers;
     let mut tried = Vec::new();
     for _ in 0..ENDPOINTS_MAX {
+        let count = u32::try_from(tried.len() + 1).unwrap_or(u32::MAX);
         let index = balance::choose(cluster, Wish { tried: &tried, ..Wish::default() }, worker)
             .map_err(|rejection| rejection.flag)?;
         let Some(endpoint) = cluster.states.get(index) else { return Err(ResponseFlag::NoHealthyUpstream) };
+        outcome.attempt(count, index, Some(endpoint.address), worker.wheel.stamp());
         let overflow = |limit| {
             endpoint.breaker.trip(limit);
             ResponseFlag::UpstreamOverflow
@@ -143,7 +145,9 @@ async fn open<'a>(worker: &'a Worker, cluster: &'a ActiveCluster) -> Result<Open
             }
             Err(fault) => {
                 cells.connect_failures.increment();
-                watched.failed(&Trouble::Upstream(fault), false, false);
+                let trouble = Trouble::Upstream(fault);
+                outcome.failed(&trouble);
+                watched.failed(&trouble, false, false);
                 tried.push(endpoint.id);
             }
         }

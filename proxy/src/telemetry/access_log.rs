@@ -41,9 +41,11 @@ pub use self::redact::Redaction;
 use crate::clock::Stamp;
 use crate::http::call::Call;
 use crate::http::exchange::Trouble;
+use crate::listener::connection::Connection;
 use crate::router::Decision;
 use crate::upstream::Fault;
 use crate::wire::tunnel::Moved;
+use crate::worker::Worker;
 
 /// What is logged, how, and where to.
 #[derive(Clone, Debug, Default)]
@@ -227,6 +229,46 @@ impl Outcome {
     /// A field of the answer's head, by its place among those that are wanted.
     fn kept(&self, place: usize) -> Option<Vec<u8>> {
         self.kept.borrow().get(place)?.as_deref().map(<[u8]>::to_vec)
+    }
+}
+
+/// A TCP connection. Its line is written when this goes, because a connection of bytes ends in any way: by its peers, or with the
+/// process, in the middle of a wait.
+pub(crate) struct OfBytes<'b> {
+    worker: &'b Worker,
+    listener: &'b str,
+    server_name: Option<&'b str>,
+    remote: SocketAddr,
+    local: Option<SocketAddr>,
+    pub(crate) cluster: Cell<Option<&'b str>>,
+    pub(crate) outcome: Outcome,
+    started: Stamp,
+}
+
+impl<'b> OfBytes<'b> {
+    pub(crate) fn begin(
+        worker: &'b Worker,
+        listener: &'b str,
+        server_name: Option<&'b str>,
+        caller: &Connection,
+    ) -> Self {
+        let Connection { peer, local, .. } = *caller;
+        let (cluster, outcome, started) = (Cell::new(None), Outcome::default(), worker.wheel.stamp());
+        Self { worker, listener, server_name, remote: peer, local, cluster, outcome, started }
+    }
+
+    /// Counts why it came to nothing.
+    pub(crate) fn flag(&self, flag: ResponseFlag) {
+        self.worker.cells().reject(flag);
+        self.outcome.flag(flag);
+    }
+}
+
+impl Drop for OfBytes<'_> {
+    fn drop(&mut self) {
+        if let Some(log) = &self.worker.shared.access_log {
+            log.record(&Entry::of_bytes(self), || self.worker.random());
+        }
     }
 }
 

@@ -8,13 +8,13 @@ use std::time::{Duration, SystemTime};
 use tidegate_http1::RequestHead;
 use tidegate_traffic::route::written;
 
-use super::Outcome;
+use super::{OfBytes, Outcome};
 use crate::clock;
 use crate::http::call::Call;
 use crate::http::head::RequestId;
 use crate::http::rejection::Behind;
-use crate::telemetry::trace::w3c;
 use crate::router::Decision;
+use crate::telemetry::trace::w3c;
 
 /// What a line is made of.
 pub(crate) struct Entry<'e> {
@@ -81,6 +81,28 @@ impl<'e> Entry<'e> {
             response_time: answered_at.map(|at| at.since(call.started)),
             upstream_time: answered_at.zip(asked_at.get()).map(|(at, asked)| at.since(asked)),
             outcome: &call.outcome,
+        }
+    }
+
+    pub(super) fn of_bytes(bytes: &'e OfBytes<'_>) -> Self {
+        let OfBytes { worker, started, .. } = bytes;
+        Self {
+            now: clock::wall(),
+            started_at: worker.wall(*started),
+            duration: worker.wheel.stamp_now().since(*started),
+            listener: bytes.listener,
+            remote: bytes.remote,
+            client: bytes.remote.ip().to_canonical(),
+            local: bytes.local,
+            server_name: bytes.server_name,
+            request: None,
+            request_id: None,
+            route: None,
+            cluster: bytes.cluster.get(),
+            behind: Behind::default(),
+            response_time: None,
+            upstream_time: None,
+            outcome: &bytes.outcome,
         }
     }
 

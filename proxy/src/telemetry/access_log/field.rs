@@ -219,7 +219,7 @@ impl Field {
                 Value::Bytes(Cow::Owned(joined.into_bytes()))
             }
             Self::Flags => Value::Flags,
-            Self::GrpcStatus(form) => outcome.grpc_status.get().map_or(Value::Absent, |status| form.value(status.into())),
+            Self::GrpcStatus(form) => outcome.grpc_status.get().map_or(Value::Absent, |status| form.value(status)),
             Self::Remote(part) => Value::of_address(Some(entry.remote), *part),
             Self::Client(part) => Value::of_address(Some(entry.client()), *part),
             Self::Local(part) => Value::of_address(entry.local, *part),
@@ -278,7 +278,7 @@ fn request_id<'v>(entry: &'v Entry<'_>) -> Option<Cow<'v, [u8]>> {
 }
 
 impl GrpcForm {
-    fn value(self, status: u32) -> Value<'static> {
+    fn value(self, status: u8) -> Value<'static> {
         const NAMES: [(&str, &str); 17] = [
             ("OK", "OK"),
             ("Canceled", "CANCELLED"),
@@ -298,7 +298,7 @@ impl GrpcForm {
             ("DataLoss", "DATA_LOSS"),
             ("Unauthenticated", "UNAUTHENTICATED"),
         ];
-        let names = usize::try_from(status).ok().and_then(|status| NAMES.get(status));
+        let names = NAMES.get(usize::from(status));
         match (self, names) {
             (Self::Camel, Some((camel, _))) => Value::text(camel),
             (Self::Snake, Some((_, snake))) => Value::text(snake),

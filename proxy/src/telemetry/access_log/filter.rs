@@ -55,7 +55,6 @@ fn condition(text: &str) -> Result<Condition, String> {
         let share: Option<f64> = share.strip_suffix('%').unwrap_or(share).parse().ok();
         let share = share.filter(|share| (0.0..=100.0).contains(share));
         let share = share.ok_or_else(|| format!("`{text}`: a share is from 0% to 100%"))?;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
         return Ok(Condition::Sample((share / 100.0 * f64::from(u32::MAX)).round() as u32));
     }
     Err(unknown())

@@ -33,6 +33,7 @@ pub(super) static JSON: Schema = Schema {
     table: &[
         ("time_ms", Field::NowMs),
         ("duration_ms", Field::DurationMs),
+        ("duration_ns", Field::DurationNs),
         ("listener", Field::Listener),
         ("method", METHOD),
         ("path", TARGET),

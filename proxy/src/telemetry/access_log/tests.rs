@@ -186,7 +186,7 @@ fn json_has_every_field_in_every_line() {
     assert_eq!(
         line,
         json!({
-            "time_ms": 1_709_210_096_032_u64, "duration_ms": 25, "listener": "outbound", "method": "GET",
+            "time_ms": 1_709_210_096_032_u64, "duration_ms": 25, "duration_ns": 25_400_000, "listener": "outbound", "method": "GET",
             "path": "/cart?item=7&token=REDACTED", "authority": "shop.example:8080", "virtual_host": "shop",
             "route": "canary", "source": "reviews.yaml:12", "cluster": "outbound|9080|v1|reviews",
             "upstream": "10.0.0.3:9080", "status": 200, "flags": ["UT"],
@@ -295,6 +295,22 @@ fn a_filter_wants_what_any_of_its_conditions_wants() {
     );
     assert!(wants("sample=100%", 200, None, u64::MAX) && !wants("sample=0%", 200, None, 0));
     assert!(Filter::default().wants(&entry(None, &Outcome::default()), || 0));
+}
+
+#[test]
+fn every_field_and_every_operator_is_documented() {
+    let page = include_str!("../../../../docs/access-logs.md");
+    let fields = [&schema::JSON, &schema::OTEL, &schema::ECS].into_iter().flat_map(|schema| schema.table);
+    for (name, _) in fields {
+        assert!(page.contains(&format!("`{name}`")), "docs/access-logs.md lacks the field `{name}`");
+    }
+    for operator in operator::known() {
+        let named = page.contains(&format!("`{operator}`")) || page.contains(&format!("`{operator},"));
+        let short = operator
+            .strip_suffix("_WITHOUT_PORT")
+            .is_some_and(|whole| page.contains(&format!("`{whole}`, `…_WITHOUT_PORT`")));
+        assert!(named || short || operator.contains('|'), "docs/access-logs.md lacks the operator `{operator}`");
+    }
 }
 
 proptest! {
