@@ -88,7 +88,8 @@ pub use drain::{Phase, Timing};
 pub use limits::Limits;
 pub use proxy::{Options, Proxy, StartError, default_workers};
 pub use telemetry::access_log::{
-    AccessLogOptions, Filter as AccessLogFilter, Format as AccessLogFormat, Redaction as AccessLogRedaction,
+    AccessLogOptions, CollectorAddress as AccessLogCollector, Filter as AccessLogFilter, Format as AccessLogFormat,
+    Redaction as AccessLogRedaction,
 };
 pub use telemetry::trace::export::Tracing;
 pub use telemetry::trace::export::to::{Share as TraceShare, TraceTo};

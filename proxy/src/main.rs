@@ -15,8 +15,8 @@ use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use rustix::process::Signal;
 use tidegate_proxy::{
-    AccessLogFilter, AccessLogFormat, AccessLogOptions, AccessLogRedaction, Options, Proxy, Successors, Timing,
-    TraceShare, TraceTo, Tracing, is_first,
+    AccessLogCollector, AccessLogFilter, AccessLogFormat, AccessLogOptions, AccessLogRedaction, Options, Proxy,
+    Successors, Timing, TraceShare, TraceTo, Tracing, is_first,
 };
 use tidegate_xds::ads::{Mode, Node};
 use tidegate_xds::transport::ClientConfig;
@@ -84,28 +84,34 @@ struct Flags {
 
 /// docs/access-logs.md
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("log").args(["access_log", "access_log_to"]).multiple(true)))]
 struct Logging {
     /// Write a line for each request and each TCP connection to this file; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     access_log: Option<PathBuf>,
+    /// Send a record for each request and each TCP connection to a collector of OpenTelemetry, over gRPC in plaintext.
+    #[arg(long, value_name = "otlp=HOST:PORT")]
+    access_log_to: Option<AccessLogCollector>,
     /// How a line is written: json, text (Istio's default), otel (OpenTelemetry's attributes), ecs (Elastic Common Schema), or a
     /// format with Envoy's operators, such as '%START_TIME% %REQ(:METHOD)% %RESPONSE_CODE%'.
-    #[arg(long, value_name = "FORMAT", default_value = "json", requires = "access_log")]
+    #[arg(long, value_name = "FORMAT", default_value = "json", requires = "log")]
     access_log_format: AccessLogFormat,
     /// Which requests have a line, if not all: any of errors (5xx, no answer, flagged), status>=N, slow>=MILLISECONDS,
     /// sample=PERCENT%, with commas.
-    #[arg(long, value_name = "CONDITIONS", requires = "access_log")]
+    #[arg(long, value_name = "CONDITIONS", requires = "log")]
     access_log_filter: Option<AccessLogFilter>,
     /// What is not shown: query (the whole query string) and names of headers, with commas. Credentials in well-known headers and
     /// query parameters never are, unless this is none.
-    #[arg(long, value_name = "WHAT", requires = "access_log")]
+    #[arg(long, value_name = "WHAT", requires = "log")]
     access_log_redact: Option<AccessLogRedaction>,
 }
 
 impl Logging {
     fn options(self) -> Option<AccessLogOptions> {
-        Some(AccessLogOptions {
-            file: Some(self.access_log?),
+        let (file, collector) = (self.access_log, self.access_log_to);
+        (file.is_some() || collector.is_some()).then(|| AccessLogOptions {
+            file,
+            collector,
             format: self.access_log_format,
             filter: self.access_log_filter.unwrap_or_default(),
             redaction: self.access_log_redact.unwrap_or_default(),

@@ -124,9 +124,11 @@ impl Proxy {
         let admin_socket = options.admin.map(|address| bind_admin(address, inherited)).transpose()?;
         let admin = admin_socket.as_ref().map(|(_, socket)| socket.local_addr()).transpose()?;
         let upgrade = options.upgrade.as_deref().map(|path| Place::take(path, taken.as_mut())).transpose()?;
+        let cluster = options.control.as_ref().map(|control| Arc::clone(&control.node.cluster));
+        let service = cluster.filter(|cluster| !cluster.is_empty()).unwrap_or_else(|| Arc::clone(&node));
         let open = |options: AccessLogOptions| {
             let path = options.file.clone().unwrap_or_default();
-            AccessLog::open(options).map_err(|source| StartError::AccessLog { path, source })
+            AccessLog::open(options, [&service, &node]).map_err(|source| StartError::AccessLog { path, source })
         };
         let access_log = options.access_log.map(open).transpose()?;
         let service = options.control.as_ref().map(|control| Arc::clone(&control.node.cluster));

@@ -3,7 +3,7 @@
 //!
 //! # The way of a line
 //! [`record`] is called when all is over. A [`Filter`] says whether there is a line, an [`Entry`] is what it can be made of, a
-//! [`Format`] makes it, and a [`File`] writes it on a thread of its own. Without `--access-log` nothing is gathered or written: a
+//! [`Format`] makes it, and a [`File`] or a [`Collector`] takes it on a thread of its own. Without `--access-log` nothing is gathered or written: a
 //! request pays for a few stores to its own stack.
 //!
 //! # What has no line
@@ -18,6 +18,7 @@ mod filter;
 mod format;
 mod json;
 mod operator;
+mod otlp;
 mod pattern;
 mod redact;
 mod schema;
@@ -37,6 +38,8 @@ use self::entry::Entry;
 use self::file::File;
 pub use self::filter::Filter;
 pub use self::format::Format;
+use self::otlp::Collector;
+pub use self::otlp::CollectorAddress;
 pub use self::redact::Redaction;
 use crate::clock::Stamp;
 use crate::http::call::Call;
@@ -52,6 +55,8 @@ use crate::worker::Worker;
 pub struct AccessLogOptions {
     /// `-` is standard output.
     pub file: Option<PathBuf>,
+    /// Gets a record in place of each line, with the names of `otel`.
+    pub collector: Option<CollectorAddress>,
     /// How a line is written.
     pub format: Format,
     /// What has a line.
@@ -74,12 +79,16 @@ pub(crate) struct AccessLog {
     filter: Filter,
     redaction: Redaction,
     file: Option<File>,
+    collector: Option<Collector>,
 }
 
 impl AccessLog {
-    pub(crate) fn open(options: AccessLogOptions) -> io::Result<Self> {
-        let AccessLogOptions { file, format, filter, redaction } = options;
-        Ok(Self { format, filter, redaction, file: file.as_deref().map(File::open).transpose()? })
+    /// `service`: its name, and which instance of it this is.
+    pub(crate) fn open(options: AccessLogOptions, service: [&str; 2]) -> io::Result<Self> {
+        let AccessLogOptions { file, collector, format, filter, redaction } = options;
+        let file = file.as_deref().map(File::open).transpose()?;
+        let collector = collector.map(|address| Collector::start(&address, service)).transpose()?;
+        Ok(Self { format, filter, redaction, file, collector })
     }
 
     /// Opens the file anew at its path, for whoever has moved the old one away. `None`: there is no file.
@@ -89,13 +98,16 @@ impl AccessLog {
 
     /// Lines that found no place.
     pub(crate) fn dropped(&self) -> u64 {
-        self.file.as_ref().map_or(0, File::dropped)
+        self.file.as_ref().map_or(0, File::dropped) + self.collector.as_ref().map_or(0, Collector::dropped)
     }
 
     /// Writes what waits. Blocks; for the end of the process.
     pub(crate) fn close(&self) {
         if let Some(file) = &self.file {
             file.close();
+        }
+        if let Some(collector) = &self.collector {
+            collector.close();
         }
     }
 
@@ -119,6 +131,9 @@ impl AccessLog {
             let mut line = Vec::with_capacity(LINE_BYTES);
             self.format.write(&mut line, entry, &self.redaction);
             file.offer(line);
+        }
+        if let Some(collector) = &self.collector {
+            collector.offer(entry, &self.redaction);
         }
     }
 }

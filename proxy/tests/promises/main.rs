@@ -2,6 +2,7 @@
 //! backends that are scripted byte by byte where bytes matter.
 
 mod access_log;
+mod access_log_otlp;
 mod authority;
 mod backend;
 mod circuit_breaker;

@@ -137,7 +137,8 @@ fn operators_have_their_values() {
 #[test]
 fn fields_of_answers_are_kept_when_a_format_wants_them() {
     let format: Format = "%RESP(X-Served-By)%|%RESP(NONE?Server)%|%RESP(Set-Cookie)%|%RESP(NONE)%".parse().unwrap();
-    let log = AccessLog { format, filter: Filter::default(), redaction: Redaction::default(), file: None };
+    let log =
+        AccessLog { format, filter: Filter::default(), redaction: Redaction::default(), file: None, collector: None };
     let answer = ResponseHead::builder(200)
         .field("server", b"s 1")
         .field("x-served-by", b"v\"2")
