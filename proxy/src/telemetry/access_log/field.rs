@@ -8,13 +8,14 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
+use super::Outcome;
 use super::entry::{Entry, Place};
 use super::redact::Redaction;
 use super::time::Layout;
 use crate::http::head::protocol;
 
 /// No value is longer in a line: as long as a target may be. What is cut off is not worth what it costs to keep.
-pub(super) const VALUE_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const VALUE_BYTES_MAX: usize = 16 * 1024;
 
 /// What a line can say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -213,11 +214,7 @@ impl Field {
                 status => Value::Number(status.into()),
             },
             Self::Details => Value::maybe(outcome.details()),
-            Self::FlagsJoined if outcome.flags.get() == 0 => Value::Absent,
-            Self::FlagsJoined => {
-                let joined = outcome.flags().collect::<Vec<_>>().join(",");
-                Value::Bytes(Cow::Owned(joined.into_bytes()))
-            }
+            Self::FlagsJoined => flags_joined(outcome),
             Self::Flags => Value::Flags,
             Self::GrpcStatus(form) => outcome.grpc_status.get().map_or(Value::Absent, |status| form.value(status)),
             Self::Remote(part) => Value::of_address(Some(entry.remote), *part),
@@ -242,6 +239,13 @@ impl Field {
             Self::Constant(text) => Value::text(text),
             Self::Nothing => Value::Absent,
         }
+    }
+}
+
+fn flags_joined(outcome: &Outcome) -> Value<'static> {
+    match outcome.flags.get() {
+        0 => Value::Absent,
+        _ => Value::Bytes(Cow::Owned(outcome.flags().collect::<Vec<_>>().join(",").into_bytes())),
     }
 }
 
