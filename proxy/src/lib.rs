@@ -22,7 +22,8 @@
 //! 11. A failure before the answer's head goes back to the corridor, and so does an answer that the retry policy wants another
 //!     of: [`router::attempts`] says whether there is another attempt, and [`http::rejection`] what the caller is told if not.
 //!     A failure after it tears the answer, visibly.
-//! 12. The counters of [`telemetry`] were resolved when the snapshot was built; [`admin`] shows them.
+//! 12. The counters of [`telemetry`] were resolved when the snapshot was built; [`admin`] shows them. A request that is sampled leaves
+//!     a span in a queue ([`telemetry::trace`]).
 //!
 //! Configuration comes the other way: [`config::watch`] receives it, [`config::apply`] decides what may become visible,
 //! [`config::snapshot`] is what then is visible.
@@ -30,8 +31,8 @@
 //! # What the proxy adds to a message
 //! Two sidecars in a row must be invisible, so the list is short. Requests get `x-request-id` when it is missing and the
 //! listener generates it, `x-forwarded-proto` when it is missing, `x-forwarded-for` when the listener uses the remote
-//! address, and `x-envoy-attempt-count` when the virtual host asks for it; fields that speak to the proxy (below) are
-//! removed. Answers get a `server` field only as the listener says, and what a filter of the route is there to write. Nothing
+//! address, `x-envoy-attempt-count` when the virtual host asks for it, and where traces have a collector their place in one
+//! ([`telemetry::trace`]); fields that speak to the proxy (below) are removed. Answers get a `server` field only as the listener says, and what a filter of the route is there to write. Nothing
 //! else is added, and there is no `via`. What a codec changes is listed in `tidegate-http1`. Answers made here carry a `date`
 //! and, unless the listener keeps it to itself, `x-mesh-error: FLAG; policy=NAMESPACE/NAME FILE:LINE; details=WORD`, the
 //! policy where one is known.

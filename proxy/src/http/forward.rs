@@ -340,6 +340,7 @@ impl<'a, 'c> Attempt<'a, 'c> {
         self.call.alarm.clear_all();
         if let Some(status) = exchange.answer.body().grpc_status() {
             self.call.outcome.grpc_status.set(Some(status));
+            self.call.trace.grpc(Some(status.into()));
         }
         if let Err(trouble) = relayed {
             return self.torn(Some(trouble), exchange);

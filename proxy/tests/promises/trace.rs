@@ -1,6 +1,8 @@
 //! Traces: what goes on with a request, what collectors are told, and that nobody waits for them.
 
 mod collectors;
+mod exporting;
+mod segments;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -8,13 +10,13 @@ use std::sync::{Arc, Mutex};
 use tidegate_proxy::{Options, Proxy, Tracing};
 use tidegate_xds::ads::{Mode, Node};
 use tidegate_xds::resource::Resource;
-use tidegate_xds::resource::cluster::UpstreamProtocol::{self, Http1};
+use tidegate_xds::resource::cluster::UpstreamProtocol::{self, Http1, Http2};
 use tidegate_xds::resource::listener::{Direction, Listener};
 use tidegate_xds::resource::route::{Mirror, RetryOn, RetryPolicy, RouteAction};
 use tidegate_xds::transport::ClientConfig;
 
 use self::collectors::{Otlp, Told};
-use crate::backend::{nobody, scripted};
+use crate::backend::{http2_echo, nobody, scripted};
 use crate::client::{Client, get};
 use crate::resources::{
     cluster, forward, http_listener, inline, of_cluster, of_listener, options, route, routes, start_with,
@@ -291,6 +293,26 @@ async fn an_answer_made_here_is_a_span_that_says_why() {
     assert!(span.error);
     assert_eq!(span.attributes["error.type"], "503");
     assert_eq!(span.attributes["response_flags"], "UF");
+}
+
+#[tokio::test]
+async fn a_grpc_call_says_how_it_ended_behind_its_answer() {
+    let (collector, mut told) = Otlp::start().await;
+    let options = tracing(&[format!("otlp={collector}")], "100");
+    let (_proxy, address) = start_with(options, to_backend(Direction::Inbound, Http2, http2_echo().await)).await;
+    let mut client = Client::connect(address).await;
+
+    let head =
+        "POST /shop.Ratings/Get HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc\r\nContent-Length: 5\r\n\r\n";
+    client.send(format!("{head}hello")).await;
+    assert_eq!(client.answer().await.status, 200);
+
+    let span = told.span().await;
+    assert_eq!(&*span.name, "POST /*");
+    for (name, expected) in [("rpc.system.name", "grpc"), ("rpc.method", "shop.Ratings/Get"), ("rpc.status_code", "OK")]
+    {
+        assert_eq!(span.attributes.get(name).map(String::as_str), Some(expected), "{name}");
+    }
 }
 
 #[tokio::test]

@@ -182,6 +182,14 @@ impl<'c> Hop<'c> {
     }
 }
 
+/// What a head says: ids in digits, the decision, and whether `tracestate` is kept.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn context_of(head: &RequestHead) -> (Option<(String, String)>, Option<bool>, bool) {
+    let Incoming { trace, decision, keeps_state, .. } = Incoming::of(head);
+    let ids = trace.map(|(trace, span)| (text(&trace.digits()).to_owned(), text(&span.digits()).to_owned()));
+    (ids, decision.map(Word::is_sampled), keeps_state)
+}
+
 impl Place<'_> {
     fn write(&self, forwarding: &Forwarding<'_>, edits: &mut HeadEdits) {
         let Self { carried, trace, random, .. } = *self;

@@ -1,15 +1,23 @@
 //! Collectors: servers that take spans and show them to a test. They read with other people's messages.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use prost::Message as _;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
@@ -43,15 +51,41 @@ impl Told {
     }
 }
 
+async fn bind() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let address = listener.local_addr().expect("bound");
+    (listener, address)
+}
+
+/// Takes connections and whatever is sent on them, and never says a word.
+pub(crate) async fn hanging() -> SocketAddr {
+    let (listener, address) = bind().await;
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move { tokio::io::copy(&mut stream, &mut tokio::io::sink()).await });
+        }
+    });
+    address
+}
+
 /// OTLP over gRPC.
-pub(crate) struct Otlp(mpsc::UnboundedSender<Span>);
+pub(crate) struct Otlp {
+    told: mpsc::UnboundedSender<Span>,
+    /// A batch is taken when there is one of these for it.
+    leave: Arc<Semaphore>,
+}
 
 impl Otlp {
+    /// One that takes everything at once.
     pub(crate) async fn start() -> (SocketAddr, Told) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
-        let address = listener.local_addr().expect("bound");
+        Self::start_with(Arc::new(Semaphore::new(Semaphore::MAX_PERMITS))).await
+    }
+
+    /// One that takes its time.
+    pub(crate) async fn start_with(leave: Arc<Semaphore>) -> (SocketAddr, Told) {
+        let (listener, address) = bind().await;
         let (told, spans) = mpsc::unbounded_channel();
-        let service = TraceServiceServer::new(Self(told));
+        let service = TraceServiceServer::new(Self { told, leave });
         let serving = tonic::transport::Server::builder();
         tokio::spawn(async move { serving.serve_with_incoming(service, TcpListenerStream::new(listener)).await });
         (address, Told(spans))
@@ -64,12 +98,51 @@ impl TraceService for Otlp {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        spans(request.into_inner()).into_iter().for_each(|span| drop(self.0.send(span)));
+        self.leave.acquire().await.expect("never closed").forget();
+        spans(request.into_inner()).into_iter().for_each(|span| drop(self.told.send(span)));
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
 
-pub(crate) fn spans(request: ExportTraceServiceRequest) -> Vec<Span> {
+/// Something that is posted to, and the bodies that were: with the path and the type of each.
+pub(crate) async fn posted() -> (SocketAddr, Posted) {
+    let address = bind().await.1;
+    (address, posted_at(address).await)
+}
+
+pub(crate) type Posted = mpsc::UnboundedReceiver<(String, String, Bytes)>;
+
+/// The same at an address.
+pub(crate) async fn posted_at(address: SocketAddr) -> Posted {
+    let listener = TcpListener::bind(address).await.expect("nobody else took it");
+    let (told, bodies) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let told = told.clone();
+            let service = service_fn(move |request: http::Request<Incoming>| {
+                let told = told.clone();
+                async move {
+                    assert_eq!(request.method(), "POST");
+                    let (parts, body) = request.into_parts();
+                    let kind = parts.headers["content-type"].to_str().expect("text").to_owned();
+                    let body = body.collect().await.expect("whole").to_bytes();
+                    drop(told.send((parts.uri.path().to_owned(), kind, body)));
+                    Ok::<_, Infallible>(http::Response::new(Full::new(Bytes::new())))
+                }
+            });
+            let serving = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            tokio::spawn(serving);
+        }
+    });
+    bodies
+}
+
+/// A span over OTLP/HTTP.
+pub(crate) fn decoded(body: Bytes) -> Vec<Span> {
+    spans(ExportTraceServiceRequest::decode(body).expect("the message"))
+}
+
+fn spans(request: ExportTraceServiceRequest) -> Vec<Span> {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let mut spans = Vec::new();
     for of_resource in request.resource_spans {

@@ -314,3 +314,6 @@ fn nanos(at: std::time::SystemTime) -> u64 {
     let since = at.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

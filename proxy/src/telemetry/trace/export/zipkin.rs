@@ -82,6 +82,12 @@ fn span<'s>(span: &'s Span, whose: &'s Whose) -> ZipkinSpan<'s> {
     }
 }
 
+/// What is posted, for a test to look into.
+#[cfg(test)]
+pub(super) fn json(batch: &[Arc<Span>], whose: &Whose) -> serde_json::Result<serde_json::Value> {
+    serde_json::to_value(batch.iter().map(|finished| span(finished, whose)).collect::<Vec<_>>())
+}
+
 /// `POST /api/v2/spans`
 #[derive(Debug)]
 pub(super) struct OverHttp {
