@@ -66,6 +66,11 @@ fn messages_about_limits_hold() {
 }
 
 #[test]
+fn contexts_of_traces_hold() {
+    over_seeds("trace_context", bodies::trace_context);
+}
+
+#[test]
 fn traces_hold() {
     over_seeds("traceparent", bodies::traceparent);
 }

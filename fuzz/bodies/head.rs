@@ -104,7 +104,7 @@ pub(crate) fn traceparent(bytes: &[u8]) {
 }
 
 /// The rule once more, by its grammar.
-fn is_traceparent(value: &str) -> bool {
+pub(super) fn is_traceparent(value: &str) -> bool {
     let is_hex = |text: &str, length: usize| {
         text.len() == length && text.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c))
     };

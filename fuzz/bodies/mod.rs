@@ -19,6 +19,7 @@ mod hyper_reader;
 mod kept;
 mod planes;
 mod rate_limit;
+mod trace;
 
 #[allow(unused_imports, reason = "each fuzz target uses one body")]
 pub(crate) use self::{
@@ -30,4 +31,5 @@ pub(crate) use self::{
     kept::kept,
     planes::{policy_yaml, xds_decode},
     rate_limit::rate_limit,
+    trace::trace_context,
 };

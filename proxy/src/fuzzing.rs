@@ -28,13 +28,30 @@ use crate::filter::lease::Leases;
 use crate::filter::lease::cell::Cell;
 use crate::filter::lease::reporter::Reporter;
 use crate::limits::Limits;
-use crate::telemetry::trace::w3c;
+use crate::telemetry::trace::{self, w3c};
 use crate::wire::heads;
 use crate::worker::Shared;
 
 /// Whether what a head says of a trace is passed on.
 pub fn is_sound_trace(head: &RequestHead) -> bool {
     w3c::is_sound(head)
+}
+
+/// What is believed of a head's trace.
+#[derive(Debug)]
+pub struct TraceContext {
+    /// Trace and span, in digits.
+    pub ids: Option<(String, String)>,
+    /// What somebody has decided.
+    pub sampled: Option<bool>,
+    /// `tracestate` belongs to the trace.
+    pub keeps_state: bool,
+}
+
+/// What a head says of its trace.
+pub fn trace_of(head: &RequestHead) -> TraceContext {
+    let (ids, sampled, keeps_state) = trace::context_of(head);
+    TraceContext { ids, sampled, keeps_state }
 }
 
 /// The head of a stream as the corridor knows it.
