@@ -114,9 +114,11 @@ impl Wanted<'_> {
 
 const IDLE: [&str; 2] = ["idle-cpu", "idle-rss"];
 const PAIRS_CASE: &str = "idle-pairs";
-const INSTRUCTIONS: [(&str, Requests); 3] = [
+const INSTRUCTIONS: [(&str, Requests); 5] = [
     ("h1-instructions", Requests::Http1),
     ("h1-instructions-different", Requests::Http1Different),
+    ("h1-instructions-traced", Requests::Http1Traced),
+    ("h1-instructions-traced-before", Requests::Http1TracedBefore),
     ("h2-instructions", Requests::Http2),
 ];
 

@@ -11,6 +11,9 @@
 //! # Heads that differ
 //! What comes again as it came before is read for less, and here all requests are the same. So there is a second figure for
 //! HTTP/1.1, of requests that have a line more, which no two have alike; the cost of that line is in it.
+//!
+//! # Traces
+//! Nearly all requests of a mesh that is traced are not sampled. What they pay is a figure of its own.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -43,6 +46,12 @@ pub(crate) enum Requests {
     /// Heads differ in one line.
     #[value(name = "http/1.1-different")]
     Http1Different,
+    /// Heads lie in a trace that nobody samples.
+    #[value(name = "http/1.1-traced")]
+    Http1Traced,
+    /// The same, and their callers say so.
+    #[value(name = "http/1.1-traced-before")]
+    Http1TracedBefore,
     #[value(name = "http/2")]
     Http2,
 }
@@ -52,6 +61,8 @@ impl Requests {
         match self {
             Self::Http1 => "HTTP/1.1 request",
             Self::Http1Different => "HTTP/1.1 request with a line that no other has",
+            Self::Http1Traced => "HTTP/1.1 request that is traced and not sampled",
+            Self::Http1TracedBefore => "HTTP/1.1 request whose caller traces it and does not sample it",
             Self::Http2 => "HTTP/2 request",
         }
     }
@@ -97,11 +108,19 @@ async fn count(world: &World, asked: Requests, requests: u64) -> anyhow::Result<
         program.display().to_string(),
     ];
     words.extend(arguments);
+    if matches!(asked, Requests::Http1Traced | Requests::Http1TracedBefore) {
+        // Nobody is there, and nobody is told anything.
+        words.extend(["--trace-to", "otlp=127.0.0.1:9", "--trace-sample", "0"].map(str::to_owned));
+    }
     let process = Process::start(LOAD_CORE, Path::new("valgrind"), &words, &world.log("valgrind"))?;
     let address = peers::http1_address(Peer::Ours);
     world.answers(address)?;
     match asked {
-        Requests::Http1 => ask_over_http1(address, requests, |_| String::new()).await?,
+        Requests::Http1 | Requests::Http1Traced => ask_over_http1(address, requests, |_| String::new()).await?,
+        Requests::Http1TracedBefore => {
+            let line = |number| format!("traceparent: 00-0af7651916cd43dd{number:016x}-{:016x}-00\r\n", number + 1);
+            ask_over_http1(address, requests, line).await?;
+        }
         Requests::Http1Different => {
             ask_over_http1(address, requests, |number| format!("x-key: {number:016x}\r\n")).await?;
         }
