@@ -82,3 +82,30 @@ fn length(label: &Label, files: &[SourceFile]) -> u32 {
     });
     text.map_or(0, |text| u32::try_from(text.chars().count()).unwrap_or(u32::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_length_of_a_place_counts_characters_and_line_breaks() {
+        let text = "ä: [1,\n  2]\n";
+        let files = [SourceFile { path: "a.yaml".into(), bytes: text.as_bytes().into() }];
+        let label = |(line, column, start_byte), (end_line, end_column, end_byte)| Label {
+            file: "a.yaml".into(),
+            line,
+            column,
+            end_line,
+            end_column,
+            start_byte,
+            end_byte,
+            text: String::new(),
+            primary: true,
+        };
+
+        assert_eq!(length(&label((1, 1, 0), (1, 2, 2)), &files), 1);
+        assert_eq!(length(&label((1, 1, 0), (2, 5, 12)), &files), 11);
+        // A place behind the end of a file that was cut.
+        assert_eq!(length(&label((1, 1, 0), (9, 1, 90)), &files), 0);
+    }
+}

@@ -49,7 +49,9 @@ const BEGINNING: &[u8] = b"retry: 1000\n\n";
 const HEARTBEAT_LINE: &[u8] = b": still here\n\n";
 
 /// Gives the topology as JSON for the query of a stream; none as long as there is nothing to show.
-pub type Topology = Arc<dyn Fn(&str) -> Option<Bytes> + Send + Sync>;
+pub type Topology = Arc<dyn Fn(String) -> Graph + Send + Sync>;
+/// The topology in the making.
+pub type Graph = Pin<Box<dyn Future<Output = Option<Bytes>> + Send>>;
 
 /// What runs beside a connection for as long as it streams.
 pub(super) type Feed = Pin<Box<dyn Future<Output = End> + Send>>;
@@ -227,10 +229,10 @@ async fn follow(reader: &mut Reader, live: &Live) -> Result<(), End> {
             () = &mut life => return Ok(()),
             Ok(()) = status.changed() => status.borrow_and_update().clone(),
             Ok(()) = splits.changed() => splits.borrow_and_update().clone(),
-            _ = redraw.tick(), if live.topology.is_some() => {
-                let json = live.topology.as_ref().and_then(|topology| topology(&reader.query));
-                json.map(|json| written("topology", &json))
-            }
+            _ = redraw.tick(), if live.topology.is_some() => match &live.topology {
+                Some(topology) => topology(reader.query.clone()).await.map(|json| written("topology", &json)),
+                None => None,
+            },
             _ = heartbeat.tick() => Some(Bytes::from_static(HEARTBEAT_LINE)),
         };
         if let Some(bytes) = next {

@@ -236,3 +236,38 @@ async fn a_body_that_announces_too_much_is_not_read() {
 
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
 }
+
+#[tokio::test]
+async fn each_path_of_the_documentation_is_answered() {
+    let api = api().await;
+    for path in [
+        "/console/",
+        "/metrics",
+        "/version",
+        "/debug/syncz",
+        "/api/v1/status",
+        "/api/v1/changes",
+        "/api/v1/policies",
+        "/api/v1/splits",
+    ] {
+        assert_eq!(api.get(path).await.0, 200, "{path}");
+    }
+    assert_eq!(api.get("/").await.0, 302);
+    assert_eq!(api.get("/debug/syncz").await.1, "[]");
+    assert_eq!(api.get("/version").await.1, format!("tidegate-{}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[tokio::test]
+async fn a_scraper_that_asks_for_openmetrics_is_told_that_it_got_it() {
+    let api = api().await;
+    let request =
+        "GET /metrics HTTP/1.1\r\nhost: x\r\naccept: application/openmetrics-text\r\nconnection: close\r\n\r\n";
+
+    let answer = api.exchange(request.to_owned()).await;
+
+    assert!(
+        answer.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"),
+        "{answer}"
+    );
+    assert!(answer.ends_with("# EOF\n") && answer.contains("vary: accept\r\n"));
+}

@@ -155,7 +155,8 @@ async fn streams_beyond_the_limit_are_refused_and_counted() {
 
 #[tokio::test(start_paused = true)]
 async fn a_topology_is_sent_again_and_again_for_the_query_of_the_stream() {
-    let topology: Topology = Arc::new(|query| Some(format!("{{\"asked\":\n\"{query}\"}}").into()));
+    let topology: Topology =
+        Arc::new(|query| Box::pin(async move { Some(format!("{{\"asked\":\n\"{query}\"}}").into()) }));
     let site = site(Some(topology));
     let (mut stream, _served) = site.open(64 * 1024).await;
     let began = Instant::now();

@@ -153,7 +153,7 @@ fn introduce(processes: &Processes, file: &Path) {
     say(&format!("edit:  {}   (the weights; save, and see what happens here)", file.display()));
     // Whoever came by `make demo` has nothing in the path yet.
     let own = std::env::current_exe().map_or_else(|_| "tidegate".to_owned(), |path| path.display().to_string());
-    say(&format!("look:  {own} status"));
+    say(&format!("look:  http://{API}/ in a browser, or {own} status"));
     say("stop:  Ctrl-C\n");
 }
 
