@@ -145,7 +145,7 @@ async fn connection(socket: impl AsyncRead + AsyncWrite + Unpin, api: Api) {
                 return Ok(stream(request.uri().query().unwrap_or_default(), &api, &feeds));
             }
             if traces::takes(&request) {
-                return Ok(traces::post(request, hub.fleet()).await);
+                return Ok(traces::post(request, api.hub.fleet()).await);
             }
             // Other bodies are not read: whatever a client sends with a GET is dropped with its connection.
             Ok(answer(&request.map(|_| ()), &api).await)

@@ -271,3 +271,25 @@ async fn a_scraper_that_asks_for_openmetrics_is_told_that_it_got_it() {
     );
     assert!(answer.ends_with("# EOF\n") && answer.contains("vary: accept\r\n"));
 }
+
+#[tokio::test]
+async fn a_topology_without_reports_is_empty_and_a_wrong_question_is_told_what_is_right() {
+    let api = api().await;
+
+    let (status, body) = api.get("/api/v1/topology").await;
+    let view: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &view["type"], &view["window"]), (200, &"versionedApp".into(), &"1m".into()));
+    assert_eq!((&view["edges"], &view["folded"]["requests"]), (&serde_json::json!([]), &0.into()));
+
+    for (target, status, word) in [
+        ("/api/v1/topology?window=7m", 400, "1m, 5m, 10m, 1h, 24h, total"),
+        ("/api/v1/topology?edge=a", 400, "edge is not one of window, type, namespace"),
+        ("/api/v1/topology/series", 400, "edge=ID or node=ID is needed"),
+        ("/api/v1/topology/series?node=a&window=total", 400, "total has no steps"),
+        ("/api/v1/topology/series?node=a", 404, "no such edge or node"),
+    ] {
+        let (answered, body) = api.get(target).await;
+        assert_eq!(answered, status, "{target}");
+        assert!(body.contains(word), "{body}");
+    }
+}

@@ -20,7 +20,7 @@ use std::time::Duration;
 use clap::Args;
 use thiserror::Error;
 use tidegate_policies::ir::PolicySet;
-use tidegate_xds::transport::server::serve_with_others;
+use tidegate_xds::transport::server::{Other, serve_with_others};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;

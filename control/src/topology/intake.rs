@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tidegate_xds::report_service::{EdgeReport, ReportAck};
@@ -51,31 +51,39 @@ pub fn service(fleet: Arc<Fleet>, stopping: watch::Receiver<bool>) -> Arc<dyn Ot
 
 impl EdgeReports for Intake {
     fn open(&self, _: SocketAddr) -> Box<dyn EdgeStream> {
-        Box::new(Reporting { fleet: Arc::clone(&self.fleet), stream: Stream::default() })
+        Box::new(Reporting { fleet: Arc::clone(&self.fleet), stream: Arc::default() })
     }
 }
 
 struct Reporting {
     fleet: Arc<Fleet>,
-    stream: Stream,
+    stream: Arc<Mutex<Stream>>,
 }
 
 impl EdgeStream for Reporting {
     fn take(&mut self, report: EdgeReport) -> Pin<Box<dyn Future<Output = Result<ReportAck, String>> + Send + '_>> {
         Box::pin(async move {
-            let streams = self.fleet.topology().take(&mut self.stream, &report)?;
-            if report.last && !save(&self.fleet).await {
+            let EdgeReport { sequence, last, .. } = report;
+            // Away from the threads that streams live on: while a checkpoint of a large mesh is taken, this waits.
+            let (topology, stream) = (Arc::clone(self.fleet.topology()), Arc::clone(&self.stream));
+            let taken = tokio::task::spawn_blocking(move || topology.take(&mut lock(&stream), &report)).await;
+            let streams = taken.map_err(|error| error.to_string())??;
+            if last && !save(&self.fleet).await {
                 return Err("the last numbers could not be written to disk".to_owned());
             }
-            Ok(ReportAck { sequence: report.sequence, interval_ms: interval_ms(streams) })
+            Ok(ReportAck { sequence, interval_ms: interval_ms(streams) })
         })
     }
 }
 
 impl Drop for Reporting {
     fn drop(&mut self) {
-        self.fleet.topology().close(&self.stream);
+        self.fleet.topology().close(&lock(&self.stream));
     }
+}
+
+fn lock(stream: &Mutex<Stream>) -> MutexGuard<'_, Stream> {
+    stream.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// So that all proxies together report [`REPORTS_PER_SECOND`] times, within limits.
