@@ -53,6 +53,8 @@ export class Feed {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private reopenAt = 0;
   private asking: AbortController | null = null;
+  // Another number after each close: what was begun before then begins nothing more.
+  private round = 0;
   private paused = false;
   private hidden = false;
 
@@ -88,6 +90,7 @@ export class Feed {
   }
 
   close(): void {
+    this.round += 1;
     this.stream?.close();
     this.stream = null;
     this.asking?.abort();
@@ -106,7 +109,14 @@ export class Feed {
     if (this.hidden) return;
     this.update({ link: "connecting" });
     this.open();
-    void this.poll().finally(() => this.schedule());
+    this.pollOn();
+  }
+
+  private pollOn(): void {
+    const round = this.round;
+    void this.poll().finally(() => {
+      if (round === this.round) this.schedule();
+    });
   }
 
   private open(): void {
@@ -140,7 +150,7 @@ export class Feed {
       const open = this.stream?.readyState === EventSource.OPEN;
       if (this.stream?.readyState === EventSource.CLOSED && Date.now() >= this.reopenAt) this.open();
       if (open) this.schedule();
-      else void this.poll().finally(() => this.schedule());
+      else this.pollOn();
     }, wait * 1000);
   }
 
