@@ -145,6 +145,7 @@ test("a control plane that is gone is named, and back again without a key", need
   frail.fail(true);
   await page.waitForSelector("[data-banner=lost]");
   assert.equal(await page.locator(node(NAMES.called)).count(), 1, "what was known stays");
+  assert.equal(await page.getAttribute("[data-moving]", "data-moving"), "false", "and nothing moves as if it were now");
   await picture(page, "lost-light");
 
   frail.fail(false);

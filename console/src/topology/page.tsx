@@ -44,7 +44,8 @@ export function TopologyPage() {
   const extent = useMemo(() => bounds(places.values(), EDGE_OF_WINDOW), [places]);
   const hold = useView(extent, version);
   const reduced = useReducedMotion();
-  const moving = useSettings().particles && !reduced && !live.paused;
+  // Dots say "now": they stop when what is shown is no longer that.
+  const moving = useSettings().particles && !reduced && !live.paused && live.link !== "lost";
 
   const close = () => set({ node: "", edge: "" }, "push");
   useKeys({
