@@ -9,7 +9,8 @@ export function useKeys(keys: Record<string, (event: KeyboardEvent) => void>): v
       if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
       if (event.key.length === 1 && !settings().shortcuts) return;
       const action = keys[event.key];
-      if (!action) return;
+      // An open dialog has the keyboard for itself.
+      if (!action || document.querySelector("dialog[open]")) return;
       event.preventDefault();
       action(event);
     };

@@ -25,7 +25,7 @@ interface LineProps {
 export function EdgeLine({ edge, line, selected, dimmed, name }: LineProps) {
   const d = path(line);
   return (
-    <g class={`edge edge-${edge.health} ${dimmed ? "dimmed" : ""}`} data-edge={edge.id} data-health={edge.health} data-selected={selected} role="button" tabIndex={-1} aria-label={name}>
+    <g class={`edge edge-${edge.health} ${dimmed ? "dimmed" : ""}`} data-edge={edge.id} data-health={edge.health} data-selected={selected} role="button" tabindex={-1} aria-label={name}>
       <path class="edge-hit" d={d} />
       <path class="edge-line" d={d} stroke-width={1.2 + Math.log10(1 + edge.rps) * 0.8} />
       <path class="edge-head" d={head(line)} />

@@ -32,7 +32,7 @@ export function NodeShape({ node, place, inside, selected, dimmed, reachable, na
       data-health={node.health}
       data-selected={selected}
       role="button"
-      tabIndex={reachable ? 0 : -1}
+      tabindex={reachable ? 0 : -1}
       aria-pressed={selected}
       aria-label={spoken(node, name, inside, t)}
     >
