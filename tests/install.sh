@@ -34,6 +34,19 @@ if [[ "$(cat "$tools/installed" 2>/dev/null)" != "$wanted" ]]; then
     echo "$wanted" > "$tools/installed"
 fi
 
+# Prometheus, unpacked beside the rest and not installed: its package starts a service and makes a user, and the tests want
+# neither. They start their own.
+if [[ ! -x "$tools/prometheus/usr/bin/promtool" ]]; then
+    apt-cache show prometheus >/dev/null 2>&1 || apt-get update -qq
+    package=$(mktemp -d)
+    # The user that apt fetches as.
+    chmod 777 "$package"
+    (cd "$package" && apt-get download -qq prometheus)
+    mkdir -p "$tools"
+    dpkg-deb -x "$package"/prometheus_*.deb "$tools/prometheus"
+    rm -r "$package"
+fi
+
 # The conformance suite of HTTP/2, as its module file pins it and what it is built of. Where there is no Go that can build it, one
 # comes as a Python package.
 if [[ ! -x "$tools/h2spec" || tests/http2/h2spec/go.sum -nt "$tools/h2spec" ]]; then
