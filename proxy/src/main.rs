@@ -317,6 +317,25 @@ mod tests {
     }
 
     #[test]
+    fn spans_go_where_flags_say_and_to_the_control_plane_where_that_is_said() {
+        let parse = |more: &[&str]| {
+            let usual = ["tidegate-proxy", "--xds", "127.0.0.1:15010", "--node", "reviews.shop"];
+            Flags::try_parse_from(usual.iter().chain(more)).map(Flags::options)
+        };
+
+        let two = parse(&["--trace-to", "control", "--trace-to", "zipkin=http://127.0.0.1:9411/api/v2/spans"]);
+
+        let to: Vec<_> = two.expect("two collectors").tracing.to.iter().map(ToString::to_string).collect();
+        assert_eq!(to, ["otlp=127.0.0.1:15010", "zipkin=http://127.0.0.1:9411/api/v2/spans"]);
+        assert!(parse(&[]).expect("no collector").tracing.to.is_empty());
+        for wrong in
+            [&["--trace-to", "otlp"][..], &["--trace-to", "control", "--trace-sample", "101"], &["--trace-sample", "5"]]
+        {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
     fn metadata_without_a_value_is_refused() {
         assert!(key_value("a").is_err());
     }

@@ -26,8 +26,11 @@ pub(super) async fn graph(query: &str, fleet: &Fleet) -> Answer {
 /// The same for streams: as JSON, or nothing for a query that means nothing.
 pub(super) fn live(fleet: Arc<Fleet>) -> super::stream::Topology {
     Arc::new(move |query| {
-        let query = parse(query, &mut |_, _| false, "").ok()?;
-        fleet.topology().json_at_once(&query).ok()
+        let fleet = fleet.clone();
+        Box::pin(async move {
+            let query = parse(&query, &mut |_, _| false, "").ok()?;
+            fleet.topology().json(&query).await.ok()
+        })
     })
 }
 

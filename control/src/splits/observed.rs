@@ -17,14 +17,12 @@ pub(crate) fn observe(splits: &mut [SplitReport], view: &View) {
         let version = versions.get(&*edge.destination).copied().unwrap_or_default();
         *requests.entry((&edge.service, version)).or_default() += edge.requests;
     }
-    let towards = |service: Option<&str>, version: Option<&str>| -> u64 {
-        let fits = |(of, seen): (&str, &str)| Some(of) == service && version.is_none_or(|version| version == seen);
+    let towards = |service: &str, version: Option<&str>| -> u64 {
+        let fits = |(of, seen): (&str, &str)| of == service && version.is_none_or(|version| version == seen);
         requests.iter().filter(|(key, _)| fits(**key)).map(|(_, count)| count).sum()
     };
     for split in splits {
-        let of_each =
-            |service: &Option<String>, version: &Option<String>| towards(service.as_deref(), version.as_deref());
-        let counts = split.destinations.iter().map(|d| of_each(&d.service, &d.version));
+        let counts = split.destinations.iter().map(|d| towards(&d.service, d.version.as_deref()));
         let counts: Vec<u64> = counts.collect();
         let total: u64 = counts.iter().sum();
         for (destination, count) in split.destinations.iter_mut().zip(counts) {
@@ -45,7 +43,7 @@ mod tests {
     fn destination(version: &str, desired: f64) -> SplitDestination {
         SplitDestination {
             name: version.to_owned(),
-            service: Some("reviews.shop.svc.cluster.local".to_owned()),
+            service: "reviews.shop.svc.cluster.local".to_owned(),
             version: Some(version.to_owned()),
             desired,
             acknowledged: None,

@@ -93,14 +93,6 @@ impl Topology {
         }
     }
 
-    /// The same for whoever cannot wait: made here if none is kept.
-    pub fn json_at_once(&self, query: &Query) -> Result<Bytes, String> {
-        match self.answers.look(query) {
-            Some(kept) if kept.is_fresh(Instant::now()) => Ok(kept.bytes),
-            Some(_) | None => self.make_at_once(query),
-        }
-    }
-
     fn make_at_once(&self, query: &Query) -> Result<Bytes, String> {
         let at = Instant::now();
         let json = serde_json::to_vec(&self.snapshot(query)).map_err(|error| error.to_string())?;
