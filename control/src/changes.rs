@@ -80,6 +80,21 @@ pub struct Settled {
     pub took_ms: Vec<u64>,
     /// Changes that the last proxy has now answered.
     pub complete: Vec<Change>,
+    /// The changes for which the proxy had something to apply.
+    pub answered: Vec<Answered>,
+}
+
+/// A proxy's answer to a change.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Answered {
+    /// Of the change.
+    pub generation: u64,
+    /// Of the change.
+    pub at: Timestamp,
+    /// How many proxies have answered, with this one.
+    pub number: usize,
+    /// It refused some of it.
+    pub refused: bool,
 }
 
 /// A change as it is entered.
@@ -145,6 +160,11 @@ impl ChangeLog {
         for change in self.changes.iter_mut().filter(reached) {
             if !change.waiting.remove(&session) {
                 continue;
+            }
+            if sent || rejected {
+                let number = change.acked + change.nacked + 1;
+                let (generation, at) = (change.generation, change.at);
+                settled.answered.push(Answered { generation, at, number, refused: rejected });
             }
             if rejected {
                 change.nacked += 1;

@@ -21,7 +21,9 @@ use crate::loaded::Loaded;
 use crate::rate_limit::store::Health;
 use crate::store::Store;
 use crate::topology::Topology;
+use crate::trace::change;
 use crate::trace::intake::Intake;
+use crate::trace::model::Span;
 
 /// Upper bounds of the propagation histogram, in seconds: around the tens of milliseconds that a change should take, and out to
 /// the point where a proxy counts as stuck.
@@ -112,7 +114,7 @@ struct Proxy {
     introduction: Introduction,
     since: Timestamp,
     settled: u64,
-    sent_since_settled: bool,
+    sent_since_settled: Option<Timestamp>,
     types: BTreeMap<ResourceType, TypeState>,
 }
 
@@ -203,7 +205,7 @@ impl Fleet {
         state.counts.streams += 1;
         let session = state.last_session;
         let since = self.clock.now();
-        let proxy = Proxy { introduction, since, settled: 0, sent_since_settled: false, types: BTreeMap::new() };
+        let proxy = Proxy { introduction, since, settled: 0, sent_since_settled: None, types: BTreeMap::new() };
         state.proxies.insert(session, proxy);
         self.stir();
         session
@@ -211,10 +213,14 @@ impl Fleet {
 
     /// Its stream has ended.
     pub fn disconnect(&self, session: u64) {
+        let now = self.clock.now();
         let mut state = self.lock();
         state.proxies.remove(&session);
         self.stir();
-        state.log.forget(session).into_iter().for_each(|change| self.store.keep_change(change));
+        let complete = state.log.forget(session);
+        drop(state);
+        self.traces.store().insert(complete.iter().map(|whole| change::complete(whole, now)));
+        complete.into_iter().for_each(|change| self.store.keep_change(change));
     }
 
     /// Something happened on a stream.
@@ -224,6 +230,7 @@ impl Fleet {
         self.stir();
         let State { proxies, log, counts, .. } = &mut *state;
         let Some(proxy) = proxies.get_mut(&session) else { return };
+        let mut spans: Vec<Span> = Vec::new();
         match event {
             StreamEvent::Subscribed { resource_type, names, wildcard } => {
                 let of_type = proxy.types.entry(resource_type).or_default();
@@ -231,7 +238,7 @@ impl Fleet {
                 of_type.wildcard = wildcard;
             }
             StreamEvent::Sent { resource_type, generation, .. } => {
-                proxy.sent_since_settled = true;
+                proxy.sent_since_settled.get_or_insert(now);
                 *counts.pushes.entry(resource_type).or_default() += 1;
                 proxy.types.entry(resource_type).or_default().sent = Some(generation);
             }
@@ -249,11 +256,15 @@ impl Fleet {
                 proxy.types.entry(resource_type).or_default().nack = Some((message, now));
             }
             StreamEvent::Settled { generation, rejected } => {
-                let sent = std::mem::take(&mut proxy.sent_since_settled);
+                let sent = proxy.sent_since_settled.take();
                 proxy.settled = proxy.settled.max(generation);
-                let settlement = Settlement { session, generation, rejected, sent, at: now };
+                let settlement = Settlement { session, generation, rejected, sent: sent.is_some(), at: now };
                 let settled = log.settle(settlement);
                 settled.took_ms.into_iter().for_each(|took_ms| counts.propagated(took_ms));
+                let shown = settled.answered.iter().filter(|answered| answered.number <= change::PROXIES_MAX);
+                let times = [sent.unwrap_or(now), now];
+                let pushed = shown.map(|answered| change::pushed(answered, session, &proxy.introduction, times));
+                spans.extend(pushed.chain(settled.complete.iter().map(|whole| change::complete(whole, now))));
                 // Written when the last answer is in, not at each: the log on disk is for people.
                 settled.complete.into_iter().for_each(|change| self.store.keep_change(change));
                 self.settled.send_modify(|count| *count += 1);
@@ -268,6 +279,10 @@ impl Fleet {
                 let node = &proxy.introduction.node;
                 warn!(%node, of_type = %resource_type, generation, "a proxy does not answer, its stream is closed");
             }
+        }
+        drop(state);
+        if !spans.is_empty() {
+            self.traces.store().insert(spans);
         }
     }
 
@@ -286,8 +301,7 @@ impl Fleet {
             let sessions: BTreeSet<u64> = state.proxies.keys().copied().collect();
             let proxies = sessions.len();
             self.set_current(&mut state, entry.generation, files, findings);
-            let change = state.log.enter(entry, sessions);
-            self.store.keep_change(change);
+            self.enter(&mut state, entry, sessions);
             proxies
         };
         self.announce();
@@ -302,8 +316,7 @@ impl Fleet {
             let sessions: BTreeSet<u64> = state.proxies.keys().copied().collect();
             state.generation = entry.generation;
             state.last_generation = state.last_generation.max(entry.generation);
-            let change = state.log.enter(entry, sessions);
-            self.store.keep_change(change);
+            self.enter(&mut state, entry, sessions);
         }
         self.announce();
     }
@@ -323,10 +336,20 @@ impl Fleet {
             state.config.since = self.clock.now().to_string();
             state.config.files = files;
             state.config.diagnostics = findings;
-            let change = state.log.enter(entry, BTreeSet::new());
-            self.store.keep_change(change);
+            self.enter(&mut state, entry, BTreeSet::new());
         }
         self.announce();
+    }
+
+    /// Into the log, the store on disk, and the traces.
+    fn enter(&self, state: &mut State, entry: Entry, sessions: BTreeSet<u64>) {
+        let now = self.clock.now();
+        let compiled = change::entered(&entry, now);
+        let change = state.log.enter(entry, sessions);
+        // Where nobody is to answer, this is all that happens to it.
+        let whole = (change.proxies == 0).then(|| change::complete(&change, now));
+        self.traces.store().insert(std::iter::once(compiled).chain(whole));
+        self.store.keep_change(change);
     }
 
     /// What the compiler says of the objects of the newest files, whether they are in force or not.

@@ -35,6 +35,8 @@ enum Command {
     Edges(command::edges::Options),
     /// Explain the code of a finding, or what would happen to a request
     Explain(command::explain::Options),
+    /// List the traces in the control plane, or show one
+    Trace(command::trace::Options),
     /// Run the bookshop as a mesh on this machine, until Ctrl-C
     Demo(command::demo::Options),
 }
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Stat(options) => on_runtime(command::stat::run(&options)),
         Command::Top(options) => on_runtime(command::top::run(&options)),
         Command::Edges(options) => on_runtime(command::edges::run(&options)),
+        Command::Trace(options) => on_runtime(command::trace::run(&options)),
         Command::Demo(options) => on_runtime(async {
             match command::demo::run(options).await {
                 Ok(()) => ExitCode::SUCCESS,

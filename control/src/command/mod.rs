@@ -13,6 +13,7 @@ pub mod status;
 pub mod top;
 pub mod topology;
 mod watch;
+pub mod trace;
 
 use std::io::Write as _;
 use std::process::ExitCode;

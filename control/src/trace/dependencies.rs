@@ -1,10 +1,9 @@
 //! Which service calls which, as far as traces tell.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use super::model::{Span, SpanId};
-use super::store::{Store, Trace};
+use super::store::Store;
 
 /// Links of an answer: services squared would be many.
 pub const LINKS_MAX: usize = 10_000;
@@ -24,26 +23,34 @@ pub struct Link {
 
 /// The calls of all traces that began in this time.
 pub fn dependencies(store: &Store, start_min_ns: u64, start_max_ns: u64) -> Vec<Link> {
-    let mut links: BTreeMap<(String, String), (u64, u64)> = BTreeMap::new();
-    for trace in store.traces() {
-        if (start_min_ns..=start_max_ns).contains(&trace.start_ns) {
-            count(&trace, &mut links);
-        }
+    let traces = store.traces();
+    let mut links: BTreeMap<(&str, &str), (u64, u64)> = BTreeMap::new();
+    let mut by_id = Vec::new();
+    for trace in traces.iter().filter(|trace| (start_min_ns..=start_max_ns).contains(&trace.start_ns)) {
+        by_id.clear();
+        by_id.extend(trace.spans().map(|span| (span.id, &**span)));
+        by_id.sort_unstable_by_key(|(id, _)| *id);
+        count(&by_id, &mut links);
     }
-    let link = |((parent, child), (calls, errors))| Link { parent, child, calls, errors };
+    let link = |((parent, child), (calls, errors)): ((&str, &str), _)| Link {
+        parent: parent.to_owned(),
+        child: child.to_owned(),
+        calls,
+        errors,
+    };
     links.into_iter().take(LINKS_MAX).map(link).collect()
 }
 
 /// A span whose parent is of another service is a call.
-fn count(trace: &Trace, links: &mut BTreeMap<(String, String), (u64, u64)>) {
-    let by_id: HashMap<SpanId, &Arc<Span>> = trace.spans().map(|span| (span.id, span)).collect();
-    for span in trace.spans() {
-        let Some(parent) = span.parent.and_then(|parent| by_id.get(&parent)) else { continue };
+fn count<'a>(by_id: &[(SpanId, &'a Span)], links: &mut BTreeMap<(&'a str, &'a str), (u64, u64)>) {
+    for (_, span) in by_id {
+        let Some(parent) = span.parent else { continue };
+        let Ok(at) = by_id.binary_search_by_key(&parent, |(id, _)| *id) else { continue };
+        let Some((_, parent)) = by_id.get(at) else { continue };
         if parent.process.service == span.process.service {
             continue;
         }
-        let pair = (parent.process.service.to_string(), span.process.service.to_string());
-        let (calls, errors) = links.entry(pair).or_default();
+        let (calls, errors) = links.entry((&parent.process.service, &span.process.service)).or_default();
         *calls += 1;
         *errors += u64::from(span.failed());
     }

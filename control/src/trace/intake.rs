@@ -28,6 +28,8 @@ use super::{Sink, otlp, otlp_json, skywalking, zipkin};
 
 /// Size of a request, as sent and as unpacked: exporters send 512 spans of some kilobytes at most, collectors up to 8,192.
 pub const BODY_BYTES_MAX: usize = 4 << 20;
+/// A request that is too large is read on and forgotten up to this, since most senders hear a refusal only after they have sent all.
+const UNKEPT_BYTES_MAX: u64 = 4 * BODY_BYTES_MAX as u64;
 /// All requests together: eight of the largest.
 pub const BYTES_IN_FLIGHT_MAX: usize = 8 * BODY_BYTES_MAX;
 /// Time for a whole request: exporters give up after ten seconds themselves.
@@ -145,17 +147,23 @@ impl Intake {
     where
         B: Body<Data = Bytes, Error: std::fmt::Display> + Unpin,
     {
-        // What announces itself as too large is not read at all.
-        if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        // What announces itself as far too large is not read at all.
+        if body.size_hint().lower() > UNKEPT_BYTES_MAX {
             return Err(self.refuse(IntakeError::TooLarge));
         }
         let mut bytes = BytesMut::new();
         let mut room: Option<OwnedSemaphorePermit> = None;
+        let mut length = 0_u64;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| self.refuse(IntakeError::CutOff(error.to_string())))?;
             let Ok(data) = frame.into_data() else { continue };
-            if bytes.len() + data.len() > BODY_BYTES_MAX {
-                return Err(self.refuse(IntakeError::TooLarge));
+            length += data.len() as u64;
+            if length > UNKEPT_BYTES_MAX {
+                break;
+            }
+            if length > BODY_BYTES_MAX as u64 {
+                (bytes, room) = (BytesMut::new(), None);
+                continue;
             }
             let more = self.room(data.len())?;
             match &mut room {
@@ -163,6 +171,9 @@ impl Intake {
                 None => room = Some(more),
             }
             bytes.extend_from_slice(&data);
+        }
+        if length > BODY_BYTES_MAX as u64 {
+            return Err(self.refuse(IntakeError::TooLarge));
         }
         Ok(Received { bytes: bytes.freeze(), is_packed, room })
     }

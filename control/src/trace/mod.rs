@@ -9,6 +9,7 @@
 //! of [`model`]; [`store`] keeps it and lets the oldest traces go; [`search`] and [`dependencies`] look through it. The query APIs are
 //! in [`crate::api`].
 
+pub mod change;
 pub mod dependencies;
 pub mod grpc;
 pub mod intake;

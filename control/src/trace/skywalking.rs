@@ -114,9 +114,7 @@ fn span(message: &[u8], trace: TraceId, segment: &Segment<'_>, process: &Arc<Pro
     tags.text("sw8.trace_id", segment.trace);
     tags.text("sw8.segment_id", segment.id);
     tags.push("sw8.span_id", Value::Int(i64::from(number)));
-    if !parts.peer.is_empty() {
-        tags.text("network.peer.address", parts.peer);
-    }
+    add_peer(parts.peer, tags);
     if let Some(layer) =
         usize::try_from(parts.layer).ok().and_then(|layer| LAYERS.get(layer)).filter(|_| parts.layer > 0)
     {
@@ -141,6 +139,20 @@ fn span(message: &[u8], trace: TraceId, segment: &Segment<'_>, process: &Arc<Pro
         events: parts.events.into(),
         status: if parts.failed { Status::Error("".into()) } else { Status::Unset },
     })
+}
+
+/// `HOST:PORT`, or whatever an agent names a peer by.
+fn add_peer(peer: &str, tags: &mut TagsBuilder) {
+    let with_port = peer.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+    match with_port {
+        // Of an address of version 6 without brackets nobody knows whether its end is a port.
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
+            tags.text("network.peer.address", host.trim_matches(['[', ']']));
+            tags.push("network.peer.port", Value::Int(i64::from(port)));
+        }
+        Some(_) | None if peer.is_empty() => {}
+        Some(_) | None => tags.text("network.peer.address", peer),
+    }
 }
 
 /// The layer of message queues.

@@ -93,3 +93,34 @@ async fn a_body_that_does_not_come_ends_at_its_deadline() {
 
     assert!(matches!(read, Err(IntakeError::Slow)), "{read:?}");
 }
+
+/// Panics, also of arithmetic, which is checked in tests.
+#[test]
+fn no_changed_byte_of_a_request_panics() {
+    let json = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"a","value":{"intValue":"1"}}]},"scopeSpans":[{"spans":[
+        {"traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"b7ad6b7169203331","startTimeUnixNano":"9","kind":2,
+        "attributes":[{"key":"l","value":{"arrayValue":{"values":[{"doubleValue":1.5}]}}}]}]}]}]}"#;
+    let zipkin = r#"[{"traceId":"1","id":"2","timestamp":18446744073709551615,"duration":9,"tags":{"a":"b"},
+        "annotations":[{"timestamp":1,"value":"x"}],"localEndpoint":{"port":80}}]"#;
+    let segment = [0x0a, 1, b't', 0x12, 1, b's', 0x1a, 8, 0x08, 1, 0x18, 0xff, 0xff, 0xff, 0xff, 0x0f];
+    let samples = [
+        (Format::Otlp, export_request("s", &[span_message(1, 1, "x")])),
+        (Format::OtlpJson, json.as_bytes().to_vec()),
+        (Format::Zipkin, zipkin.as_bytes().to_vec()),
+        (Format::SkyWalking, segment.to_vec()),
+        (Format::SkyWalkingCollection, [&[0x0a, 16], segment.as_slice()].concat()),
+    ];
+    for (format, sample) in samples {
+        for at in 0..sample.len() {
+            for byte in [0, 1, 0x7f, 0x80, 0xff, b'"', b'[', b'{', b'9', b'-'] {
+                let mut changed = sample.clone();
+                changed[at] = byte;
+                let mut collected = crate::trace::fixture::Collected::default();
+                // Whether it can be read is not the question; what was read must be fit for the store.
+                decode(format, &changed, &mut collected).ok();
+                let store = Store::default();
+                assert!(store.insert(collected.spans).is_empty(), "{format:?} with {byte} at {at}");
+            }
+        }
+    }
+}

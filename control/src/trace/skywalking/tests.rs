@@ -53,7 +53,8 @@ fn a_segment_of_a_sidecar_is_an_entry_and_an_exit() {
     assert_eq!(&*entry.events[0].name, "error");
     assert_eq!(&*exit.process.service, "reviews");
     let tags: Vec<String> = exit.tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    assert!(tags.contains(&"network.peer.address=10.0.0.7:9080".to_owned()), "{tags:?}");
+    assert!(tags.contains(&"network.peer.address=10.0.0.7".to_owned()), "{tags:?}");
+    assert!(tags.contains(&"network.peer.port=9080".to_owned()), "{tags:?}");
     assert!(tags.contains(&"sw8.layer=Http".to_owned()), "{tags:?}");
 }
 

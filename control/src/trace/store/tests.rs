@@ -97,3 +97,28 @@ fn a_trace_in_the_hands_of_a_reader_does_not_change() {
     assert_eq!(held.spans().len(), 1);
     assert_eq!(store.trace(TraceId(1)).unwrap().spans().len(), 2);
 }
+
+/// Unoptimised, as tests are, it takes many times as long as in a release; the bound is for the shape of the work.
+#[test]
+fn a_search_through_a_full_store_is_quick_enough_for_a_person() {
+    let store = Store::default();
+    for trace in 1..=40_000 {
+        store.insert(
+            (1..=4).map(|id| span(trace, id, id - 1, ["front", "reviews", "ratings", "details"][id as usize % 4])),
+        );
+    }
+    let before = store.fill();
+    let tags = vec![crate::trace::search::Wanted { key: "nobody.has.it".to_owned(), value: Some("1".to_owned()) }];
+    let search = crate::trace::search::Search { tags, ..Default::default() };
+    let mut times: Vec<std::time::Duration> = (0..10)
+        .map(|_| {
+            let began = tokio::time::Instant::now();
+            assert_eq!(search.run(&store, 100).total, 0);
+            began.elapsed()
+        })
+        .collect();
+    times.sort();
+
+    println!("{before:?}: half of all searches within {:?}, all within {:?}", times[5], times[9]);
+    assert!(times[5] < std::time::Duration::from_secs(2), "{:?}", times[5]);
+}
