@@ -19,6 +19,7 @@ test: embedded check
 	bash tests/install.sh
 	$(CARGO) build --locked --profile demo -p tidegate-control -p tidegate-proxy -p tidegate-bookinfo
 	$(CARGO) test --locked -p tidegate-tests --test promises -- --show-output $(ARGS)
+	$(if $(ARGS),,bash console/test.sh)
 	$(if $(ARGS),,$(SOAK) --short)
 	$(if $(ARGS),,$(MAKE) instructions ARGS="--max $(INSTRUCTIONS_MAX)")
 	$(if $(ARGS),,bash tests/conformance/run.sh)

@@ -124,6 +124,8 @@ impl Processes {
         proxy.args(["--xds", &xds.to_string(), "--node", &format!("{node}.bookinfo")]);
         proxy.args(["--admin", &format!("{host}:15000"), "--drain-seconds", "0", "--concurrency", "1"]);
         proxy.arg("--state-dir").arg(state.join(node));
+        // A demonstration has so few requests that each of them may be looked at.
+        proxy.args(["--trace-to", "control", "--trace-sample", "100"]);
         self.spawn(&format!("{node} (proxy)"), &format!("{host}, admin on http://{host}:15000"), true, proxy)
     }
 
