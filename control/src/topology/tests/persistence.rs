@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::fleet::Fleet;
 use crate::store::Store;
 
-fn fleet(directory: &Path) -> Arc<Fleet> {
+fn open_fleet(directory: &Path) -> Arc<Fleet> {
     let clock = Clock::system();
     let (store, remembered) = Store::open(directory, &clock);
     let fleet = Fleet::new("mesh".to_owned(), clock, store, ChangeLog::default(), 0);
@@ -52,12 +52,12 @@ fn requests(fleet: &Fleet) -> u64 {
 #[tokio::test]
 async fn the_last_message_of_a_process_is_on_disk_when_it_is_acknowledged() {
     let directory = TempDir::new().unwrap();
-    let fleet = self::fleet(directory.path());
+    let fleet = open_fleet(directory.path());
     let ack = stream(&fleet).take(EdgeReport { last: true, ..said(5) }).await.unwrap();
     assert_eq!((ack.sequence, ack.interval_ms), (1, 1_000));
 
     let left = killed(directory.path());
-    let fleet = self::fleet(left.path());
+    let fleet = open_fleet(left.path());
 
     assert_eq!(requests(&fleet), 5);
     // The answer was lost, so it says the same again.
@@ -68,7 +68,7 @@ async fn the_last_message_of_a_process_is_on_disk_when_it_is_acknowledged() {
 #[tokio::test]
 async fn what_was_not_on_disk_is_made_good_by_the_next_report_and_what_was_is_not_counted_again() {
     let directory = TempDir::new().unwrap();
-    let fleet = self::fleet(directory.path());
+    let fleet = open_fleet(directory.path());
     let mut reporting = stream(&fleet);
     reporting.take(said(5)).await.unwrap();
     assert!(intake::save(&fleet).await);
@@ -76,7 +76,7 @@ async fn what_was_not_on_disk_is_made_good_by_the_next_report_and_what_was_is_no
     reporting.take(more).await.unwrap();
 
     let left = killed(directory.path());
-    let fleet = self::fleet(left.path());
+    let fleet = open_fleet(left.path());
 
     assert_eq!(requests(&fleet), 5);
     stream(&fleet).take(said(9)).await.unwrap();
