@@ -40,6 +40,34 @@ const QUERIES: &[(&str, f64)] = &[
     ("process_start_time_seconds{job=\"control\"} > bool 0", 1.0),
 ];
 
+/// By which Kiali groups what it draws its graph from (2.31).
+const KIALI_GROUPS: &str = "source_cluster,source_workload_namespace,source_workload,source_canonical_service,\
+    source_canonical_revision,destination_cluster,destination_service_namespace,destination_service,destination_service_name,\
+    destination_workload_namespace,destination_workload,destination_canonical_service,destination_canonical_revision,\
+    request_protocol,response_code,grpc_response_status,response_flags";
+
+/// What Kiali and Istio's dashboards of services and workloads ask of the data plane, and what it must be exactly: twice
+/// [`REQUESTS`] from web to both versions of reviews, counted on either side, and one that leads nowhere.
+const MESH_QUERIES: &[(&str, f64)] = &[
+    (
+        "sum(istio_requests_total{reporter=\"source\",source_workload=\"web-v1\",destination_service=~\"reviews.shop.*\"})",
+        100.0,
+    ),
+    (
+        "sum(istio_requests_total{reporter=\"destination\",destination_workload=~\"reviews-v[12]\",response_code=\"200\"})",
+        100.0,
+    ),
+    (
+        "sum(istio_requests_total{reporter=\"destination\",source_canonical_service=\"web\",source_canonical_revision=\"v1\"})",
+        100.0,
+    ),
+    ("sum(istio_requests_total{connection_security_policy=\"none\",reporter=\"destination\"})", 100.0),
+    ("sum(istio_requests_total{destination_workload=\"unknown\",reporter=\"source\",response_flags=\"NR\"})", 1.0),
+    ("sum(istio_request_duration_milliseconds_count{reporter=\"source\",destination_service_name=\"reviews\"})", 100.0),
+    ("sum(istio_response_bytes_count{reporter=\"destination\",destination_workload_namespace=\"shop\"})", 100.0),
+    ("count(istio_requests_total{reporter=\"source\",destination_service_name=\"reviews\"})", 2.0),
+];
+
 async fn mesh() -> Mesh {
     let plan = Mesh::plan().service("reviews", &["v1", "v2"]).policy("reviews.yaml", &canary(90, 10));
     let mesh = plan.start().await;
@@ -105,6 +133,24 @@ async fn prometheus_reads_every_page_and_answers_what_dashboards_ask() {
 
     for (query, least) in QUERIES {
         prometheus.answers(query, *least).await;
+    }
+    // What rates are made of must come while somebody looks.
+    let mut client = mesh.client("web-v1");
+    for _ in 0..REQUESTS {
+        assert_eq!(client.get("reviews:9080", "/reviews/0").await.expect("the mesh answers").status, 200);
+    }
+    assert_eq!(client.get("nobody:9080", "/").await.expect("the mesh answers").status, 404);
+    for (query, exactly) in MESH_QUERIES {
+        prometheus.answers(&format!("({query}) == {exactly}"), *exactly).await;
+    }
+    for query in [
+        format!("sum(rate(istio_requests_total{{reporter=\"source\"}}[1m])) by ({KIALI_GROUPS}) > 0"),
+        format!("sum(rate(istio_requests_total{{reporter=\"destination\"}}[1m])) by ({KIALI_GROUPS}) > 0"),
+        "histogram_quantile(0.95, sum(rate(istio_request_duration_milliseconds_bucket{reporter=\"source\"}[1m])) \
+         by (le, destination_canonical_service)) > 0"
+            .to_owned(),
+    ] {
+        prometheus.answers(&query, f64::MIN_POSITIVE).await;
     }
 }
 

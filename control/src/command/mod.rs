@@ -12,8 +12,8 @@ pub mod stat;
 pub mod status;
 pub mod top;
 pub mod topology;
-mod watch;
 pub mod trace;
+mod watch;
 
 use std::io::Write as _;
 use std::process::ExitCode;
