@@ -113,10 +113,15 @@ async fn totals_equal_the_logs_of_requests_whatever_is_restarted_on_the_way() {
     // Those that reached a workload were counted there as well: a fault is one of the caller's proxy.
     let reached = wanted.iter().filter(|(name, _)| !name.ends_with(">unreached"));
     let reached: Counts = reached.map(|(name, counts)| (name.clone(), *counts)).collect();
-    wait::until("the topology has heard of all requests", REPORT_LIMIT, || async {
-        counted(&mesh, "source").await == wanted && counted(&mesh, "destination").await == reached
-    })
-    .await;
+    let start = wait::now();
+    loop {
+        let seen = (counted(&mesh, "source").await, counted(&mesh, "destination").await);
+        if seen == (wanted.clone(), reached.clone()) {
+            break;
+        }
+        assert!(start.elapsed() < REPORT_LIMIT, "seen by callers and called:\n{seen:?}\nin the logs:\n{wanted:?}");
+        wait::pass(Duration::from_millis(100)).await;
+    }
     for (name, (requests, errors)) in &wanted {
         println!("{name}: {requests} requests, {errors} errors, in the log and in the topology");
     }

@@ -28,6 +28,8 @@ const INTERVALS: std::ops::RangeInclusive<Duration> = Duration::from_millis(200)
 const HEARTBEAT: Duration = Duration::from_secs(30);
 /// Between two attempts to reach the control plane.
 const RETRY: Duration = Duration::from_secs(1);
+/// The same for a process that is over.
+const LAST_RETRY: Duration = Duration::from_millis(100);
 /// Edges in one message, which then is some hundred kilobytes.
 const EDGES_PER_MESSAGE_MAX: usize = 256;
 /// How long a process that is over waits to say its last numbers.
@@ -89,7 +91,8 @@ impl Reporter {
         let mut was_up = true;
         loop {
             while self.unheard().is_empty() {
-                if self.pause(self.interval).await {
+                // A process may have begun and ended its work between two looks.
+                if self.pause(self.interval).await && self.unheard().is_empty() {
                     return;
                 }
             }
@@ -101,9 +104,9 @@ impl Reporter {
                 Err(reason) => debug!(reason, "the control plane does not hear what is counted"),
             }
             was_up |= self.sequence > 1;
-            // A control plane that is gone is not waited for at the end.
-            if self.pause(RETRY).await && self.sequence == 0 {
-                return;
+            if self.pause(RETRY).await {
+                // At the end it is tried for as long as the end waits.
+                tokio::time::sleep(LAST_RETRY).await;
             }
         }
     }
