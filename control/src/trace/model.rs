@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
+use tidegate_report::trace;
 
 /// Attributes of a span, an event or a process: OpenTelemetry's default limit.
 pub const TAGS_MAX: usize = 128;
@@ -38,14 +39,9 @@ impl TraceId {
         Some(Self(id))
     }
 
-    /// The id for a trace id of SkyWalking, which is any text: 32 hexadecimal digits stand for themselves, so that a trace that is
-    /// sent in several formats is one trace; of any other text it is the first 16 bytes of its SHA-256, big-endian.
+    /// The id for a trace id of SkyWalking, which is any text ([`trace::id_of_text`]): what proxies make of it, too.
     pub fn of_text(text: &str) -> Self {
-        match Self::parse(text).filter(|_| text.len() == 32) {
-            Some(id) => id,
-            // 2^-128: a digest that begins with 16 zeroes.
-            None => Self((u128::from(digest(text.as_bytes())) << 64 | u128::from(digest_rest(text.as_bytes()))).max(1)),
-        }
+        Self(trace::id_of_text(text))
     }
 }
 
@@ -73,9 +69,14 @@ impl SpanId {
         Some(Self(id))
     }
 
-    /// The id for something that names itself otherwise: the first 8 bytes of its SHA-256, big-endian.
+    /// The id for something that names itself otherwise and that nobody else numbers: the first 8 bytes of its SHA-256, big-endian.
     pub fn of_bytes(bytes: &[u8]) -> Self {
-        Self(digest(bytes).max(1))
+        Self(Sha256::digest(bytes).iter().take(8).fold(0, |id, byte| id << 8 | u64::from(*byte)).max(1))
+    }
+
+    /// The id for a span of SkyWalking ([`trace::id_of_span`]).
+    pub fn of_segment(segment: &str, number: i32) -> Self {
+        Self(trace::id_of_span(segment, number))
     }
 }
 
@@ -89,16 +90,6 @@ impl fmt::Debug for SpanId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
     }
-}
-
-/// The first 8 bytes.
-fn digest(bytes: &[u8]) -> u64 {
-    Sha256::digest(bytes).iter().take(8).fold(0, |id, byte| id << 8 | u64::from(*byte))
-}
-
-/// The next 8.
-fn digest_rest(bytes: &[u8]) -> u64 {
-    Sha256::digest(bytes).iter().skip(8).take(8).fold(0, |id, byte| id << 8 | u64::from(*byte))
 }
 
 /// A span's part in a call.
@@ -364,13 +355,6 @@ mod tests {
     fn a_trace_id_of_32_digits_stands_for_itself_in_every_format() {
         let digits = "4bf92f3577b34da6a3ce929d0e0e4736";
         assert_eq!(TraceId::of_text(digits).to_string(), digits);
-    }
-
-    #[test]
-    fn any_other_text_gives_the_first_half_of_its_sha_256() {
-        // printf abc | sha256sum
-        assert_eq!(TraceId::of_text("abc").to_string(), "ba7816bf8f01cfea414140de5dae2223");
-        assert_eq!(SpanId::of_bytes(b"abc").to_string(), "ba7816bf8f01cfea");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! # Ids
 //! A segment's ids are texts, and spans are numbered within it. The trace's id is [`TraceId::of_text`]. A span's id is made of its
-//! segment's id and its number ([`span_id`]), so that a reference from another segment, which names both, finds it: the span's parent is
+//! segment's id and its number ([`SpanId::of_segment`]), so that a reference from another segment, which names both, finds it: the span's parent is
 //! `parentSpanId` of its own segment, or for its first span `parentTraceSegmentId` and `parentSpanId` of the first reference. Further
 //! references, and those to other traces, become links.
 
@@ -73,11 +73,6 @@ pub fn decode_collection(message: &[u8], sink: &mut dyn Sink) -> Result<(), Wire
     Ok(())
 }
 
-/// The first 8 bytes of the SHA-256 of `SEGMENT.NUMBER`.
-pub fn span_id(segment: &str, number: i32) -> SpanId {
-    SpanId::of_bytes(format!("{segment}.{number}").as_bytes())
-}
-
 /// `SpanObject`, as far as it is of use.
 struct Parts<'a> {
     number: i32,
@@ -100,7 +95,7 @@ struct Parts<'a> {
 fn span(message: &[u8], trace: TraceId, segment: &Segment<'_>, process: &Arc<Process>) -> Result<Span, WireError> {
     let mut parts = read(message)?;
     let number = parts.number;
-    let in_segment = (parts.parent >= 0).then(|| span_id(segment.id, parts.parent));
+    let in_segment = (parts.parent >= 0).then(|| SpanId::of_segment(segment.id, parts.parent));
     let first = parts.references.iter().position(|(of, _)| *of == trace).filter(|_| in_segment.is_none());
     let parent = in_segment.or_else(|| first.map(|at| parts.references.remove(at).1));
     let kind = match (parts.role, parts.layer) {
@@ -126,7 +121,7 @@ fn span(message: &[u8], trace: TraceId, segment: &Segment<'_>, process: &Arc<Pro
     let name = bounded(parts.name, &mut parts.lost);
     Ok(Span {
         trace,
-        id: span_id(segment.id, number),
+        id: SpanId::of_segment(segment.id, number),
         parent,
         links: parts.references.into(),
         kind,
@@ -223,7 +218,7 @@ fn reference(message: &[u8]) -> Result<(TraceId, SpanId), WireError> {
             _ => {}
         }
     }
-    Ok((TraceId::of_text(trace), span_id(segment, number)))
+    Ok((TraceId::of_text(trace), SpanId::of_segment(segment, number)))
 }
 
 fn pair(message: &[u8]) -> Result<(&str, &str), WireError> {

@@ -138,7 +138,7 @@ impl SpanText<'_> {
 
 /// The id of the called side of a shared span.
 fn shared_id(id: SpanId) -> SpanId {
-    SpanId::of_bytes(format!("{id}.shared").as_bytes())
+    SpanId::of_segment(&format!("{id}.shared"), 0)
 }
 
 impl Endpoint<'_> {

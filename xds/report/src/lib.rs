@@ -9,6 +9,7 @@ pub mod flag;
 pub mod istio;
 pub mod metric;
 pub mod sketch;
+pub mod trace;
 
 pub use flag::ResponseFlag;
 pub use metric::{Kind, Metric};

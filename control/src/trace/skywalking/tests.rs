@@ -46,7 +46,7 @@ fn a_segment_of_a_sidecar_is_an_entry_and_an_exit() {
     let (entry, exit) = (&spans[0], &spans[1]);
     assert_eq!(entry.trace.to_string(), TRACE);
     assert_eq!((entry.kind, exit.kind), (Kind::Server, Kind::Client));
-    assert_eq!(entry.parent, Some(span_id("caller-segment", 1)), "the caller's exit span");
+    assert_eq!(entry.parent, Some(SpanId::of_segment("caller-segment", 1)), "the caller's exit span");
     assert_eq!(exit.parent, Some(entry.id));
     assert_eq!((entry.start_ns, entry.duration_ns), (1_700_000_000_000 * MS, 250 * MS));
     assert_eq!((&entry.status, &exit.status), (&Status::Unset, &Status::Error("".into())));
@@ -64,10 +64,13 @@ fn further_references_become_links() {
 
     let spans = decoded(&segment("t", "own", "s", &[span_object(0, -1, 0, &references)])).spans;
 
-    assert_eq!(spans[0].parent, Some(span_id("b", 2)));
+    assert_eq!(spans[0].parent, Some(SpanId::of_segment("b", 2)));
     assert_eq!(
         *spans[0].links,
-        [(TraceId::of_text("another trace"), span_id("a", 0)), (TraceId::of_text("t"), span_id("c", 3))]
+        [
+            (TraceId::of_text("another trace"), SpanId::of_segment("a", 0)),
+            (TraceId::of_text("t"), SpanId::of_segment("c", 3))
+        ]
     );
 }
 

@@ -4,11 +4,12 @@
 //! A trace is known here by a text, and a parent by a segment's text and a number in it. An application may pass on nothing but
 //! this field, and the next proxy must go on with the same trace in every other format as well. So the segment of a span of
 //! ours is called by its trace's and its own digits ([`segment`]), and whoever reads it has both. Texts of others have no
-//! digits in them: they are digested, and every proxy comes to the same number.
+//! digits in them: they are digested, and every proxy and the control plane come to the same number ([`trace`]).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tidegate_http1::RequestHead;
+use tidegate_report::trace;
 
 use super::ids::{SpanId, TraceId, text};
 
@@ -70,21 +71,12 @@ fn plain(encoded: &[u8]) -> Option<Box<str>> {
 impl Caller {
     /// The trace and the caller's span in numbers.
     pub(crate) fn ids(&self) -> (TraceId, SpanId) {
-        let ours = self.segment.split_once('.').filter(|_| self.span == 0);
-        let ours =
-            ours.and_then(|(trace, span)| Some((TraceId::read(trace.as_bytes())?, SpanId::read(span.as_bytes())?)));
-        ours.filter(|_| self.segment.len() == SEGMENT_BYTES).unwrap_or_else(|| {
-            // Agents of OpenTelemetry and SkyWalking side by side may use the same digits.
-            let digits = TraceId::read(self.trace.as_bytes()).filter(|_| self.trace.len() == 32);
-            let [high, low] = digest(&[self.trace.as_bytes()]);
-            let [span, _] = digest(&[self.segment.as_bytes(), b"/", &self.span.to_be_bytes()]);
-            (digits.unwrap_or_else(|| TraceId::drawn(high, low)), SpanId::drawn(span))
-        })
+        let ours = trace::ids_of_segment(&self.segment).filter(|_| self.span == 0);
+        let id = ours.map_or_else(|| trace::id_of_text(&self.trace), |(trace, _)| trace);
+        let span = trace::id_of_span(&self.segment, self.span);
+        (TraceId::drawn((id >> 64) as u64, id as u64), SpanId::drawn(span))
     }
 }
-
-/// 32 digits, a point, 16 digits.
-const SEGMENT_BYTES: usize = 49;
 
 /// The name of the segment that is a span of ours.
 pub(crate) fn segment(trace: TraceId, span: SpanId) -> String {
@@ -120,15 +112,6 @@ pub(crate) fn written(sent: &Sent<'_>) -> String {
     };
     [sent.service, sent.instance, sent.endpoint, sent.peer].into_iter().for_each(&mut add);
     value
-}
-
-/// FNV-1a over 128 bits: the same on every machine and in every version, and nobody's secret depends on it.
-fn digest(pieces: &[&[u8]]) -> [u64; 2] {
-    const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-    let bytes = pieces.iter().copied().flatten();
-    let digest = bytes.fold(BASIS, |digest, byte| (digest ^ u128::from(*byte)).wrapping_mul(PRIME));
-    [(digest >> 64) as u64, digest as u64]
 }
 
 #[cfg(test)]
