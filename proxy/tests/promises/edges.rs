@@ -125,7 +125,9 @@ fn totals(heard: &Heard) -> BTreeMap<String, u64> {
         let key = edge.key.clone().expect("named");
         let reporter = if key.reporter() == Reporter::Source { "source" } else { "destination" };
         let [from, to] = [&key.source, &key.destination].map(|workload| {
-            workload.as_ref().map_or("?".to_owned(), |workload| format!("{}/{}", workload.app, workload.version))
+            workload
+                .as_ref()
+                .map_or_else(|| "?".to_owned(), |workload| format!("{}/{}", workload.app, workload.version))
         });
         let service = key.service.as_ref().map_or("?", |service| service.name.as_str());
         for outcome in &edge.outcomes {
