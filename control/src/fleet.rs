@@ -3,6 +3,8 @@
 //! A proxy's answer is the only evidence that a configuration is in force, so status, the change log and the propagation
 //! metric are all made of answers, here, under one lock that is held for some map look-ups and never over an await.
 
+mod counts;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +15,8 @@ use tidegate_xds::ads::server::StreamEvent;
 use tidegate_xds::name::ResourceType;
 use tokio::sync::watch;
 use tracing::warn;
+
+pub use self::counts::{Counts, PROPAGATION_BUCKETS_SECONDS};
 
 use crate::api::model::{Answers, ConfigState, Finding, Nack, ProxyKind, ProxyStatus, Status, StatusConfig, SyncState};
 use crate::changes::{Change, ChangeLog, Entry, Outcome, Settlement};
@@ -25,9 +29,6 @@ use crate::trace::change;
 use crate::trace::intake::Intake;
 use crate::trace::model::Span;
 
-/// Upper bounds of the propagation histogram, in seconds: around the tens of milliseconds that a change should take, and out to
-/// the point where a proxy counts as stuck.
-pub const PROPAGATION_BUCKETS_SECONDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 /// The types whose state is always shown.
 const SHOWN: [ResourceType; 4] =
     [ResourceType::Cluster, ResourceType::Endpoint, ResourceType::Listener, ResourceType::Route];
@@ -82,31 +83,6 @@ struct State {
     counts: Counts,
     /// What the compiler said of the objects of the newest files.
     objects: Arc<[ObjectStatus]>,
-}
-
-/// Counters of a process's life.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Counts {
-    /// Streams opened.
-    pub streams: u64,
-    /// Configurations applied.
-    pub applied: u64,
-    /// Configurations rejected.
-    pub rejected: u64,
-    /// Responses that were sent, by type.
-    pub pushes: BTreeMap<ResourceType, u64>,
-    /// Those that a proxy refused.
-    pub nacks: BTreeMap<ResourceType, u64>,
-    /// Changes that went out before what they depend on was acknowledged.
-    pub gates_expired: u64,
-    /// Streams closed because the proxy did not answer.
-    pub stalls: u64,
-    /// Answers by propagation time: one count for each bucket, cumulative.
-    pub propagation: [u64; PROPAGATION_BUCKETS_SECONDS.len()],
-    /// Their sum in seconds.
-    pub propagation_seconds: f64,
-    /// Their number.
-    pub propagation_count: u64,
 }
 
 #[derive(Debug)]
@@ -447,18 +423,6 @@ impl Fleet {
     fn lock(&self) -> MutexGuard<'_, State> {
         // The state is consistent between statements; a panic elsewhere is no reason to stop answering.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Counts {
-    fn propagated(&mut self, took_ms: u64) {
-        #[expect(clippy::cast_precision_loss, reason = "a time in milliseconds is far below 2^52")]
-        let seconds = took_ms as f64 / 1_000.0;
-        for (bucket, bound) in self.propagation.iter_mut().zip(PROPAGATION_BUCKETS_SECONDS) {
-            *bucket += u64::from(seconds <= bound);
-        }
-        self.propagation_seconds += seconds;
-        self.propagation_count += 1;
     }
 }
 

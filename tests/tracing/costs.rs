@@ -4,8 +4,18 @@
 //! A machine is not equally fast from one second to the next. The sidecar without collectors is asked in turns with the one that has
 //! one of each kind, all in the same trouble; so both meet the same machine.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::net::TcpStream;
 
 use crate::harness::load::{Seen, fail};
 use crate::harness::process::resident_kib;
@@ -115,6 +125,20 @@ async fn assert_free(collector: SocketAddr, mesh: &mut Mesh, outcomes: [bool; 3]
     }
 }
 
+/// Takes everything, in its own time. A gRPC call is answered with a message that says nothing; over HTTP nobody minds it.
+async fn slow(stream: TcpStream) {
+    let service = service_fn(|request: Request<Incoming>| async {
+        request.into_body().collect().await.ok();
+        wait::pass(SLOW).await;
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+        let body = Full::new(Bytes::from_static(&[0; 5])).with_trailers(std::future::ready(Some(Ok(trailers))));
+        let answer = Response::builder().header("content-type", "application/grpc").body(body);
+        Ok::<_, Infallible>(answer.expect("a response of literals is valid"))
+    });
+    auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await.ok();
+}
+
 /// The mesh and where its collector is to be.
 async fn mesh() -> (Mesh, SocketAddr) {
     let plan = Mesh::plan().service("reviews", &["v1"]).service("cart", &["v1"]);
@@ -144,8 +168,7 @@ async fn a_tracing_collector_that_is_not_there_costs_no_request_anything() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tracing_collector_that_takes_two_seconds_costs_no_request_anything() {
     let (mut mesh, address) = mesh().await;
-    // A gRPC call is answered with a message that says nothing.
-    let _slow = Backend::slow_echo(address, "", SLOW).await;
+    let _slow = Backend::raw(address, slow).await;
 
     assert_free(address, &mut mesh, [true, true, false]).await;
 }

@@ -204,13 +204,7 @@ pub async fn start(options: Options, clock: Clock) -> Result<Running, ServeError
         tokio::select! { () = rate_limit::run(following, worlds, limit_store) => {}, () = stop => {} }
         "the keeper of shared limits"
     });
-    let (kept, stop) = (fleet.clone(), stopped(&shutdown));
-    parts.spawn(async move {
-        tokio::select! { () = intake::keep(kept) => {}, () = stop => {} }
-        "the keeper of the topology"
-    });
-    let others: Vec<Arc<dyn Other>> =
-        vec![intake::service(fleet.clone(), shutdown.subscribe()), traces.start(&mut parts, &shutdown)];
+    let others = vec![topology(&fleet, &mut parts, &shutdown), traces.start(&mut parts, &shutdown)];
     let (stop, stop_waiting, mut ready) = (stopped(&shutdown), stopped(&shutdown), fleet.ready());
     parts.spawn(async move {
         tokio::select! {
@@ -224,6 +218,16 @@ pub async fn start(options: Options, clock: Clock) -> Result<Running, ServeError
     });
     info!(xds = %addresses.0, api = %addresses.1, "tidegate is listening");
     Ok(Running { xds: addresses.0, api: addresses.1, telemetry, fleet, reload, shutdown, parts })
+}
+
+/// Keeps the topology. Gives the service that proxies report to.
+fn topology(fleet: &Arc<Fleet>, parts: &mut JoinSet<&'static str>, shutdown: &watch::Sender<bool>) -> Arc<dyn Other> {
+    let (kept, stop) = (fleet.clone(), stopped(shutdown));
+    parts.spawn(async move {
+        tokio::select! { () = intake::keep(kept) => {}, () = stop => {} }
+        "the keeper of the topology"
+    });
+    intake::service(fleet.clone(), shutdown.subscribe())
 }
 
 impl Running {

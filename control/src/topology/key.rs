@@ -3,7 +3,7 @@
 //! # Why each reporter's view is an edge of its own
 //! The caller's proxy knows the service that was asked for and often not how the connection was protected; the other proxy
 //! knows the opposite. Kept apart, each stays exact. They are laid over each other where somebody looks
-//! ([`super::view`]).
+//! ([`mod@super::view`]).
 
 use tidegate_xds::report_service::{EdgeKey, Protocol, Reporter, Security, Service, Workload};
 

@@ -2,7 +2,7 @@
 //!
 //! # A report's way
 //! [`intake`] takes it off the wire, [`core`] finds out what is new in it, [`edges`] add that up, [`checkpoint`] says what must be on
-//! disk, [`view`] shows it. Only `intake` waits for anything, and only this file knows the time; all below is arithmetic.
+//! disk, [`mod@view`] shows it. Only `intake` waits for anything, and only this file knows the time; all below is arithmetic.
 
 mod answers;
 mod checkpoint;

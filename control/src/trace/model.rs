@@ -5,7 +5,7 @@
 //! each API is written once. The form follows OpenTelemetry's, which can say what the others say.
 //!
 //! # Limits
-//! What a span may hold is bounded here, once, for all intakes: [`SpanBuilder`] drops and shortens what is beyond, and a span says
+//! What a span may hold is bounded here, once, for all intakes: [`TagsBuilder`] drops and shortens what is beyond, and a span says
 //! how much it lost.
 
 use std::fmt;
