@@ -2,9 +2,11 @@
 .PHONY: demo test check deny simulation loom differential conformance soak bench microbench instructions fuzz console embedded docs
 SHELL := /bin/bash
 CARGO ?= cargo
-# 11,015, 11,313, 11,337 and 11,197 were counted when this was set (a request that valgrind makes slow is watched more often); what
-# costs more must say why. The goal is 10,000. Counted in the proxy as it is shipped, beside the demo's control plane.
-INSTRUCTIONS_MAX := 12000
+# 10,938 were counted before a request was counted among those who call whom (285), looked at for a trace, and known to an access
+# log with what it needs; now 11,552 to 12,307 on a machine that builds meanwhile (a request that valgrind makes slow is watched
+# more often). What costs more must say why. The goal is 10,000. Counted in the proxy as it is shipped, beside the demo's control
+# plane.
+INSTRUCTIONS_MAX := 12600
 
 SOAK = $(CARGO) run --locked --quiet -p tidegate-tests --example soak --
 
