@@ -104,7 +104,7 @@ test("an edge opens its panel: charts, both sides, policies, command, traces", a
   const { page, complaints, done } = await visit(base);
   await page.waitForSelector(node(NAMES.called));
 
-  await page.locator(`[data-edge-label="${NAMES.caller}>${NAMES.split[0]}>http"] rect`).click();
+  await page.locator(`[data-edge-label="${NAMES.caller}>${NAMES.split[0]}>http"]`).click();
   await page.waitForSelector("[data-panel=edge] .u-over");
 
   for (const section of ["weights", "codes", "reporters", "policies", "ways"]) assert.equal(await page.locator(`[data-section=${section}]`).count(), 1, section);

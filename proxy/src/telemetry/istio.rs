@@ -71,7 +71,10 @@ pub(crate) fn write(page: &mut Page, edges: &Edges) {
     for (metric, at) in tcp {
         page.head(metric);
         for edge in totals.iter().filter(|edge| edge.is_tcp) {
-            page.sample(metric, &texts(&edge.labels), edge.tcp[at]);
+            let mut labels = texts(&edge.labels);
+            // Of the flags: connections of bytes are counted without them.
+            labels.push("-");
+            page.sample(metric, &labels, edge.tcp[at]);
         }
     }
 }
@@ -132,7 +135,7 @@ fn known(text: &str) -> String {
     if text.is_empty() { UNKNOWN.to_owned() } else { text.to_owned() }
 }
 
-/// Labels of an edge, in the order of [`istio::CONNECTION_LABELS`].
+/// Labels of an edge, in the order of [`istio::CONNECTION_LABELS`], but for the flags at their end.
 fn labels(key: &EdgeKey) -> Vec<String> {
     let reporter = match key.reporter() {
         Reporter::Source | Reporter::Unspecified => "source",
@@ -228,6 +231,36 @@ mod tests {
         assert!(text.contains(&format!("{} 0\n{} 2\n", bucket("1.0"), bucket("5.0"))), "{text}");
         assert!(text.contains(&format!("istio_request_duration_milliseconds_sum{{{labels}}} 9\n")), "{text}");
         assert!(text.contains(&format!("istio_response_bytes_sum{{{labels}}} 24\n")), "{text}");
+    }
+
+    #[test]
+    fn connections_of_bytes_have_series_of_their_own() {
+        let edges = Edges::new(1);
+        let edge = edges.edge(EdgeKey {
+            reporter: Reporter::Source.into(),
+            source: workload("web-1", "web", ""),
+            protocol: Protocol::Tcp.into(),
+            ..EdgeKey::default()
+        });
+        let row = edge.rows.of(0);
+        row.opened.increment();
+        row.sent.add(7);
+        row.received.add(11);
+
+        let text = page(&edges);
+        for (metric, value) in
+            [("sent_bytes", 11), ("received_bytes", 7), ("connections_opened", 1), ("connections_closed", 0)]
+        {
+            let begins = format!("istio_tcp_{metric}_total{{reporter=\"source\",source_workload=\"web-1\"");
+            let line = text.lines().find(|line| line.starts_with(&begins)).expect(metric);
+            assert!(
+                line.ends_with(&format!(
+                    "request_protocol=\"tcp\",connection_security_policy=\"unknown\",response_flags=\"-\"}} {value}"
+                )),
+                "{line}"
+            );
+        }
+        assert!(!text.contains("istio_requests_total{"), "{text}");
     }
 
     #[test]

@@ -56,10 +56,10 @@ impl Processes {
             application.args([service, "--version", version]);
             application.args(["--listen", &format!("{host}:19080"), "--outbound", &format!("{host}:15001")]);
             all.spawn(&name, &format!("{host}:9080 -> application on {host}:19080"), false, application)?;
-            all.proxy(&name, host, xds, &state)?;
+            all.proxy((&name, service), host, xds, &state)?;
         }
         let host = Ipv4Addr::new(127, 0, 2, GATEWAY);
-        all.proxy("front", host, xds, &state)?;
+        all.proxy(("front", "front"), host, xds, &state)?;
         Ok(all)
     }
 
@@ -119,9 +119,17 @@ impl Processes {
         }
     }
 
-    fn proxy(&mut self, node: &str, host: Ipv4Addr, xds: SocketAddr, state: &Path) -> anyhow::Result<()> {
+    /// A proxy and the service whose name its spans carry, as Istio has it.
+    fn proxy(
+        &mut self,
+        (node, service): (&str, &str),
+        host: Ipv4Addr,
+        xds: SocketAddr,
+        state: &Path,
+    ) -> anyhow::Result<()> {
         let mut proxy = Command::new(sibling("tidegate-proxy")?);
         proxy.args(["--xds", &xds.to_string(), "--node", &format!("{node}.bookinfo")]);
+        proxy.args(["--cluster", &format!("{service}.bookinfo")]);
         proxy.args(["--admin", &format!("{host}:15000"), "--drain-seconds", "0", "--concurrency", "1"]);
         proxy.arg("--state-dir").arg(state.join(node));
         // A demonstration has so few requests that each of them may be looked at.
