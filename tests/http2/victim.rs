@@ -153,7 +153,7 @@ async fn serve_http2(stream: TcpStream, attacked: Arc<Attacked>) {
     }
 }
 
-async fn answer_http2(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, attacked: Arc<Attacked>) {
+async fn answer_http2(mut request: Request<RecvStream>, mut respond: SendResponse<Bytes>, attacked: Arc<Attacked>) {
     let length = match request.uri().path() {
         "/attack" => {
             attacked.requests.fetch_add(1, Ordering::Relaxed);
@@ -171,7 +171,11 @@ async fn answer_http2(request: Request<RecvStream>, mut respond: SendResponse<By
             BIG
         }
         "/large" => LARGE,
-        _ => SMALL,
+        // Not before it was read: its last bytes may be what makes a request malformed, and then it has no answer.
+        _ => match read(request.body_mut()).await {
+            Ok(()) => SMALL,
+            Err(_) => return,
+        },
     };
     let head = Response::builder().header("content-length", length).body(()).expect("a response");
     let ended = request.method() == Method::HEAD;
@@ -179,6 +183,13 @@ async fn answer_http2(request: Request<RecvStream>, mut respond: SendResponse<By
     if let (Ok(mut out), false) = (respond.send_response(head, ended), ended) {
         out.send_data(vec![b'a'; length].into(), true).ok();
     }
+}
+
+async fn read(body: &mut RecvStream) -> Result<(), h2::Error> {
+    while let Some(bytes) = body.data().await {
+        body.flow_control().release_capacity(bytes?.len())?;
+    }
+    Ok(())
 }
 
 /// Counts what was asked for by attacks, when its head has come.
