@@ -14,8 +14,8 @@ const EVERY_SECONDS = 5; // The server's step.
 export function Charts({ edge, node }: { edge?: string; node?: string }) {
   const t = useWords();
   const { address } = useLocation();
-  // A minute has a dozen points, which is no chart.
-  const window = address.window === "1m" ? "10m" : address.window;
+  // A minute has a dozen points, which is no chart, and the total has none.
+  const window = { "1m": "5m", total: "24h" }[address.window as string] ?? address.window;
   const { data, failure } = usePolled<Series>(query("/api/v1/topology/series", { edge, node, window }), EVERY_SECONDS);
   if (failure && !data) return <p class="quiet">{t("charts.none")}</p>;
   if (data && data.points.length < 2) return <p class="quiet">{t("charts.none")}</p>;
