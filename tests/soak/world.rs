@@ -346,7 +346,7 @@ pub(crate) async fn try_metric(admin: SocketAddr, name: &str) -> Result<u64, Str
 }
 
 async fn try_metric_where(admin: SocketAddr, name: &str, counts: impl Fn(&str) -> bool) -> Result<u64, String> {
-    let answer = Client::new(admin).get("localhost", "/stats/prometheus").await?;
+    let answer = Client::new(admin).get("localhost", "/stats/prometheus?names=tidegate").await?;
     let text = answer.text();
     let values = text.lines().filter_map(|line| line.strip_prefix(name)).filter_map(|rest| {
         // The name of another metric may begin with this one.

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -114,7 +114,7 @@ async fn answer(request: Request<Incoming>, admin: &Admin) -> Result<Response<Fu
     let response = match (request.method(), path) {
         (&Method::GET, "/") => text(StatusCode::OK, OVERVIEW.to_owned()),
         (&Method::GET, "/ready") => ready(admin),
-        (&Method::GET, "/stats/prometheus" | "/metrics") => metrics(admin, request.headers()),
+        (&Method::GET, "/stats/prometheus" | "/metrics") => metrics(admin, &request),
         (&Method::GET, "/config_dump") => config_dump(admin).await,
         (&Method::GET, "/clusters") => text(StatusCode::OK, clusters::page(&admin.shared)),
         (&Method::GET, "/explain") => explain(admin, request.uri().query().unwrap_or_default()),
@@ -129,10 +129,14 @@ async fn answer(request: Request<Incoming>, admin: &Admin) -> Result<Response<Fu
     Ok(response)
 }
 
-fn metrics(admin: &Admin, headers: &HeaderMap) -> Response<Full<Bytes>> {
-    let format = Format::accepted(headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()));
+fn metrics(admin: &Admin, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let families = match prometheus::Families::asked(request.uri().query().unwrap_or_default()) {
+        Ok(families) => families,
+        Err(why) => return text(StatusCode::BAD_REQUEST, format!("{why}\n")),
+    };
+    let format = Format::accepted(request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()));
     let unlogged = admin.shared.access_log.as_ref().map_or(0, AccessLog::dropped);
-    let page = prometheus::page(&admin.shared.registry, unlogged, admin.shared.traces.as_ref(), format);
+    let page = prometheus::page(&admin.shared.registry, unlogged, admin.shared.traces.as_ref(), format, families);
     let mut response = typed(StatusCode::OK, format.content_type(), page);
     response.headers_mut().insert(header::VARY, header::HeaderValue::from_static("accept"));
     response

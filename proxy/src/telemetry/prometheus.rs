@@ -19,11 +19,50 @@ const PAGE_BYTES: usize = 8 * 1024;
 
 /// The text exposition of everything that is counted.
 /// `unlogged`: lines that the access log has lost.
-pub(crate) fn page(registry: &Registry, unlogged: u64, traces: Option<&Traces>, format: Format) -> String {
+pub(crate) fn page(
+    registry: &Registry,
+    unlogged: u64,
+    traces: Option<&Traces>,
+    format: Format,
+    families: Families,
+) -> String {
     let mut page = Page::new(format, PAGE_BYTES);
-    listeners(&mut page, registry);
-    clusters(&mut page, registry);
-    process(&mut page, registry);
+    if families != Families::Istio {
+        ours(&mut page, registry, unlogged, traces);
+    }
+    if families != Families::Ours {
+        istio::write(&mut page, &registry.edges);
+    }
+    page.finish()
+}
+
+/// Which metrics are wanted. A series for each pair that calls, with all the labels that Istio's have, is most of a page: whoever
+/// looks often at the proxy itself need not have them made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Families {
+    All,
+    Istio,
+    Ours,
+}
+
+impl Families {
+    /// As a URL's query asks: `names=tidegate`, `names=istio`, or nothing of that.
+    pub(crate) fn asked(query: &str) -> Result<Self, String> {
+        match query.split('&').find_map(|pair| pair.strip_prefix("names=")) {
+            None => Ok(Self::All),
+            Some("tidegate") => Ok(Self::Ours),
+            Some("istio") => Ok(Self::Istio),
+            Some(other) => {
+                Err(format!("names={other} is neither tidegate nor istio, with which the names of metrics begin"))
+            }
+        }
+    }
+}
+
+fn ours(page: &mut Page, registry: &Registry, unlogged: u64, traces: Option<&Traces>) {
+    listeners(page, registry);
+    clusters(page, registry);
+    process(page, registry);
     page.head(&metric::ACCESS_LOG_DROPPED);
     page.sample(&metric::ACCESS_LOG_DROPPED, &[], unlogged);
     page.head(&metric::SPANS);
@@ -32,8 +71,6 @@ pub(crate) fn page(registry: &Registry, unlogged: u64, traces: Option<&Traces>, 
             page.sample(&metric::SPANS, &[&queue.name, outcome], count);
         }
     }
-    istio::write(&mut page, &registry.edges);
-    page.finish()
 }
 
 fn listeners(page: &mut Page, registry: &Registry) {
@@ -193,7 +230,7 @@ mod tests {
         let _cluster = registry.cluster(&"outbound|80||a".into());
         let _listener = registry.listener(&"outbound".into());
 
-        let text = page(&registry, 0, None, Format::Prometheus);
+        let text = page(&registry, 0, None, Format::Prometheus, Families::All);
 
         for metric in metric::ALL {
             assert!(text.contains(&format!("# TYPE {} {}\n", metric.name, metric.kind.as_str())), "{}", metric.name);
@@ -205,6 +242,22 @@ mod tests {
         let registry = Registry::new(1);
         let _cluster = registry.cluster(&"a\"b\\c".into());
 
-        assert!(page(&registry, 0, None, Format::Prometheus).contains(r#"{cluster="a\"b\\c"}"#));
+        let text = page(&registry, 0, None, Format::Prometheus, Families::All);
+        assert!(text.contains(r#"{cluster="a\"b\\c"}"#));
+    }
+
+    #[test]
+    fn one_family_can_be_asked_for_alone() {
+        let registry = Registry::new(1);
+        let said = |query| page(&registry, 0, None, Format::Prometheus, Families::asked(query).unwrap());
+
+        assert!(
+            said("").contains("tidegate_panics_total 0") && said("").contains("# TYPE istio_requests_total counter")
+        );
+        assert!(
+            said("names=tidegate").contains("tidegate_panics_total 0") && !said("names=tidegate").contains("istio_")
+        );
+        assert!(said("a=b&names=istio").contains("istio_requests_total") && !said("names=istio").contains("tidegate_"));
+        assert!(Families::asked("names=envoy").is_err());
     }
 }

@@ -18,7 +18,7 @@ both. Labels are bounded by the configuration or by the tables; none holds what 
 const PROXY: &str = "
 ## Proxy
 
-`GET /stats/prometheus` or `GET /metrics` on the admin port (15000, loopback).
+`GET /stats/prometheus` or `GET /metrics` on the admin port (15000, loopback). `?names=tidegate` or `?names=istio` gives one family alone.
 ";
 
 const ISTIO: &str = "
