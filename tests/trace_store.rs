@@ -166,7 +166,7 @@ async fn applications_with_real_sdks_are_seen_through_jaegers_and_zipkins_apis()
     };
     assert_eq!(tag(caller, "sizes"), Some(json!("[1,2]")));
     assert_eq!(tag(called, "error"), Some(json!(true)));
-    assert_eq!(tag(called, "otel.scope.name"), Some(json!("shop.library")));
+    assert_eq!(tag(called, "otel.scope.name"), Some(json!("shop.tracer")));
     assert_eq!(spans.len(), 3, "the span that came as Zipkin's is of the same trace");
     // The span of Zipkin says that the trace began years ago.
     let links = serving.ask("/api/dependencies?lookback=315360000000").await;

@@ -21,7 +21,7 @@ target, api, segment = sys.argv[1:]
 def tracer(service, exporter):
     provider = TracerProvider(resource=Resource.create({"service.name": service, "rack": 7}))
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    return provider, provider.get_tracer("shop.library", "2.0")
+    return provider, provider.get_tracer("shop.tracer", "2.0")
 
 
 # The caller speaks OTLP over gRPC, packed; the called side OTLP over HTTP, packed as well.

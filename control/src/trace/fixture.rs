@@ -73,7 +73,7 @@ pub(crate) fn key_value(key: &str, any: &[u8]) -> Vec<u8> {
 /// `ExportTraceServiceRequest` with spans of `service`.
 pub(crate) fn export_request(service: &str, spans: &[Vec<u8>]) -> Vec<u8> {
     let resource = message(&[(1, &key_value("service.name", &message(&[(1, service.as_bytes())])))]);
-    let scope = message(&[(1, b"my.library"), (2, b"1.2")]);
+    let scope = message(&[(1, b"my.tracer"), (2, b"1.2")]);
     let mut scope_spans = message(&[(1, &scope)]);
     spans.iter().for_each(|span| put_bytes(&mut scope_spans, 2, span));
     // The resource behind its spans: the order of fields is nobody's to rely on.

@@ -29,7 +29,7 @@ fn a_span_is_read_with_its_resource_and_scope() {
     assert_eq!(&*span.events[0].name, "exception");
     assert_eq!(*span.links, [(TraceId(9), SpanId(8))]);
     let tags: Vec<String> = span.tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    assert_eq!(tags, ["http.response.status_code=503", "otel.scope.name=my.library", "otel.scope.version=1.2"]);
+    assert_eq!(tags, ["http.response.status_code=503", "otel.scope.name=my.tracer", "otel.scope.version=1.2"]);
 }
 
 #[test]

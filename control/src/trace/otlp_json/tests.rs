@@ -17,7 +17,7 @@ fn with_span(span: &str) -> String {
 #[test]
 fn the_example_of_the_specification_is_read() {
     let request = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"my.service"}}]},
-      "scopeSpans":[{"scope":{"name":"my.library","version":"1.0.0","attributes":[]},"spans":[{
+      "scopeSpans":[{"scope":{"name":"my.tracer","version":"1.0.0","attributes":[]},"spans":[{
       "traceId":"5B8EFFF798038103D269B633813FC60C","spanId":"EEE19B7EC3C1B174","parentSpanId":"EEE19B7EC3C1B173",
       "name":"I'm a server span","startTimeUnixNano":"1544712660000000000","endTimeUnixNano":1544712661000000000,"kind":2,
       "unknownField":[[{}]],
@@ -36,7 +36,7 @@ fn the_example_of_the_specification_is_read() {
     assert_eq!(span.status, Status::Error("no".into()));
     let tags: Vec<String> = span.tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let expected =
-        ["my.attr=some value", "n=17", r#"list=[1,"a",""]"#, r#"map={"k":true}"#, "otel.scope.name=my.library"];
+        ["my.attr=some value", "n=17", r#"list=[1,"a",""]"#, r#"map={"k":true}"#, "otel.scope.name=my.tracer"];
     assert_eq!(tags[..5], expected);
 }
 
