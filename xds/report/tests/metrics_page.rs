@@ -10,7 +10,8 @@ const BEGINNING: &str = "# Metrics
 Written from the tables in `xds/report/src/metric.rs` and `xds/report/src/metric/control.rs`; a test keeps it so.
 
 Both pages speak Prometheus' text format 0.0.4 and, to a scraper that asks for it in `Accept`, OpenMetrics 1.0. The series are the same in
-both. Labels are bounded by the configuration or by the tables; none holds what a caller may choose.
+both. Labels are bounded by the configuration or by the tables; none holds what a caller may choose, but
+for the source in Istio's metrics, of which there are so few.
 
 `untyped` metrics only grow. Their names are Istio's, without the `_total` that a counter must have.
 ";
@@ -28,7 +29,8 @@ On the same page. Names, labels and buckets are Istio's (\"Istio Standard Metric
 mesh, of services and of workloads read them.
 
 - There is a series for each pair of a caller and one that is called, for each way in which requests ended; both proxies write theirs
-  (`reporter`). At most 4,096 pairs and 12 ways are told apart; what comes after them is counted under `__other__`, or with its class
+  (`reporter`). At most 4,096 pairs, 256 of them callers that
+  arrived (who they are is their own word), and 12 ways are told apart; what comes after them is counted under `__other__`, or with its class
   of status. A pair that nobody uses any more goes after ten minutes.
 - What is not known is `unknown`, never empty: principals, because callers do not show certificates of the mesh yet; clusters; and the
   caller, where it has no proxy of ours. `grpc_response_status` is empty where no gRPC was spoken, as Istio has it.

@@ -29,6 +29,9 @@ use crate::router::Decision;
 /// Edges of one proxy. A sidecar has some twenty, a gateway in front of a large mesh some thousand; each is one to some
 /// kilobytes, and a few hundred lines on the Prometheus page.
 pub(crate) const EDGES_MAX: usize = 4_096;
+/// Edges of callers that arrived. Who they are is their own word, and whoever reaches the listener may say it: without a bound of
+/// its own a stranger fills the table, and each edge is some tens of kilobytes on the Prometheus page.
+pub(crate) const CALLERS_MAX: usize = 256;
 /// What cannot be told apart any more.
 pub(crate) const OTHER: &str = "__other__";
 /// How long an edge that nobody holds stays, so that scrapers see its last numbers.
@@ -65,6 +68,8 @@ pub(crate) struct Edges {
 #[derive(Debug, Default)]
 struct Table {
     known: HashMap<EdgeKey, Known>,
+    /// Of these, edges of callers.
+    callers: usize,
     last_id: u32,
 }
 
@@ -84,7 +89,9 @@ impl Edges {
     /// The edge of a key, made at first sight. Takes a lock: for whoever keeps what it gets.
     pub(crate) fn edge(&self, key: EdgeKey) -> Arc<Edge> {
         let mut table = self.lock();
-        let key = match table.known.contains_key(&key) || table.known.len() < EDGES_MAX {
+        let is_caller = |key: &EdgeKey| key.reporter() == Reporter::Destination;
+        let has_room = table.known.len() < EDGES_MAX && !(is_caller(&key) && table.callers >= CALLERS_MAX);
+        let key = match has_room || table.known.contains_key(&key) {
             true => key,
             false => {
                 self.folded.fetch_add(1, Ordering::Relaxed);
@@ -95,6 +102,7 @@ impl Edges {
             return Arc::clone(&known.edge);
         }
         table.last_id += 1;
+        table.callers += usize::from(is_caller(&key));
         let edge = Arc::new(Edge { id: table.last_id, key: key.clone(), rows: Sharded::new(self.workers) });
         let known = Known { edge: Arc::clone(&edge), activity: 0, still_since: clock::now() };
         table.known.insert(key, known);
@@ -115,13 +123,15 @@ impl Edges {
 
     /// Lets go of what is over: what nobody holds, and what has been still for as long as `keep` says of an edge with this activity.
     pub(crate) fn forget(&self, now: Instant, keep: impl Fn(&Edge, u64) -> Duration) {
-        self.lock().known.retain(|_, known| {
+        let mut table = self.lock();
+        table.known.retain(|_, known| {
             let activity = known.edge.activity();
             if std::mem::replace(&mut known.activity, activity) != activity || Arc::strong_count(&known.edge) > 1 {
                 known.still_since = now;
             }
             now.duration_since(known.still_since) < keep(&known.edge, activity)
         });
+        table.callers = table.known.keys().filter(|key| key.reporter() == Reporter::Destination).count();
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -192,6 +202,21 @@ mod tests {
         let last = all.last().unwrap();
         assert_eq!(last.key.destination.as_ref().unwrap().app, OTHER);
         assert_eq!((last.key.source.as_ref().unwrap().app.as_str(), last.activity()), ("web", 10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_that_make_up_names_leave_room_for_everybody_else() {
+        let edges = Edges::new(1);
+        for number in 0..EDGES_MAX {
+            let made_up = EdgeKey { reporter: Reporter::Destination.into(), ..key(&number.to_string(), "reviews") };
+            count(&edges.edge(made_up));
+        }
+        let of_our_own = edges.edge(key("reviews", "ratings"));
+
+        assert_eq!(edges.all().len(), CALLERS_MAX + 2);
+        assert_eq!(of_our_own.key, key("reviews", "ratings"));
+        let other = edges.all().into_iter().find(|edge| edge.key.source.as_ref().is_some_and(|s| s.app == OTHER));
+        assert_eq!(other.unwrap().activity(), (EDGES_MAX - CALLERS_MAX) as u64);
     }
 
     #[tokio::test(start_paused = true)]
