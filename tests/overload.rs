@@ -1,5 +1,6 @@
 //! Promise: a sidecar that runs out of descriptors or memory turns callers away, and is itself again when they have gone.
 
+use std::cmp::Ordering;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,7 +81,7 @@ async fn a_sidecar_short_of_memory_sheds_and_is_not_killed() {
     wait::until("memory is scarce", SPELL, || async { pressure(&mesh).await > 0 }).await;
     let step = pressure(&mesh).await;
     let used = cgroup.used();
-    let open = sum_of(&mesh, "reviews-v1", "tidegate_downstream_connections_active{").await;
+    let open = connections(&mesh).await;
     drop(callers);
     let recovery = recovers(to).await;
 
@@ -92,9 +93,10 @@ async fn a_sidecar_short_of_memory_sheds_and_is_not_killed() {
     cgroup.remove();
 }
 
-/// The steps, as the sidecar counts them: connections end with their exchange; requests are refused.
-const CLOSING: u64 = 1;
+/// The step at which requests are refused and callers still accepted, as the sidecar counts them.
 const SHEDDING: u64 = 2;
+/// Callers between two looks at how many were accepted, while there is much room.
+const BATCH: usize = 50;
 
 #[tokio::test]
 async fn a_sidecar_that_sheds_refuses_requests_and_ends_what_it_has_begun() {
@@ -140,26 +142,29 @@ async fn a_sidecar_that_sheds_refuses_requests_and_ends_what_it_has_begun() {
 async fn fill_until_it_sheds(mesh: &Mesh, cgroup: &MemoryCgroup, to: SocketAddr) -> Vec<TcpStream> {
     let head = [ASK.trim_ascii_end(), b"\r\nX: ", &vec![b'a'; HEAD_BYTES]].concat();
     let mut callers = Vec::new();
-    let mut step = 0;
-    while step < SHEDDING {
-        assert!(callers.len() < CONNECTIONS, "step {step} with {} bytes", cgroup.used());
-        let mut caller = TcpStream::connect(to).await.expect("the sidecar listens");
-        caller.write_all(&head).await.expect("a head is taken");
-        callers.push(caller);
-        if cgroup.used() >= MEMORY_BYTES_MAX / 100 * 75 {
-            step = pressure(mesh).await;
+    // It falls by more than one caller as well as it rises: a sidecar that was too full gives back what it can.
+    for _ in 0..CONNECTIONS {
+        let full = cgroup.used() >= MEMORY_BYTES_MAX / 100 * 75;
+        let step = if full { pressure(mesh).await } else { 0 };
+        match step.cmp(&SHEDDING) {
+            Ordering::Equal => return callers,
+            Ordering::Greater => assert!(callers.pop().is_some(), "they have all gone"),
+            Ordering::Less => {
+                let mut caller = TcpStream::connect(to).await.expect("the sidecar listens");
+                caller.write_all(&head).await.expect("a head is taken");
+                callers.push(caller);
+            }
         }
-        if step >= CLOSING {
+        if full {
             // A look at the memory for each.
             wait::pass(Duration::from_millis(15)).await;
+        } else if callers.len() % BATCH == 0 {
+            // A sidecar that is late with reading would be full at once, later.
+            let all = callers.len() as u64;
+            wait::until("all are accepted", SPELL, || async { connections(mesh).await >= all }).await;
         }
     }
-    // Too many: nobody is accepted any more.
-    while pressure(mesh).await > SHEDDING {
-        assert!(callers.pop().is_some(), "they have all gone");
-        wait::pass(Duration::from_millis(15)).await;
-    }
-    callers
+    panic!("step {} at {} bytes with {} callers", pressure(mesh).await, cgroup.used(), callers.len());
 }
 
 async fn status_over_http2(to: SocketAddr) -> u16 {
@@ -202,6 +207,11 @@ async fn restart_after(mesh: &mut Mesh, before: &str) {
 /// The step that the sidecar has taken.
 async fn pressure(mesh: &Mesh) -> u64 {
     sum_of(mesh, "reviews-v1", "tidegate_memory_pressure ").await
+}
+
+/// Accepted and not ended.
+async fn connections(mesh: &Mesh) -> u64 {
+    sum_of(mesh, "reviews-v1", "tidegate_downstream_connections_active{").await
 }
 
 /// How long it takes until twenty in a row are served, each over a connection of its own.
