@@ -9,6 +9,7 @@
 
 use crate::fields::{Field, Fields, Known, Span, position};
 use crate::octets::{is_token, is_value, trim_ows};
+use crate::overwrite::Overwrite;
 use crate::request::RequestHead;
 
 /// What a proxy adds to most heads (an id, where the request came from) fits without growing.
@@ -23,6 +24,7 @@ pub struct HeadEdits {
     added: Vec<Added>,
     /// The text is more than the added lines in their order, or one of these may not be written as it stands.
     scattered: bool,
+    overwrite: Option<Overwrite>,
     rewrites: Option<Box<Rewrites>>,
 }
 
@@ -57,7 +59,7 @@ impl HeadEdits {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.removed.is_empty() && self.added.is_empty() && self.rewrites.is_none()
+        self.removed.is_empty() && self.added.is_empty() && self.overwrite.is_none() && self.rewrites.is_none()
     }
 
     /// Forgets everything but its memory.
@@ -66,6 +68,7 @@ impl HeadEdits {
         self.removed.clear();
         self.added.clear();
         self.scattered = false;
+        self.overwrite = None;
         self.rewrites = None;
     }
 
@@ -102,6 +105,21 @@ impl HeadEdits {
         }
         self.remove(name);
         self.append(name, value);
+    }
+
+    /// Replaces the one value of a field of this head where it stands, by another one of the same length, which costs less than
+    /// [`Self::set`]. `false`: nothing is done, as the field is not there just once, is changed already, has another length, or is
+    /// the codec's; or as another value is replaced in this way.
+    #[inline]
+    pub fn overwrite(&mut self, head: &RequestHead, lower_name: &str, value: &[u8]) -> bool {
+        let is_it = |name: &[u8]| name.eq_ignore_ascii_case(lower_name.as_bytes());
+        let is_free = self.overwrite.is_none()
+            && !self.removed.iter().any(|removed| is_it(removed.of(&self.text)))
+            && !self.added.iter().any(|added| is_it(added.name(&self.text)));
+        if is_free {
+            self.overwrite = Overwrite::of(&head.0.fields, lower_name, value);
+        }
+        is_free && self.overwrite.is_some()
     }
 
     /// Adds a field line to the end of the head.
@@ -214,6 +232,10 @@ impl HeadEdits {
         self.rewrites.is_none() && self.removes_none_of(fields)
     }
 
+    pub(crate) fn overwritten(&self) -> Option<&Overwrite> {
+        self.overwrite.as_ref()
+    }
+
     /// About how many bytes are added.
     pub(crate) fn added_bytes(&self) -> usize {
         self.text.len()
@@ -265,7 +287,7 @@ impl<'a> EditedFields<'a> {
             .as_slice()
             .iter()
             .filter(move |f| !f.is_stripped() && f.known != Known::Host && !edits.removes(fields, f))
-            .map(move |f| (f.name_span().of(&fields.buf), value(f, &fields.buf)));
+            .map(move |f| (f.name_span().of(&fields.buf), value(f, &fields.buf, edits)));
         let te: Option<(&[u8], &[u8])> = accepts_trailers.then_some((b"te", b"trailers"));
         received.chain(te).chain(edits.additions())
     }
@@ -288,8 +310,9 @@ impl<'a> EditedFields<'a> {
 
 /// The value of a field; a length without its leading zeros, as the writer of HTTP/1 has it (RFC 9110 8.6: some readers take them
 /// for an octal number).
-fn value<'b>(field: &Field, buf: &'b [u8]) -> &'b [u8] {
-    let value = field.value_span().of(buf);
+fn value<'b>(field: &Field, buf: &'b [u8], edits: &'b HeadEdits) -> &'b [u8] {
+    let ours = edits.overwritten().and_then(|overwrite| overwrite.value_of(field));
+    let value = ours.unwrap_or_else(|| field.value_span().of(buf));
     match (field.known, value.iter().position(|digit| *digit != b'0')) {
         (Known::ContentLength, Some(first)) => value.get(first..).unwrap_or(value),
         (Known::ContentLength, None) => value.get(..1).unwrap_or(value),

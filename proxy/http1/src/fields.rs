@@ -428,9 +428,13 @@ impl Fields {
     /// All values of a field, in order.
     #[inline]
     pub fn get_all<'a, 'n>(&'a self, lower_name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
-        let name = lower_name.as_bytes();
-        let fields = if self.list.may_hold(name) { self.list.as_slice() } else { &[] };
-        fields.iter().filter(move |f| self.is_named(f, name)).map(|f| f.value_span().of(&self.buf))
+        self.named(lower_name.as_bytes()).map(|f| f.value_span().of(&self.buf))
+    }
+
+    #[inline]
+    pub(crate) fn named<'a, 'n>(&'a self, lower_name: &'n [u8]) -> impl Iterator<Item = &'a Field> + use<'a, 'n> {
+        let fields = if self.list.may_hold(lower_name) { self.list.as_slice() } else { &[] };
+        fields.iter().filter(move |f| self.is_named(f, lower_name))
     }
 
     fn is_named(&self, field: &Field, name: &[u8]) -> bool {

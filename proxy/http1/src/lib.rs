@@ -59,6 +59,7 @@ mod limits;
 mod line;
 mod meaning;
 mod octets;
+mod overwrite;
 mod path;
 mod refusal;
 mod request;

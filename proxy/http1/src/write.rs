@@ -215,7 +215,11 @@ fn plain(out: &mut Vec<u8>, fields: &Fields, line: Option<Span>, edits: &HeadEdi
     let received = fields.buf.get(start..).unwrap_or_default();
     let lines = received.strip_suffix(EMPTY_LINE).unwrap_or_default();
     out.reserve(received.len() + edits.added_bytes());
+    let copied = out.len();
     out.extend_from_slice(lines);
+    if let Some(overwrite) = edits.overwritten() {
+        overwrite.write(fields, out.get_mut(copied..).unwrap_or_default(), start);
+    }
     additions(out, edits)?;
     out.extend_from_slice(EMPTY_LINE);
     Ok(())
@@ -283,7 +287,8 @@ fn fields(
         let value = field.value_span().of(buf);
         let fate = match due.fate(field, value, plan) {
             Fate::Copy if edits.removes(fields, field) && !field.known.is_written_by_codec() => Fate::Drop,
-            fate => fate,
+            Fate::Copy => edits.overwritten().and_then(|new| new.value_of(field)).map_or(Fate::Copy, Fate::Write),
+            fate @ (Fate::Drop | Fate::Write(_)) => fate,
         };
         match (fate, field.copyable_line(buf)) {
             (Fate::Drop, _) => {}

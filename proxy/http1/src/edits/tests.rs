@@ -83,3 +83,28 @@ fn the_edited_request_line_can_be_asked_for() {
 
     assert_eq!((edits.method_of(&head), edits.path_and_query_of(&head), edits.authority_of(&head)), ("PUT", "/b", "b"));
 }
+
+#[test]
+fn a_value_is_written_over_only_by_one_that_fits_its_place() {
+    let head = head();
+    let overwrites = |name: &str, value: &[u8]| HeadEdits::new().overwrite(&head, name, value);
+
+    assert!(overwrites("b", b"9"));
+    assert!(!overwrites("a", b"9"), "there are two");
+    assert!(!overwrites("c", b"9"), "there is none");
+    assert!(!overwrites("b", b"99"), "another length");
+    assert!(!overwrites("b", b"\n"), "no value");
+    assert!(!overwrites("host", b"b"), "the codec's own");
+    assert!(!overwrites("x-hop", b"2"), "not forwarded");
+
+    let mut edits = HeadEdits::new();
+    edits.remove("b");
+    assert!(!edits.overwrite(&head, "b", b"9"), "taken away already");
+    let mut edits = HeadEdits::new();
+    assert!(edits.overwrite(&head, "b", b"9"));
+    assert!(!edits.overwrite(&head, "b", b"8"), "one at a time");
+    assert_eq!(head.edited(&edits).get("b"), Some(&b"9"[..]));
+    edits.clear();
+    assert!(edits.is_empty());
+    assert_eq!(head.edited(&edits).get("b"), Some(&b"3"[..]));
+}

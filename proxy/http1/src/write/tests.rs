@@ -331,3 +331,39 @@ fn the_last_chunk_carries_only_permitted_trailers() {
 
     assert_eq!(out, b"0\r\ngrpc-status: 0\r\n\r\n");
 }
+
+#[test]
+fn a_value_is_written_over_where_it_stands() {
+    for message in [
+        "GET / HTTP/1.1\r\nHost: a\r\nX-Id: 123\r\nY: 1\r\n\r\n",
+        // One that is not copied as it came.
+        "GET / HTTP/1.1\r\nHost: a\r\nX-Id:  123\r\nKeep-Alive: 1\r\nConnection: keep-alive\r\nY: 1\r\n\r\n",
+    ] {
+        let mut edits = HeadEdits::new();
+        assert!(edits.overwrite(&request_head(message), "x-id", b"987"));
+        assert!(!edits.is_empty());
+        edits.append("Z", b"2");
+
+        assert_eq!(written(message, &edits), "GET / HTTP/1.1\r\nHost: a\r\nX-Id: 987\r\nY: 1\r\nZ: 2\r\n\r\n");
+    }
+}
+
+#[test]
+fn a_value_written_over_can_still_be_taken_away() {
+    let message = "GET / HTTP/1.1\r\nHost: a\r\nX-Id: 123\r\n\r\n";
+    let mut edits = HeadEdits::new();
+    assert!(edits.overwrite(&request_head(message), "x-id", b"987"));
+    edits.set("X-Id", b"4");
+
+    assert_eq!(written(message, &edits), "GET / HTTP/1.1\r\nHost: a\r\nX-Id: 4\r\n\r\n");
+}
+
+#[test]
+fn what_is_written_over_in_one_head_spoils_no_other() {
+    let mut edits = HeadEdits::new();
+    assert!(edits.overwrite(&request_head("GET / HTTP/1.1\r\nHost: a\r\nX-Id: 123\r\n\r\n"), "x-id", b"987"));
+
+    for message in ["GET / HTTP/1.1\r\nHost: abc\r\nX-Id: 123\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"] {
+        assert_eq!(written(message, &edits), message);
+    }
+}

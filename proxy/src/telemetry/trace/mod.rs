@@ -194,11 +194,14 @@ impl Place<'_> {
     fn write(&self, forwarding: &Forwarding<'_>, edits: &mut HeadEdits) {
         let Self { carried, trace, random, .. } = *self;
         let (parent, sampled) = (self.span.get(), self.word.is_sampled());
-        if carried.traceparent {
-            edits.remove(w3c::TRACEPARENT);
-        }
         let line = w3c::line(&w3c::Traceparent { trace, parent, sampled, random });
-        edits.append_own_line(w3c::TRACEPARENT, &line);
+        // What came as traceparents usually do is written over where it stands.
+        if !carried.traceparent || !edits.overwrite(forwarding.request.head, w3c::TRACEPARENT, w3c::value(&line)) {
+            if carried.traceparent {
+                edits.remove(w3c::TRACEPARENT);
+            }
+            edits.append_own_line(w3c::TRACEPARENT, &line);
+        }
         if carried.tracestate && !self.keeps_state {
             edits.remove(w3c::TRACESTATE);
         }

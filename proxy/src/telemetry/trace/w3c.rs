@@ -69,8 +69,17 @@ fn read(value: &[u8]) -> Option<Traceparent> {
     Some(Traceparent { trace, parent, sampled: flags & SAMPLED != 0, random: flags & RANDOM != 0 })
 }
 
+/// Where the value begins in the line that is sent.
+const NAMED: usize = TRACEPARENT.len() + 2;
+const LINE_BYTES: usize = NAMED + LENGTH + 2;
+
+/// Of a line that is sent.
+pub(crate) fn value(line: &[u8; LINE_BYTES]) -> &[u8] {
+    &line[NAMED..NAMED + LENGTH]
+}
+
 /// The line that is sent.
-pub(crate) fn line(said: &Traceparent) -> [u8; 70] {
+pub(crate) fn line(said: &Traceparent) -> [u8; LINE_BYTES] {
     let mut line = *b"traceparent: 00-00000000000000000000000000000000-0000000000000000-00\r\n";
     line[16..48].copy_from_slice(&said.trace.digits());
     line[49..65].copy_from_slice(&said.parent.digits());
