@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use crate::admin::Admin;
+use crate::admin::metrics::Pages;
 use crate::clock;
 use crate::config::apply::Change;
 use crate::config::registry::Registry;
@@ -164,6 +165,7 @@ impl Proxy {
             commands: commands.clone(),
             drain: options.drain,
             node,
+            pages: Pages::default(),
             elsewhere: seen,
         };
         let (manager, open) = (options.manager, Open::default());

@@ -3,6 +3,7 @@
 
 mod clusters;
 mod explain;
+pub(crate) mod metrics;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -12,19 +13,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tidegate_report::exposition::Format;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tracing::debug;
 
 use crate::config::watch::Command;
 use crate::drain::{Phase, Timing};
-use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::prometheus;
 use crate::worker::Shared;
 
 /// Operators and scrapers at once; more is a mistake.
@@ -53,6 +51,7 @@ pub(crate) struct Admin {
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) drain: Timing,
     pub(crate) node: Arc<str>,
+    pub(crate) pages: metrics::Pages,
     /// Another process answers from now on.
     pub(crate) elsewhere: watch::Receiver<bool>,
 }
@@ -109,12 +108,12 @@ async fn connection(stream: TcpStream, peer: SocketAddr, admin: Admin) {
     }
 }
 
-async fn answer(request: Request<Incoming>, admin: &Admin) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(request: Request<Incoming>, admin: &Admin) -> Result<Response<metrics::Body>, Infallible> {
     let path = request.uri().path();
     let response = match (request.method(), path) {
         (&Method::GET, "/") => text(StatusCode::OK, OVERVIEW.to_owned()),
         (&Method::GET, "/ready") => ready(admin),
-        (&Method::GET, "/stats/prometheus" | "/metrics") => metrics(admin, &request),
+        (&Method::GET, "/stats/prometheus" | "/metrics") => return Ok(metrics::answer(admin, &request)),
         (&Method::GET, "/config_dump") => config_dump(admin).await,
         (&Method::GET, "/clusters") => text(StatusCode::OK, clusters::page(&admin.shared)),
         (&Method::GET, "/explain") => explain(admin, request.uri().query().unwrap_or_default()),
@@ -126,20 +125,7 @@ async fn answer(request: Request<Incoming>, admin: &Admin) -> Result<Response<Fu
         }
         _ => text(StatusCode::NOT_FOUND, OVERVIEW.to_owned()),
     };
-    Ok(response)
-}
-
-fn metrics(admin: &Admin, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let families = match prometheus::Families::asked(request.uri().query().unwrap_or_default()) {
-        Ok(families) => families,
-        Err(why) => return text(StatusCode::BAD_REQUEST, format!("{why}\n")),
-    };
-    let format = Format::accepted(request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()));
-    let unlogged = admin.shared.access_log.as_ref().map_or(0, AccessLog::dropped);
-    let page = prometheus::page(&admin.shared.registry, unlogged, admin.shared.traces.as_ref(), format, families);
-    let mut response = typed(StatusCode::OK, format.content_type(), page);
-    response.headers_mut().insert(header::VARY, header::HeaderValue::from_static("accept"));
-    response
+    Ok(response.map(Either::Left))
 }
 
 fn explain(admin: &Admin, query: &str) -> Response<Full<Bytes>> {

@@ -9,6 +9,7 @@
 //! [`OUTCOMES_MAX`](super::edges::cells::OUTCOMES_MAX)), and an edge that is over goes after ten minutes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tidegate_report::Metric;
 use tidegate_report::exposition::Page;
@@ -16,25 +17,13 @@ use tidegate_report::istio::{self, BOUNDS, UNKNOWN};
 use tidegate_xds::report_service::{EdgeKey, Protocol, Reporter, Security, Service, Workload};
 
 use super::Cell;
-use super::edges::cells::{Ended, Histogram, Row};
+use super::edges::cells::{Ended, Histogram, OutcomeCells, Row};
 use super::edges::{Edge, Edges};
 
-/// An edge's numbers, added up over workers.
-struct Totals {
-    labels: Vec<String>,
-    by_outcome: BTreeMap<(u16, String, String), Summed>,
-    is_tcp: bool,
-    /// Bytes sent and received, connections opened and closed.
-    tcp: [u64; 4],
-}
+/// What of a request is a histogram.
+type Pick = fn(&OutcomeCells) -> &Histogram;
 
-#[derive(Default)]
-struct Summed {
-    duration: Sum,
-    request_bytes: Sum,
-    response_bytes: Sum,
-}
-
+/// A histogram, added up over workers.
 #[derive(Default)]
 struct Sum {
     buckets: [u64; istio::BUCKETS],
@@ -52,76 +41,67 @@ impl Sum {
     }
 }
 
-/// Writes all series.
+/// Writes all series. Each metric goes over the edges anew: what is kept of all of them would be larger than the counts
+/// themselves.
 pub(crate) fn write(page: &mut Page, edges: &Edges) {
-    let totals: Vec<Totals> = edges.all().iter().map(|edge| total(edge)).collect();
+    let edges = edges.all();
+    let duration: Pick = |cells| &cells.duration;
     page.head(&istio::REQUESTS);
-    for (labels, summed) in requests(&totals) {
-        page.sample(&istio::REQUESTS, &texts(&labels), summed.duration.number());
-    }
-    histogram(page, &totals, &istio::REQUEST_DURATION, |summed| (&summed.duration, true));
-    histogram(page, &totals, &istio::REQUEST_BYTES, |summed| (&summed.request_bytes, false));
-    histogram(page, &totals, &istio::RESPONSE_BYTES, |summed| (&summed.response_bytes, false));
-    let tcp = [
-        (&istio::TCP_SENT_BYTES, 1),
-        (&istio::TCP_RECEIVED_BYTES, 0),
-        (&istio::TCP_CONNECTIONS_OPENED, 2),
-        (&istio::TCP_CONNECTIONS_CLOSED, 3),
+    for_each_series(&edges, duration, |labels, sum| page.sample(&istio::REQUESTS, labels, sum.number()));
+    // Durations were counted in thousandths of what the bounds say.
+    let histograms: [(&Metric, Pick, f64); 3] = [
+        (&istio::REQUEST_DURATION, duration, 1_000.0),
+        (&istio::REQUEST_BYTES, |cells| &cells.request_bytes, 1.0),
+        (&istio::RESPONSE_BYTES, |cells| &cells.response_bytes, 1.0),
     ];
-    for (metric, at) in tcp {
+    for (metric, pick, parts) in histograms {
         page.head(metric);
-        for edge in totals.iter().filter(|edge| edge.is_tcp) {
-            let mut labels = texts(&edge.labels);
+        for_each_series(&edges, pick, |labels, sum| histogram(page, metric, labels, sum, parts));
+    }
+    let tcp: [(&Metric, fn(&Row) -> &Cell); 4] = [
+        (&istio::TCP_SENT_BYTES, |row| &row.received),
+        (&istio::TCP_RECEIVED_BYTES, |row| &row.sent),
+        (&istio::TCP_CONNECTIONS_OPENED, |row| &row.opened),
+        (&istio::TCP_CONNECTIONS_CLOSED, |row| &row.closed),
+    ];
+    for (metric, cell) in tcp {
+        page.head(metric);
+        for edge in edges.iter().filter(|edge| edge.key.protocol() == Protocol::Tcp) {
+            let labels = labels(&edge.key);
             // Of the flags: connections of bytes are counted without them.
-            labels.push("-");
-            page.sample(metric, &labels, edge.tcp[at]);
+            let labels: Vec<_> = labels.iter().map(String::as_str).chain(["-"]).collect();
+            page.sample(metric, &labels, edge.rows.sum(cell));
         }
     }
 }
 
-fn texts(labels: &[String]) -> Vec<&str> {
-    labels.iter().map(String::as_str).collect()
-}
-
-/// Series about requests with their labels.
-fn requests(totals: &[Totals]) -> impl Iterator<Item = (Vec<String>, &Summed)> {
-    totals.iter().flat_map(|edge| {
-        edge.by_outcome.iter().map(|((code, grpc, flags), summed)| {
-            let of_outcome = [flags.clone(), code.to_string(), grpc.clone()];
-            (edge.labels.iter().cloned().chain(of_outcome).collect(), summed)
-        })
-    })
-}
-
-/// `pick` gives the values, and whether they were counted in thousandths of what the bounds say.
-fn histogram(page: &mut Page, totals: &[Totals], metric: &Metric, pick: impl Fn(&Summed) -> (&Sum, bool)) {
-    page.head(metric);
-    for (labels, summed) in requests(totals) {
-        let (values, in_thousandths) = pick(summed);
-        let mut below = 0;
-        let cumulative = BOUNDS.iter().zip(&values.buckets).map(|(bound, count)| {
-            below += count;
-            (*bound, below)
-        });
-        let cumulative: Vec<_> = cumulative.collect();
-        #[expect(clippy::cast_precision_loss, reason = "as Prometheus keeps it")]
-        let sum = values.sum as f64 / if in_thousandths { 1_000.0 } else { 1.0 };
-        page.histogram(metric, &texts(&labels), &cumulative, values.number(), sum);
+/// Gives each series about requests, with its labels.
+fn for_each_series(edges: &[Arc<Edge>], pick: Pick, mut write: impl FnMut(&[&str], &Sum)) {
+    for edge in edges {
+        let mut by_outcome: BTreeMap<_, Sum> = BTreeMap::new();
+        for (ended, cells) in edge.rows.rows().flat_map(Row::outcomes) {
+            by_outcome.entry(outcome(ended)).or_default().add(pick(cells));
+        }
+        let of_edge = labels(&edge.key);
+        for ((code, grpc, flags), sum) in &by_outcome {
+            let code = code.to_string();
+            let labels: Vec<_> = of_edge.iter().map(String::as_str).chain([flags.as_str(), &code, grpc]).collect();
+            write(&labels, sum);
+        }
     }
 }
 
-fn total(edge: &Edge) -> Totals {
-    let is_tcp = edge.key.protocol() == Protocol::Tcp;
-    let mut by_outcome: BTreeMap<_, Summed> = BTreeMap::new();
-    for (ended, cells) in edge.rows.rows().flat_map(Row::outcomes) {
-        let summed = by_outcome.entry(outcome(ended)).or_default();
-        summed.duration.add(&cells.duration);
-        summed.request_bytes.add(&cells.request_bytes);
-        summed.response_bytes.add(&cells.response_bytes);
-    }
-    let sum = |cell: fn(&Row) -> &Cell| edge.rows.sum(cell);
-    let tcp = [sum(|row| &row.sent), sum(|row| &row.received), sum(|row| &row.opened), sum(|row| &row.closed)];
-    Totals { labels: labels(&edge.key), by_outcome, is_tcp, tcp }
+/// `parts`: in so many parts of what the bounds say the values were counted.
+fn histogram(page: &mut Page, metric: &Metric, labels: &[&str], values: &Sum, parts: f64) {
+    let mut below = 0;
+    let cumulative = BOUNDS.iter().zip(&values.buckets).map(|(bound, count)| {
+        below += count;
+        (*bound, below)
+    });
+    let cumulative: Vec<_> = cumulative.collect();
+    #[expect(clippy::cast_precision_loss, reason = "as Prometheus keeps it")]
+    let sum = values.sum as f64 / parts;
+    page.histogram(metric, labels, &cumulative, values.number(), sum);
 }
 
 /// Code, gRPC status and flags as labels say them.

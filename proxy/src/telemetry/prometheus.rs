@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tidegate_report::exposition::{Format, Page};
+use tidegate_report::exposition::Page;
 use tidegate_report::{ResponseFlag, metric};
 use tidegate_xds::name::ResourceType;
 
@@ -14,19 +14,14 @@ use crate::balance::outlier::REASONS;
 use crate::config::registry::{ClusterState, Registry};
 use crate::tls::server::Failure;
 
-/// About what a small page is long.
-const PAGE_BYTES: usize = 8 * 1024;
-
-/// The text exposition of everything that is counted.
-/// `unlogged`: lines that the access log has lost.
-pub(crate) fn page(
+/// Writes everything that is counted. `unlogged`: lines that the access log has lost.
+pub(crate) fn write(
+    mut page: Page,
     registry: &Registry,
     unlogged: u64,
     traces: Option<&Traces>,
-    format: Format,
     families: Families,
 ) -> String {
-    let mut page = Page::new(format, PAGE_BYTES);
     if families != Families::Istio {
         ours(&mut page, registry, unlogged, traces);
     }
@@ -222,7 +217,13 @@ fn process(page: &mut Page, registry: &Registry) {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_report::exposition::Format;
+
     use super::*;
+
+    fn page(registry: &Registry, families: Families) -> String {
+        write(Page::new(Format::Prometheus, 0), registry, 0, None, families)
+    }
 
     #[test]
     fn every_metric_of_the_table_is_on_the_page() {
@@ -230,7 +231,7 @@ mod tests {
         let _cluster = registry.cluster(&"outbound|80||a".into());
         let _listener = registry.listener(&"outbound".into());
 
-        let text = page(&registry, 0, None, Format::Prometheus, Families::All);
+        let text = page(&registry, Families::All);
 
         for metric in metric::ALL {
             assert!(text.contains(&format!("# TYPE {} {}\n", metric.name, metric.kind.as_str())), "{}", metric.name);
@@ -242,14 +243,14 @@ mod tests {
         let registry = Registry::new(1);
         let _cluster = registry.cluster(&"a\"b\\c".into());
 
-        let text = page(&registry, 0, None, Format::Prometheus, Families::All);
+        let text = page(&registry, Families::All);
         assert!(text.contains(r#"{cluster="a\"b\\c"}"#));
     }
 
     #[test]
     fn one_family_can_be_asked_for_alone() {
         let registry = Registry::new(1);
-        let said = |query| page(&registry, 0, None, Format::Prometheus, Families::asked(query).unwrap());
+        let said = |query| page(&registry, Families::asked(query).unwrap());
 
         assert!(
             said("").contains("tidegate_panics_total 0") && said("").contains("# TYPE istio_requests_total counter")

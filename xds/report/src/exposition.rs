@@ -5,6 +5,7 @@
 //! a line that proves the page whole. Samples, and so the series that a scraper stores, are the same in both: which of them was
 //! spoken must not show in anybody's query.
 
+use std::fmt;
 use std::fmt::Write as _;
 
 use crate::metric::{Kind, Metric};
@@ -57,17 +58,47 @@ impl Format {
     }
 }
 
+/// A page that is sent as it is written is sent in pieces of at least so many bytes, and of a sample more at most.
+pub const PIECE_BYTES: usize = 32 * 1024;
+/// A sample of a histogram with many labels seldom takes more.
+const SAMPLE_BYTES_USUALLY: usize = 16 * 1024;
+
 /// A page that is being written: each metric's head once, then its samples.
-#[derive(Debug)]
 pub struct Page {
     text: String,
     format: Format,
+    send: Option<Box<dyn FnMut(String) -> bool>>,
+}
+
+impl fmt::Debug for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Page").field("format", &self.format).field("bytes", &self.text.len()).finish_non_exhaustive()
+    }
 }
 
 impl Page {
     /// An empty page. `capacity` is a guess at its length.
     pub fn new(format: Format, capacity: usize) -> Self {
-        Self { text: String::with_capacity(capacity), format }
+        Self { text: String::with_capacity(capacity), format, send: None }
+    }
+
+    /// A page that is not kept: each piece is given to `send` when it is full, until that says `false`, as nobody reads any more.
+    pub fn in_pieces(format: Format, send: impl FnMut(String) -> bool + 'static) -> Self {
+        let text = String::with_capacity(PIECE_BYTES + SAMPLE_BYTES_USUALLY);
+        Self { text, format, send: Some(Box::new(send)) }
+    }
+
+    /// Sends what is written, if that is a piece.
+    fn hand_over(&mut self, bytes_min: usize) {
+        if self.text.len() < bytes_min {
+            return;
+        }
+        if let Some(send) = &mut self.send {
+            let next = String::with_capacity(PIECE_BYTES + SAMPLE_BYTES_USUALLY);
+            if !send(std::mem::replace(&mut self.text, next)) {
+                self.send = Some(Box::new(|_| false));
+            }
+        }
     }
 
     /// Says what a metric is. Its samples follow, all of them before the next head.
@@ -97,18 +128,21 @@ impl Page {
         if let (Format::OpenMetrics, Some(unit)) = (self.format, unit) {
             writeln!(self.text, "# UNIT {name} {unit}").unwrap_or_default();
         }
+        self.hand_over(PIECE_BYTES);
     }
 
     /// A sample of a counter or gauge, with a value for each label of the table.
     pub fn sample(&mut self, metric: &Metric, labels: &[&str], value: u64) {
         self.series(metric, "", labels, None);
         writeln!(self.text, " {value}").unwrap_or_default();
+        self.hand_over(PIECE_BYTES);
     }
 
     /// The same for what is not counted in whole numbers.
     pub fn sample_real(&mut self, metric: &Metric, labels: &[&str], value: f64) {
         self.series(metric, "", labels, None);
         writeln!(self.text, " {value}").unwrap_or_default();
+        self.hand_over(PIECE_BYTES);
     }
 
     /// A histogram: for each upper bound how many were at most that, then all of them and their sum.
@@ -124,13 +158,15 @@ impl Page {
         writeln!(self.text, " {sum}").unwrap_or_default();
         self.series(metric, "_count", labels, None);
         writeln!(self.text, " {count}").unwrap_or_default();
+        self.hand_over(PIECE_BYTES);
     }
 
-    /// The whole page.
+    /// The whole page; of one that was sent in pieces, nothing.
     pub fn finish(mut self) -> String {
         if self.format == Format::OpenMetrics {
             self.text.push_str("# EOF\n");
         }
+        self.hand_over(1);
         self.text
     }
 
@@ -220,6 +256,35 @@ mod tests {
         assert!(
             page(Format::OpenMetrics, write).ends_with("# TYPE pilot_xds_pushes unknown\npilot_xds_pushes 1\n# EOF\n")
         );
+    }
+
+    #[test]
+    fn pieces_make_up_the_whole_page_until_nobody_reads() {
+        let histogram = metric("x_seconds", Kind::Histogram, &["a"]);
+        let write = |page: &mut Page| {
+            page.head(&histogram);
+            for label in 0..1_000 {
+                page.histogram(&histogram, &[&label.to_string()], &[(0.5, 1), (1.0, 2)], 3, 4.25);
+            }
+        };
+        let (sent, pieces) = std::sync::mpsc::channel();
+        let mut in_pieces = Page::in_pieces(Format::OpenMetrics, move |piece| sent.send(piece).is_ok());
+        write(&mut in_pieces);
+        assert_eq!(in_pieces.finish(), "");
+
+        let pieces: Vec<String> = pieces.iter().collect();
+        assert_eq!(pieces.concat(), page(Format::OpenMetrics, write));
+        assert!(pieces.len() > 4, "{}", pieces.len());
+        assert!(pieces.iter().all(|piece| piece.len() < PIECE_BYTES + SAMPLE_BYTES_USUALLY));
+
+        let (sent, pieces) = std::sync::mpsc::channel();
+        let mut unread = Page::in_pieces(Format::OpenMetrics, move |piece| {
+            sent.send(piece.len()).unwrap();
+            false
+        });
+        write(&mut unread);
+        drop(unread.finish());
+        assert_eq!(pieces.iter().count(), 1);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use super::onlooker::onlooker;
 use super::publisher::{Notebook, Publisher, lock};
 use super::world::Mesh;
 use crate::admin::Admin;
+use crate::admin::metrics::Pages;
 use crate::config::persist;
 use crate::config::registry::Registry;
 use crate::config::snapshot::Snapshot;
@@ -395,6 +396,7 @@ fn closed_doors(shared: &Arc<Shared>, commands: &mpsc::UnboundedSender<Command>,
         commands: commands.clone(),
         drain: Timing::default(),
         node: Arc::clone(node),
+        pages: Pages::default(),
         elsewhere: seen,
     };
     Doors { admin: None, upgrade: None, pages, elsewhere, manager: None, open: Open::default() }
