@@ -73,6 +73,8 @@ pub(crate) async fn run(worker: &Rc<Worker>, world: &mut World, connection: &mut
             Err(left) => left,
         };
         match left {
+            // Nobody who was busy when it was told to leave has heard it.
+            Left::Quiet if is_unwanted(worker, world) => idle = Some(worker.shared.limits.closing_idle),
             Left::Quiet => idle = world.chain.manager.idle_timeout.map(|idle| idle.saturating_sub(WARM)),
             Left::Refused(rejection) => {
                 return Box::pin(refuse(worker, world, connection, &mut output, rejection)).await;
