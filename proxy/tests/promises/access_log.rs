@@ -42,7 +42,7 @@ async fn text(path: &Path, count: usize) -> String {
     tokio::time::timeout(PATIENCE, looking).await.expect("the lines come")
 }
 
-async fn lines(path: &Path, count: usize) -> Vec<Value> {
+pub(crate) async fn lines(path: &Path, count: usize) -> Vec<Value> {
     text(path, count).await.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
 }
 

@@ -7,7 +7,8 @@ mod segments;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use tidegate_proxy::{Options, Proxy, Tracing};
+use serde_json::json;
+use tidegate_proxy::{AccessLogOptions, Options, Proxy, Tracing};
 use tidegate_xds::ads::{Mode, Node};
 use tidegate_xds::resource::Resource;
 use tidegate_xds::resource::cluster::UpstreamProtocol::{self, Http1, Http2};
@@ -16,6 +17,7 @@ use tidegate_xds::resource::route::{Mirror, RetryOn, RetryPolicy, RouteAction};
 use tidegate_xds::transport::ClientConfig;
 
 use self::collectors::{Otlp, Told};
+use crate::access_log::lines;
 use crate::backend::{http2_echo, nobody, scripted};
 use crate::client::{Client, get};
 use crate::resources::{
@@ -166,6 +168,28 @@ async fn a_request_without_a_trace_begins_one_and_a_malformed_one_is_replaced() 
         assert_eq!(value(&head, "traceparent"), format!("00-{}-{}-01", span.trace, span.id));
         assert!(values(&head, "tracestate").is_empty(), "{fields}");
         assert_eq!(span.attributes["url.full"], "http://shop.test/books");
+    }
+}
+
+#[tokio::test]
+async fn a_line_of_the_access_log_names_the_span_that_was_reported() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("access.log");
+    let (collector, mut told) = Otlp::start().await;
+    let (backend, _) = recorder().await;
+    let options = Options {
+        access_log: Some(AccessLogOptions::to_file(&path)),
+        ..tracing(&[format!("otlp={collector}")], "100")
+    };
+    let (_proxy, address) = start_with(options, to_backend(Direction::Inbound, Http1, backend)).await;
+
+    for fields in [String::new(), format!("traceparent: 00-{TRACE}-{PARENT}-01\r\n"), "b3: 1-2-1\r\n".to_owned()] {
+        let count = std::fs::read_to_string(&path).unwrap_or_default().lines().count();
+        ask(address, &fields).await;
+
+        let span = told.span().await;
+        let line = lines(&path, count + 1).await.pop().expect("a line");
+        assert_eq!((&line["trace_id"], &line["span_id"]), (&json!(span.trace), &json!(span.id)), "{fields}");
     }
 }
 

@@ -14,6 +14,7 @@ use crate::http::call::Call;
 use crate::http::head::RequestId;
 use crate::http::rejection::Behind;
 use crate::router::Decision;
+use crate::telemetry::trace::ids::text;
 use crate::telemetry::trace::w3c;
 
 /// What a line is made of.
@@ -39,6 +40,8 @@ pub(crate) struct Entry<'e> {
     pub(super) response_time: Option<Duration>,
     /// What the endpoint took for that, since it was chosen.
     pub(super) upstream_time: Option<Duration>,
+    /// Digits of the trace and of the span here, where this proxy has one.
+    pub(super) hop: Option<([u8; 32], [u8; 16])>,
     pub(super) outcome: &'e Outcome,
 }
 
@@ -80,6 +83,7 @@ impl<'e> Entry<'e> {
             behind: decision.behind(),
             response_time: answered_at.map(|at| at.since(call.started)),
             upstream_time: answered_at.zip(asked_at.get()).map(|(at, asked)| at.since(asked)),
+            hop: call.trace.ids().map(|(trace, span)| (trace.digits(), span.digits())),
             outcome: &call.outcome,
         }
     }
@@ -102,13 +106,15 @@ impl<'e> Entry<'e> {
             behind: Behind::default(),
             response_time: None,
             upstream_time: None,
+            hop: None,
             outcome: &bytes.outcome,
         }
     }
 
-    /// Trace and parent, where the request says so properly.
-    pub(super) fn trace(&self) -> Option<(&'e str, &'e str)> {
-        w3c::parts(self.request?)
+    /// Trace and span: those that this proxy reports, or else, where it reports none, those that the caller says properly.
+    pub(super) fn trace(&self) -> Option<(&str, &str)> {
+        let hop = self.hop.as_ref().map(|(trace, span)| (text(trace), text(span)));
+        hop.or_else(|| w3c::parts(self.request?))
     }
 
     pub(super) fn milliseconds(duration: Duration) -> u64 {

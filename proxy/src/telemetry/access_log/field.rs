@@ -82,7 +82,7 @@ pub(super) enum Field {
     Policies,
     RequestId,
     TraceId,
-    ParentId,
+    SpanId,
     /// Always this.
     Constant(&'static str),
     /// Never known here.
@@ -235,7 +235,7 @@ impl Field {
             Self::Policies => Value::Policies,
             Self::RequestId => request_id(entry).map_or(Value::Absent, Value::Bytes),
             Self::TraceId => Value::maybe(entry.trace().map(|(trace, _)| trace)),
-            Self::ParentId => Value::maybe(entry.trace().map(|(_, parent)| parent)),
+            Self::SpanId => Value::maybe(entry.trace().map(|(_, span)| span)),
             Self::Constant(text) => Value::text(text),
             Self::Nothing => Value::Absent,
         }

@@ -45,7 +45,7 @@ const PLAIN: &[(&str, Field)] = &[
     ("ROUTE_NAME", Field::Route),
     ("VIRTUAL_HOST_NAME", Field::VirtualHost),
     ("TRACE_ID", Field::TraceId),
-    ("SPAN_ID", Field::ParentId),
+    ("SPAN_ID", Field::SpanId),
     ("TIDEGATE_LISTENER", Field::Listener),
     ("TIDEGATE_POLICIES", Field::Policies),
     ("TIDEGATE_SOURCE", Field::Source),

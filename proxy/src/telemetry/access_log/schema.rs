@@ -62,7 +62,7 @@ pub(super) static JSON: Schema = Schema {
         ("client", Field::Client(Part::Ip)),
         ("server_name", Field::ServerName),
         ("trace_id", Field::TraceId),
-        ("span_id", Field::ParentId),
+        ("span_id", Field::SpanId),
     ],
 };
 
@@ -73,7 +73,7 @@ pub(super) static OTEL: Schema = Schema {
     table: &[
         ("timestamp", Field::StartTime),
         ("trace_id", Field::TraceId),
-        ("span_id", Field::ParentId),
+        ("span_id", Field::SpanId),
         ("http.request.method", METHOD),
         ("http.request.body.size", Field::BytesReceived),
         ("http.response.status_code", Field::StatusOrNone),
@@ -148,7 +148,7 @@ pub(super) static ECS: Schema = Schema {
         ("tls.client.server_name", Field::ServerName),
         ("user_agent.original", USER_AGENT),
         ("trace.id", Field::TraceId),
-        ("span.id", Field::ParentId),
+        ("span.id", Field::SpanId),
         ("tidegate.listener", Field::Listener),
         ("tidegate.virtual_host", Field::VirtualHost),
         ("tidegate.route", Field::Route),

@@ -50,6 +50,7 @@ fn entry<'e>(request: Option<&'e RequestHead>, outcome: &'e Outcome) -> Entry<'e
         behind: Behind::default(),
         response_time: Some(Duration::from_millis(21)),
         upstream_time: Some(Duration::from_millis(19)),
+        hop: None,
         outcome,
     }
 }

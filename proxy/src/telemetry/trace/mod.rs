@@ -16,7 +16,7 @@
 mod attributes;
 mod b3;
 pub(crate) mod export;
-mod ids;
+pub(crate) mod ids;
 mod incoming;
 mod span;
 mod sw8;
@@ -117,6 +117,11 @@ impl<'c> Hop<'c> {
             copied,
             grpc_status,
         }))
+    }
+
+    /// The trace, and the span here: of the hop, or of its last attempt.
+    pub(crate) fn ids(&self) -> Option<(TraceId, SpanId)> {
+        self.0.as_ref().map(|place| (place.trace, place.span.get()))
     }
 
     /// Of a copy for a mirror: a part of the trace that nobody records, as in Istio.
