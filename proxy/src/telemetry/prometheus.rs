@@ -66,6 +66,10 @@ fn ours(page: &mut Page, registry: &Registry, unlogged: u64, traces: Option<&Tra
             page.sample(&metric::SPANS, &[&queue.name, outcome], count);
         }
     }
+    page.head(&metric::EDGES);
+    page.sample(&metric::EDGES, &[], registry.edges.all().len() as u64);
+    page.head(&metric::EDGES_FOLDED);
+    page.sample(&metric::EDGES_FOLDED, &[], registry.edges.folded());
 }
 
 fn listeners(page: &mut Page, registry: &Registry) {

@@ -195,6 +195,16 @@ pub const SPANS: Metric = counter(
     "Finished spans: taken by the collector (exported), not kept because its queue was full (dropped), or not taken in the end (failed).",
 )
 .asks("Does the collector get them?");
+/// Edges with series of their own: how many series does Prometheus get of this proxy?
+pub const EDGES: Metric = gauge("tidegate_edges", &[], "Pairs of a caller and one that is called that are told apart.")
+    .asks("How many series does Prometheus get of this proxy?");
+/// Edges without: are there numbers that cannot be told apart any more?
+pub const EDGES_FOLDED: Metric = counter(
+    "tidegate_edges_folded_total",
+    &[],
+    "Endpoints and connections that found no pair of their own left, so that their requests are counted under `__other__`.",
+)
+.asks("Are there requests of which it is not known any more who called whom?");
 /// Whether the control plane is connected.
 pub const CONTROL_CONNECTED: Metric =
     gauge("tidegate_control_connected", &[], "Whether the stream to the control plane is up.")
@@ -210,7 +220,7 @@ pub const PANICS: Metric = counter("tidegate_panics_total", &[], "Panics caught 
     .asks("Is there a bug that costs connections?");
 
 /// Every metric, in the order in which they are exported.
-pub const ALL: [Metric; 28] = [
+pub const ALL: [Metric; 31] = [
     REQUESTS,
     UPSTREAM_REQUESTS,
     REJECTIONS,
@@ -239,6 +249,9 @@ pub const ALL: [Metric; 28] = [
     MEMORY_PRESSURE,
     PANICS,
     ACCESS_LOG_DROPPED,
+    SPANS,
+    EDGES,
+    EDGES_FOLDED,
 ];
 
 #[cfg(test)]
