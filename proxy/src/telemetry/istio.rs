@@ -23,6 +23,9 @@ use super::edges::{Edge, Edges};
 /// What of a request is a histogram.
 type Pick = fn(&OutcomeCells) -> &Histogram;
 
+/// What of a connection of bytes is a counter.
+type PickOfTcp = fn(&Row) -> &Cell;
+
 /// A histogram, added up over workers.
 #[derive(Default)]
 struct Sum {
@@ -58,7 +61,7 @@ pub(crate) fn write(page: &mut Page, edges: &Edges) {
         page.head(metric);
         for_each_series(&edges, pick, |labels, sum| histogram(page, metric, labels, sum, parts));
     }
-    let tcp: [(&Metric, fn(&Row) -> &Cell); 4] = [
+    let tcp: [(&Metric, PickOfTcp); 4] = [
         (&istio::TCP_SENT_BYTES, |row| &row.received),
         (&istio::TCP_RECEIVED_BYTES, |row| &row.sent),
         (&istio::TCP_CONNECTIONS_OPENED, |row| &row.opened),

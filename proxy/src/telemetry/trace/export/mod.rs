@@ -9,6 +9,7 @@
 //! One queue and one batch of memory. The batch is offered a few times, ever more slowly, then given up and counted, and the next
 //! one has its turn; so what arrives when the collector comes back is recent.
 
+mod grpc;
 mod otlp;
 mod post;
 mod skywalking;

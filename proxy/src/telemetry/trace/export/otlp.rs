@@ -8,16 +8,15 @@ use std::sync::Arc;
 
 use http::Uri;
 use prost::Message;
-use tonic::client::Grpc;
+use tonic::Request;
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
 use super::super::attributes::{self, Value};
 use super::super::span::{Kind, Span};
+use super::grpc::{Connection, untaken};
 use super::post::Post;
-use super::{SEND_DEADLINE, Taken, Untaken, Whose, nanos};
+use super::{Taken, Whose, nanos};
 
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
@@ -183,58 +182,20 @@ fn turned_down(response: &ExportTraceServiceResponse) -> u64 {
     u64::try_from(rejected).unwrap_or_default()
 }
 
-/// A channel that calls when there is something to say, and again when its connection broke.
-pub(super) fn channel(address: &str) -> Result<Channel, Untaken> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"));
-    let endpoint = endpoint.map_err(|error| Untaken::Never(format!("{address} is no address: {error}")))?;
-    Ok(endpoint.connect_timeout(SEND_DEADLINE).tcp_nodelay(true).connect_lazy())
-}
-
-/// Which refusals may be over the next time (OTLP, "Failures").
-pub(super) fn untaken(status: &Status) -> Untaken {
-    let why = format!("{:?}: {}", status.code(), status.message());
-    match status.code() {
-        Code::Cancelled
-        | Code::DeadlineExceeded
-        | Code::ResourceExhausted
-        | Code::Aborted
-        | Code::OutOfRange
-        | Code::Unavailable
-        | Code::DataLoss
-        // A connection that breaks under a call.
-        | Code::Unknown
-        | Code::Internal => Untaken::Later(why),
-        Code::Ok
-        | Code::InvalidArgument
-        | Code::NotFound
-        | Code::AlreadyExists
-        | Code::PermissionDenied
-        | Code::FailedPrecondition
-        | Code::Unimplemented
-        | Code::Unauthenticated => Untaken::Never(why),
-    }
-}
-
 /// `TraceService` over gRPC.
 #[derive(Debug)]
 pub(super) struct OverGrpc {
-    address: String,
-    channel: Option<Channel>,
+    connection: Connection,
     whose: Whose,
 }
 
 impl OverGrpc {
     pub(super) fn new(address: &str, whose: Whose) -> Self {
-        Self { address: address.to_owned(), channel: None, whose }
+        Self { connection: Connection::to(address), whose }
     }
 
     pub(super) async fn take(&mut self, batch: &[Arc<Span>]) -> Taken {
-        let channel = match &self.channel {
-            Some(channel) => channel.clone(),
-            None => self.channel.insert(channel(&self.address)?).clone(),
-        };
-        let mut client = Grpc::new(channel);
-        client.ready().await.map_err(|error| Untaken::Later(error.to_string()))?;
+        let mut client = self.connection.ready().await?;
         let codec = ProstCodec::<ExportTraceServiceRequest, ExportTraceServiceResponse>::default();
         let message = Request::new(request(batch, &self.whose));
         let answered = client.unary(message, PathAndQuery::from_static(EXPORT), codec).await;

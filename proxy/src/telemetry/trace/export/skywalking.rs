@@ -4,17 +4,15 @@ use std::sync::Arc;
 
 use prost::Message;
 use tonic::Request;
-use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::Channel;
 use tonic_prost::ProstCodec;
 
 use super::super::attributes;
 use super::super::ids::text;
 use super::super::span::{Kind, Span};
 use super::super::sw8;
-use super::otlp::{channel, untaken};
-use super::{Taken, Untaken, Whose, nanos};
+use super::grpc::{Connection, untaken};
+use super::{Taken, Whose, nanos};
 
 const COLLECT: &str = "/skywalking.v3.TraceSegmentReportService/collect";
 
@@ -166,24 +164,18 @@ fn reference(span: &Span, trace_id: &str) -> Option<SegmentReference> {
 /// `TraceSegmentReportService`
 #[derive(Debug)]
 pub(super) struct OverGrpc {
-    address: String,
-    channel: Option<Channel>,
+    connection: Connection,
     whose: Whose,
 }
 
 impl OverGrpc {
     pub(super) fn new(address: &str, whose: Whose) -> Self {
-        Self { address: address.to_owned(), channel: None, whose }
+        Self { connection: Connection::to(address), whose }
     }
 
     /// A stream for each batch: its end is answered, which is how it is known that the batch arrived.
     pub(super) async fn take(&mut self, batch: &[Arc<Span>]) -> Taken {
-        let channel = match &self.channel {
-            Some(channel) => channel.clone(),
-            None => self.channel.insert(channel(&self.address)?).clone(),
-        };
-        let mut client = Grpc::new(channel);
-        client.ready().await.map_err(|error| Untaken::Later(error.to_string()))?;
+        let mut client = self.connection.ready().await?;
         let segments: Vec<_> = batch.iter().map(|finished| segment(finished, &self.whose)).collect();
         let codec = ProstCodec::<SegmentObject, Commands>::default();
         let stream = Request::new(futures_util::stream::iter(segments));
