@@ -45,6 +45,8 @@ const GOOD_GENERATION: &str = "good-generation";
 const LAST_GENERATION: &str = "last-generation";
 /// The store's file in the state directory.
 const FILE_NAME: &str = "control.redb";
+/// Pages that the library keeps in memory. It is read once, at start, and its own measure is a gigabyte.
+const CACHE_BYTES: usize = 16 << 20;
 /// Writes waiting for the disk. They are few and small; when the disk stalls this long, later ones are dropped.
 const WRITES_MAX: usize = 64;
 
@@ -193,7 +195,7 @@ fn open(path: &Path) -> Result<(Database, Remembered), StoreError> {
     file.set_permissions(fs::Permissions::from_mode(FILE_MODE)).map_err(io)?;
     // The library promises errors for damage. A promise about bytes from a disk is worth a net.
     let attempt = catch_unwind(AssertUnwindSafe(|| {
-        let database = Database::create(path).map_err(judge)?;
+        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(judge)?;
         let remembered = recall(&database)?;
         Ok((database, remembered))
     }));
