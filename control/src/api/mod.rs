@@ -203,7 +203,9 @@ async fn answer(request: &Request<()>, api: &Api) -> Answer {
         "/api/v1/policies" => policies::list(hub).await,
         "/api/v1/files" => policies::file(request.uri().query().unwrap_or_default(), hub).await,
         EXPLAIN => explain::one(request.uri().query().unwrap_or_default(), hub).await,
-        "/api/v1/topology" => topology::graph(request.uri().query().unwrap_or_default(), fleet).await,
+        "/api/v1/topology" => {
+            topology::graph(request.uri().query().unwrap_or_default(), request.headers(), fleet).await
+        }
         "/api/v1/topology/series" => topology::series(request.uri().query().unwrap_or_default(), fleet).await,
         "/metrics" => metrics::page(request.headers(), hub, &api.live),
         "/debug/syncz" => syncz::proxies(fleet),

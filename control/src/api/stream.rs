@@ -47,8 +47,10 @@ const STREAM_LIFE_MAX: Duration = CONNECTION_LIFE_MAX.saturating_sub(Duration::f
 /// After how many milliseconds a browser comes back.
 const BEGINNING: &[u8] = b"retry: 1000\n\n";
 const HEARTBEAT_LINE: &[u8] = b": still here\n\n";
+const TOPOLOGY_BEGINNING: &[u8] = b"event: topology\ndata: ";
+const EVENT_END: &[u8] = b"\n\n";
 
-/// Gives the topology as JSON for the query of a stream; none as long as there is nothing to show.
+/// Gives the topology as JSON in one line for the query of a stream; none as long as there is nothing to show.
 pub type Topology = Arc<dyn Fn(String) -> Graph + Send + Sync>;
 /// The topology in the making.
 pub type Graph = Pin<Box<dyn Future<Output = Option<Bytes>> + Send>>;
@@ -170,19 +172,15 @@ impl Seen {
     }
 }
 
-/// JSON has no line breaks of its own as it is written here, so it is one `data` line.
+/// JSON has no line breaks as it is written here, so it is one `data` line.
 fn event(name: &str, value: &impl Serialize) -> Bytes {
-    written(name, &serde_json::to_vec(value).unwrap_or_default())
-}
-
-fn written(name: &str, json: &[u8]) -> Bytes {
+    let json = serde_json::to_vec(value).unwrap_or_default();
     let mut event = BytesMut::with_capacity(name.len() + json.len() + 32);
     event.put_slice(b"event: ");
     event.put_slice(name.as_bytes());
     event.put_slice(b"\ndata: ");
-    // A line break would end the event; JSON has them between its parts only, where a space says the same.
-    event.extend(json.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
-    event.put_slice(b"\n\n");
+    event.put_slice(&json);
+    event.put_slice(EVENT_END);
     event.freeze()
 }
 
@@ -230,7 +228,15 @@ async fn follow(reader: &mut Reader, live: &Live) -> Result<(), End> {
             Ok(()) = status.changed() => status.borrow_and_update().clone(),
             Ok(()) = splits.changed() => splits.borrow_and_update().clone(),
             _ = redraw.tick(), if live.topology.is_some() => match &live.topology {
-                Some(topology) => topology(reader.query.clone()).await.map(|json| written("topology", &json)),
+                Some(topology) => match topology(reader.query.clone()).await {
+                    Some(json) => {
+                        // The graph of a large mesh has megabytes, and there is one copy of it for all.
+                        reader.send(Bytes::from_static(TOPOLOGY_BEGINNING)).await?;
+                        reader.send(json).await?;
+                        Some(Bytes::from_static(EVENT_END))
+                    }
+                    None => None,
+                },
                 None => None,
             },
             _ = heartbeat.tick() => Some(Bytes::from_static(HEARTBEAT_LINE)),

@@ -283,7 +283,9 @@ async fn a_topology_without_reports_is_empty_and_a_wrong_question_is_told_what_i
 
     for (target, status, word) in [
         ("/api/v1/topology?window=7m", 400, "1m, 5m, 10m, 1h, 24h, total"),
-        ("/api/v1/topology?edge=a", 400, "edge is not one of window, type, namespace"),
+        ("/api/v1/topology?edge=a", 400, "edge is not one of window, type, namespace, limit"),
+        ("/api/v1/topology?limit=many", 400, "limit is a number of edges, 1 or more"),
+        ("/api/v1/topology/series?node=a&limit=1", 400, "limit is not one of edge, node"),
         ("/api/v1/topology/series", 400, "edge=ID or node=ID is needed"),
         ("/api/v1/topology/series?node=a&window=total", 400, "total has no steps"),
         ("/api/v1/topology/series?node=a", 404, "no such edge or node"),

@@ -4,23 +4,45 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, VARY};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::explain::decode;
 use super::{Answer, json, text, with_type};
 use crate::fleet::Fleet;
-use crate::topology::Of;
 use crate::topology::query::{Query, Window};
+use crate::topology::{Form, Json, Of};
 
-/// `window`, `type`, `namespace`.
-pub(super) async fn graph(query: &str, fleet: &Fleet) -> Answer {
-    match parse(query, &mut |_, _| false, "window, type, namespace") {
-        Ok(query) => match fleet.topology().json(&query).await {
-            Ok(bytes) => with_type(StatusCode::OK, "application/json", bytes),
-            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-        },
-        Err(why) => text(StatusCode::BAD_REQUEST, format!("{why}\n")),
+/// What a graph is asked for by.
+const GRAPH: &str = "window, type, namespace, limit";
+
+/// `window`, `type`, `namespace`, `limit`.
+pub(super) async fn graph(query: &str, headers: &HeaderMap, fleet: &Fleet) -> Answer {
+    let query = match parse(query, &mut |_, _| false, GRAPH) {
+        Ok(query) => query,
+        Err(why) => return text(StatusCode::BAD_REQUEST, format!("{why}\n")),
+    };
+    let Json { bytes, form } = match fleet.topology().json(&query, form(headers)).await {
+        Ok(json) => json,
+        Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    };
+    let mut answer = with_type(StatusCode::OK, "application/json", bytes);
+    answer.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
+    if form == Form::Gzip {
+        answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
+    answer
+}
+
+/// Whoever does not name gzip, or names it with a weight of zero, is sent none (RFC 9110, 12.5.3).
+fn form(headers: &HeaderMap) -> Form {
+    let named = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let is_wanted = |coding: &str| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
+        let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok());
+        name.trim().eq_ignore_ascii_case("gzip") && weight.is_some_and(|weight| weight > 0.0)
+    };
+    if named.flat_map(|value| value.split(',')).any(is_wanted) { Form::Gzip } else { Form::Plain }
 }
 
 /// The same for streams: as JSON, or nothing for a query that means nothing.
@@ -29,7 +51,7 @@ pub(super) fn live(fleet: Arc<Fleet>) -> super::stream::Topology {
         let fleet = fleet.clone();
         Box::pin(async move {
             let query = parse(&query, &mut |_, _| false, "").ok()?;
-            fleet.topology().json(&query).await.ok()
+            fleet.topology().json(&query, Form::Plain).await.ok().map(|json| json.bytes)
         })
     })
 }
@@ -47,6 +69,7 @@ pub(super) async fn series(query: &str, fleet: &Fleet) -> Answer {
     };
     let parsed = parse(query, &mut take, "edge, node, window, type, namespace");
     let wanted = parsed.and_then(|query| match (query.window, of) {
+        _ if query.limit.is_some() => Err("limit is not one of edge, node, window, type, namespace".to_owned()),
         (Window::Total, _) => Err("window=total has no steps; try 1m, 5m, 10m, 1h or 24h".to_owned()),
         (_, None) => Err("edge=ID or node=ID is needed, with an id of /api/v1/topology".to_owned()),
         (_, Some(of)) => Ok((query, of)),
@@ -78,28 +101,45 @@ fn parse(text: &str, other: &mut dyn FnMut(&str, &str) -> bool, known: &str) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
     use super::*;
     use crate::topology::query::Grouping;
 
     fn graph(text: &str) -> Result<Query, String> {
-        parse(text, &mut |_, _| false, "window, type, namespace")
+        parse(text, &mut |_, _| false, GRAPH)
     }
 
     #[test]
     fn a_question_about_the_graph_is_read_and_a_wrong_one_is_told_what_is_right() {
         let namespaces = vec!["a".to_owned(), "b".to_owned()];
-        let query = Query { window: Window::Hour, grouping: Grouping::Workload, namespaces };
-        assert_eq!(graph("window=1h&type=workload&namespace=b%2Ca"), Ok(query.clone()));
+        let limit = NonZeroUsize::new(20);
+        let query = Query { window: Window::Hour, grouping: Grouping::Workload, namespaces, limit };
+        assert_eq!(graph("window=1h&type=workload&namespace=b%2Ca&limit=20"), Ok(query.clone()));
         assert_eq!(graph(&query.to_text()), Ok(query));
         assert_eq!(graph(""), Ok(Query::default()));
 
         for (text, why) in [
             ("window=2m", "window=2m is not one of 1m, 5m, 10m, 1h, 24h, total"),
             ("type=pod", "type=pod is not one of versionedApp, app, workload, service"),
-            ("colour=red", "colour is not one of window, type, namespace"),
+            ("colour=red", "colour is not one of window, type, namespace, limit"),
+            ("limit=0", "limit is a number of edges, 1 or more"),
             ("namespace=%ff", "namespace is not percent-encoded UTF-8"),
         ] {
             assert_eq!(graph(text), Err(why.to_owned()));
         }
+    }
+
+    #[test]
+    fn only_whoever_says_so_is_sent_gzip() {
+        let of = |text| form(&HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(text))]));
+
+        for text in ["gzip", "br, GZIP;q=0.5", "deflate,gzip ; q=1.0"] {
+            assert_eq!(of(text), Form::Gzip, "{text}");
+        }
+        for text in ["", "identity", "gzip;q=0", "gzip;level=9", "*"] {
+            assert_eq!(of(text), Form::Plain, "{text}");
+        }
+        assert_eq!(form(&HeaderMap::new()), Form::Plain);
     }
 }

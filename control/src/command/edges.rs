@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::graph::{Asked, latencies, per_second, percent};
+use super::graph::{Asked, latencies, left_out, per_second, percent};
 use super::status::{Form, align};
 use super::{FINE, exit, show};
 use crate::topology::model::{EdgeView, Mtls, View};
@@ -44,7 +44,7 @@ fn table(view: &View) -> String {
     rows.extend(view.edges.iter().map(row));
     let mut text = String::new();
     align(&rows, &mut text);
-    text
+    text + &left_out(view)
 }
 
 fn row(edge: &EdgeView) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! What the commands that show the topology have in common: their flags, the question, and how numbers are written.
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use clap::Args;
 use super::ask::{self, AskError};
 use super::{USAGE, exit};
 use crate::api::explain::encode;
-use crate::topology::model::{Latency, View};
+use crate::topology::model::{Latency, LeftOut, View};
 use crate::topology::query::{Grouping, Query, Window};
 
 /// The graph of a large mesh takes some hundred milliseconds.
@@ -29,13 +30,16 @@ pub struct Asked {
     /// Only what begins or ends in these namespaces
     #[arg(short, long, value_name = "NAMESPACE", value_delimiter = ',')]
     pub namespace: Vec<String>,
+    /// Only so many edges, those with the most requests
+    #[arg(long, value_name = "N")]
+    pub limit: Option<NonZeroUsize>,
 }
 
 impl Asked {
     /// The graph, as it came and as it is understood.
     pub(super) async fn ask(&self) -> Result<(View, String), AskError> {
         let namespaces = self.namespace.iter().map(|name| encode(name)).collect();
-        let query = Query { window: self.window, grouping: self.grouping, namespaces };
+        let query = Query { window: self.window, grouping: self.grouping, namespaces, limit: self.limit };
         let bytes = ask::get(&self.api, &format!("/api/v1/topology?{}", query.to_text()), PATIENCE).await?;
         Ok((serde_json::from_slice(&bytes)?, String::from_utf8_lossy(&bytes).into_owned()))
     }
@@ -44,6 +48,16 @@ impl Asked {
     pub(super) fn complain(&self, command: &str, error: &AskError) -> ExitCode {
         eprintln!("tidegate {command}: no topology from a control plane at {}: {error}", self.api);
         exit(USAGE)
+    }
+}
+
+/// A line about what was not asked for; empty where that is nothing.
+pub(super) fn left_out(view: &View) -> String {
+    match view.folded.left_out {
+        Some(LeftOut { edges, requests, errors, .. }) if edges > 0 => {
+            format!("{edges} more edges with {requests} requests and {errors} errors are left out: --limit\n")
+        }
+        Some(_) | None => String::new(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::graph::{Asked, latencies, per_second, percent};
+use super::graph::{Asked, latencies, left_out, per_second, percent};
 use super::status::{Form, align};
 use super::{FINE, exit, show};
 use crate::topology::model::{Health, NodeView, View};
@@ -50,7 +50,7 @@ pub(super) fn table(nodes: &[&NodeView], view: &View) -> String {
     rows.extend(nodes.iter().map(|node| row(node)));
     let mut text = String::new();
     align(&rows, &mut text);
-    text
+    text + &left_out(view)
 }
 
 fn row(node: &NodeView) -> Vec<String> {

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::graph::Asked;
 use super::{FINE, exit, show, stat, watch};
-use crate::topology::model::{NodeView, View};
+use crate::topology::model::{NodeView, View, rate};
 
 /// Flags of `tidegate top`.
 #[derive(Args, Clone, Debug)]
@@ -41,9 +41,10 @@ fn draw(view: &View, count: usize) -> String {
     nodes.sort_by(|a, b| b.rps.total_cmp(&a.rps).then_with(|| a.id.cmp(&b.id)));
     let called = nodes.len();
     nodes.truncate(count);
-    let total: f64 = view.edges.iter().map(|edge| edge.rps).sum();
-    let head =
-        format!("{}  {called} called, {total:.1} rps on {} edges, {:.0} s", view.at, view.edges.len(), view.seconds);
+    let left_out = view.folded.left_out.unwrap_or_default();
+    let total = view.edges.iter().map(|edge| edge.rps).sum::<f64>() + rate(left_out.requests, view.seconds);
+    let edges = view.edges.len() as u64 + left_out.edges;
+    let head = format!("{}  {called} called, {total:.1} rps on {edges} edges, {:.0} s", view.at, view.seconds);
     format!("{head}\n\n{}", stat::table(&nodes, view))
 }
 

@@ -1,145 +1,289 @@
-//! Answers as they are sent, so that they need not be made for each who asks.
+//! Answers as they are sent, made beforehand where making them takes long.
 //!
-//! # When an answer is given again
-//! A graph of ten thousand edges takes a core half a tenth of a second. One that took less than [`CHEAP`] is always made anew: it is true to
-//! the moment. One that took longer is given again for ten times as long, so that however many ask, a tenth of a core is
-//! spent. After that whoever asks is still given the old one, up to [`STALE_MAX`], and a new one is made meanwhile: nobody waits for it.
+//! # Nobody waits for a graph that somebody looks at
+//! A graph of ten thousand edges takes a core some tenths of a second. One that took less than [`CHEAP`] is always made
+//! anew: it is true to the moment. One that took longer is kept, as the bytes that are sent, and a thread of low priority makes it again
+//! and again for as long as somebody asks for it. Whoever asks is given what lies there: no lock that reports or checkpoints hold, no
+//! arithmetic, one copy for all. Its `at` says how old it is. Only the first who asks for a graph waits until it is made.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::{debug, error, warn};
 
 use super::Topology;
 use super::query::Query;
 
 /// Below this, an answer is not worth keeping.
 const CHEAP: Duration = Duration::from_millis(10);
-/// An answer is given again for so many times as long as it took to make.
-const KEPT_FACTOR: u32 = 10;
-/// Nobody is given an answer that is older.
-const STALE_MAX: Duration = Duration::from_secs(2);
+/// A kept answer is made anew so often, unless that would take too much of a core.
+const REFRESH: Duration = Duration::from_secs(1);
+/// From one time to the next passes so many times as long as all kept answers took: a fifth of a core is spent at most.
+const REST: u32 = 5;
+/// An answer that nobody has asked for so long is let go of: some rounds of whoever looks every two seconds.
+const KEPT: Duration = Duration::from_secs(10);
 /// Different questions that are kept: a console asks two or three.
 const QUESTIONS_MAX: usize = 16;
 /// All answers that are kept; the graph of fifty thousand edges has some 45 MB.
 const KEPT_BYTES_MAX: usize = 96 << 20;
+/// What the thread gives way by: whoever sends an answer, and whoever takes a report, goes first.
+const NICE: i32 = 10;
+
+/// How an answer is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Plain,
+    /// If there is such a one; it is made for whoever asks next.
+    Gzip,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Json {
+    pub bytes: Bytes,
+    pub form: Form,
+}
 
 /// Answers that took long.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Answers {
-    kept: Mutex<HashMap<Query, Kept>>,
-    /// One is made at a time: those who wait for the same find it there.
+    board: Mutex<Board>,
+    /// One that was not asked for before is made at a time: those who wait for the same find it there.
     making: tokio::sync::Mutex<()>,
+    pace: Pace,
+    /// How many the thread has made.
+    pub(super) made: watch::Sender<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    pub(super) cheap: Duration,
+    pub(super) refresh: Duration,
+    pub(super) kept: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Board {
+    kept: HashMap<Query, Kept>,
+    /// A thread keeps them fresh.
+    has_keeper: bool,
 }
 
 #[derive(Clone, Debug)]
 struct Kept {
-    bytes: Bytes,
+    plain: Bytes,
+    gzip: Option<Bytes>,
     /// When making it began.
     at: Instant,
     took: Duration,
+    /// When somebody asked last, and when somebody did who reads gzip.
+    asked: Instant,
+    asked_gzip: Option<Instant>,
+}
+
+/// What the thread does next.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    Make(Query, Form),
+    Wait(Duration),
+    Nothing,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self::paced(Pace { cheap: CHEAP, refresh: REFRESH, kept: KEPT })
+    }
+}
+
+impl Board {
+    /// What lies there, and a note that somebody wants it.
+    fn ask(&mut self, query: &Query, form: Form, now: Instant, pace: Pace) -> Option<Json> {
+        let kept = self.kept.get_mut(query)?;
+        if now.duration_since(kept.asked) >= pace.kept {
+            // Nobody has kept it fresh.
+            self.kept.remove(query);
+            return None;
+        }
+        kept.asked = now;
+        if form == Form::Gzip {
+            kept.asked_gzip = Some(now);
+        }
+        match (form, &kept.gzip) {
+            (Form::Gzip, Some(gzip)) => Some(Json { bytes: gzip.clone(), form }),
+            (Form::Gzip, None) | (Form::Plain, _) => Some(Json { bytes: kept.plain.clone(), form: Form::Plain }),
+        }
+    }
+
+    /// Takes an answer if it took long and there is room.
+    fn keep(&mut self, query: Query, mut answer: Kept, pace: Pace) {
+        if let Some(before) = self.kept.remove(&query) {
+            (answer.asked, answer.asked_gzip) = (before.asked.max(answer.asked), before.asked_gzip);
+        }
+        let bytes: usize = self.kept.values().map(Kept::bytes).sum();
+        let is_room = self.kept.len() < QUESTIONS_MAX && bytes + answer.bytes() <= KEPT_BYTES_MAX;
+        if answer.took >= pace.cheap && is_room {
+            self.kept.insert(query, answer);
+        }
+    }
+
+    /// Lets go of what nobody wants, and finds what is due.
+    fn next(&mut self, now: Instant, pace: Pace) -> Next {
+        self.kept.retain(|_, kept| now.duration_since(kept.asked) < pace.kept);
+        let all: Duration = self.kept.values().map(|kept| kept.took).sum();
+        let period = pace.refresh.max(all * REST);
+        let Some((query, oldest)) = self.kept.iter_mut().min_by_key(|(_, kept)| kept.at) else {
+            self.has_keeper = false;
+            return Next::Nothing;
+        };
+        let age = now.duration_since(oldest.at);
+        if age < period {
+            return Next::Wait(period - age);
+        }
+        let wants_gzip = oldest.asked_gzip.is_some_and(|asked| now.duration_since(asked) < pace.kept);
+        Next::Make(query.clone(), if wants_gzip { Form::Gzip } else { Form::Plain })
+    }
 }
 
 impl Kept {
-    fn is_fresh(&self, now: Instant) -> bool {
-        now.duration_since(self.at) < (self.took * KEPT_FACTOR).min(STALE_MAX)
+    fn bytes(&self) -> usize {
+        self.plain.len() + self.gzip.as_ref().map_or(0, Bytes::len)
     }
 }
 
 impl Answers {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Query, Kept>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn paced(pace: Pace) -> Self {
+        Self { board: Mutex::default(), making: tokio::sync::Mutex::default(), pace, made: watch::channel(0).0 }
     }
 
-    fn look(&self, query: &Query) -> Option<Kept> {
-        self.lock().get(query).cloned()
+    fn lock(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep(&self, query: Query, answer: Kept) {
-        let mut kept = self.lock();
-        kept.retain(|_, kept| answer.at.duration_since(kept.at) < STALE_MAX);
-        kept.remove(&query);
-        let bytes: usize = kept.values().map(|kept| kept.bytes.len()).sum();
-        if answer.took >= CHEAP && kept.len() < QUESTIONS_MAX && bytes + answer.bytes.len() <= KEPT_BYTES_MAX {
-            kept.insert(query, answer);
-        }
+    fn ask(&self, query: &Query, form: Form) -> Option<Json> {
+        self.lock().ask(query, form, Instant::now(), self.pace)
+    }
+
+    /// Says whether a thread must be begun, which then counts as begun.
+    fn keep(&self, query: Query, answer: Kept) -> bool {
+        let mut board = self.lock();
+        board.keep(query, answer, self.pace);
+        !board.kept.is_empty() && !std::mem::replace(&mut board.has_keeper, true)
+    }
+
+    /// How long the answer was that this one replaces.
+    fn length(&self, query: &Query) -> usize {
+        self.lock().kept.get(query).map_or(0, |kept| kept.plain.len())
     }
 }
 
 impl Topology {
-    /// The graph as JSON, true to the moment unless it is large. `Err`: it could not be made.
-    pub async fn json(self: &Arc<Self>, query: &Query) -> Result<Bytes, String> {
-        match self.answers.look(query) {
-            Some(kept) if kept.is_fresh(Instant::now()) => Ok(kept.bytes),
-            Some(kept) if kept.at.elapsed() < STALE_MAX => {
-                let (topology, query) = (Arc::clone(self), query.clone());
-                // Ends by itself in less than a second, and whoever asks next sees whether it did.
-                tokio::spawn(async move {
-                    // Somebody makes one already.
-                    let Ok(_making) = topology.answers.making.try_lock() else { return };
-                    topology.make(query).await.ok();
-                });
-                Ok(kept.bytes)
+    /// The graph as JSON in one line, true to the moment unless it is large. `Err`: it could not be made.
+    pub async fn json(self: &Arc<Self>, query: &Query, form: Form) -> Result<Json, String> {
+        if let Some(json) = self.answers.ask(query, form) {
+            return Ok(json);
+        }
+        let _making = self.answers.making.lock().await;
+        if let Some(json) = self.answers.ask(query, form) {
+            return Ok(json);
+        }
+        let (topology, query) = (Arc::clone(self), query.clone());
+        let made = tokio::task::spawn_blocking(move || {
+            let (bytes, begin) = topology.make(query, Form::Plain)?;
+            if begin {
+                begin_keeping(&topology);
             }
-            Some(_) | None => {
-                let _making = self.answers.making.lock().await;
-                match self.answers.look(query) {
-                    Some(kept) if kept.is_fresh(Instant::now()) => Ok(kept.bytes),
-                    Some(_) | None => self.make(query.clone()).await,
+            Ok::<_, String>(bytes)
+        });
+        let bytes = made.await.map_err(|error| error.to_string())??;
+        Ok(Json { bytes, form: Form::Plain })
+    }
+
+    /// The answer, and whether a thread must be begun that keeps it fresh.
+    fn make(&self, query: Query, form: Form) -> Result<(Bytes, bool), String> {
+        let at = Instant::now();
+        let length = self.answers.length(&query);
+        let mut json = Vec::with_capacity(length + length / 16);
+        serde_json::to_writer(&mut json, &self.snapshot(&query)).map_err(|error| error.to_string())?;
+        json.shrink_to_fit();
+        let plain = Bytes::from(json);
+        let gzip = match form {
+            Form::Plain => None,
+            Form::Gzip => Some(pack(&plain).map_err(|error| error.to_string())?),
+        };
+        let kept = Kept { plain: plain.clone(), gzip, at, took: at.elapsed(), asked: at, asked_gzip: None };
+        Ok((plain, self.answers.keep(query, kept)))
+    }
+}
+
+fn pack(json: &[u8]) -> std::io::Result<Bytes> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(json)?;
+    let mut packed = packed.finish()?;
+    packed.shrink_to_fit();
+    Ok(packed.into())
+}
+
+fn begin_keeping(topology: &Arc<Topology>) {
+    let keeper = Keeper { topology: Arc::downgrade(topology), is_done: false };
+    let begun = thread::Builder::new().name("topology".to_owned()).spawn(move || keeper.run());
+    if let Err(error) = begun {
+        // Its keeper was dropped, and with it all answers: they are made for each who asks.
+        warn!(%error, "no thread for the topology's answers");
+    }
+}
+
+/// Makes answers until nobody asks any more.
+struct Keeper {
+    topology: Weak<Topology>,
+    /// It has nothing left to do, and says so on the board.
+    is_done: bool,
+}
+
+impl Keeper {
+    fn run(mut self) {
+        if let Err(error) = rustix::process::nice(NICE) {
+            debug!(%error, "the thread of the topology's answers has the priority of the others");
+        }
+        while let Some(topology) = self.topology.upgrade() {
+            let answers = &topology.answers;
+            let next = answers.lock().next(Instant::now(), answers.pace);
+            match next {
+                Next::Make(query, form) => {
+                    if let Err(error) = topology.make(query, form) {
+                        error!(%error, "the topology cannot be written");
+                        return;
+                    }
+                    answers.made.send_modify(|made| *made += 1);
+                }
+                Next::Wait(time) => {
+                    drop(topology);
+                    thread::sleep(time);
+                }
+                Next::Nothing => {
+                    self.is_done = true;
+                    return;
                 }
             }
         }
     }
+}
 
-    fn make_at_once(&self, query: &Query) -> Result<Bytes, String> {
-        let at = Instant::now();
-        let json = serde_json::to_vec(&self.snapshot(query)).map_err(|error| error.to_string())?;
-        let bytes = Bytes::from(json);
-        self.answers.keep(query.clone(), Kept { bytes: bytes.clone(), at, took: at.elapsed() });
-        Ok(bytes)
-    }
-
-    async fn make(self: &Arc<Self>, query: Query) -> Result<Bytes, String> {
-        let topology = Arc::clone(self);
-        let made = tokio::task::spawn_blocking(move || topology.make_at_once(&query)).await;
-        made.map_err(|error| error.to_string())?
+impl Drop for Keeper {
+    /// Whatever ended it, nothing stays that nobody keeps fresh.
+    fn drop(&mut self) {
+        if let Some(topology) = self.topology.upgrade().filter(|_| !self.is_done) {
+            *topology.answers.lock() = Board::default();
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn kept(at: Instant, took_ms: u64) -> Kept {
-        Kept { bytes: Bytes::from_static(b"{}"), at, took: Duration::from_millis(took_ms) }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_is_kept_for_ten_times_as_long_as_it_took_and_a_cheap_one_is_not() {
-        let answers = Answers::default();
-        let query = Query::default();
-        let at = Instant::now();
-
-        answers.keep(query.clone(), kept(at, 9));
-        assert!(answers.look(&query).is_none());
-        answers.keep(query.clone(), kept(at, 50));
-        tokio::time::advance(Duration::from_millis(499)).await;
-        assert!(answers.look(&query).unwrap().is_fresh(Instant::now()));
-        tokio::time::advance(Duration::from_millis(2)).await;
-        assert!(!answers.look(&query).unwrap().is_fresh(Instant::now()));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn different_questions_are_bounded_and_old_ones_make_room() {
-        let answers = Answers::default();
-        let asked = |n: usize| Query { namespaces: vec![n.to_string()], ..Query::default() };
-        (0..2 * QUESTIONS_MAX).for_each(|n| answers.keep(asked(n), kept(Instant::now(), 50)));
-        assert_eq!(answers.lock().len(), QUESTIONS_MAX);
-
-        tokio::time::advance(STALE_MAX).await;
-        answers.keep(asked(99), kept(Instant::now(), 50));
-        assert_eq!(answers.lock().len(), 1);
-    }
-}
+mod tests;

@@ -219,13 +219,15 @@ impl Core {
         Ok(())
     }
 
-    /// What time asks for: processes that are due are buried, slots that are old are let go of.
-    pub(super) fn sweep(&mut self, now_ms: u64) {
+    /// What time asks for: processes that are due are buried, slots that are old are let go of. Says whether there is so much
+    /// history that a part is kept coarse.
+    pub(super) fn sweep(&mut self, now_ms: u64) -> bool {
         for (id, node) in &mut self.nodes {
             self.buried.extend(node.bury(now_ms, 0).into_iter().map(|number| (Arc::clone(id), number)));
         }
         self.edges.sweep(now_ms);
         self.bound_unsaved();
+        self.edges.is_coarse()
     }
 
     fn bound_unsaved(&mut self) {

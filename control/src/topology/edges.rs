@@ -15,6 +15,9 @@ use super::ring::Rings;
 /// Edges, each reporter's view as one. An edge that is idle takes about a kilobyte; a mesh of a thousand workloads that
 /// call ten others each has twenty thousand.
 pub const EDGES_MAX: usize = 50_000;
+/// Bytes of all slots that are over. Ten thousand edges that are called all the time come to some 120 MB in a day. Beyond it,
+/// slots that end keep their times by octaves, which is a hundred bytes at most; counts stay exact.
+const HISTORY_BYTES_MAX: usize = 512 << 20;
 /// The part of them that makes room at a time.
 const FOLDED_PART: usize = 64;
 
@@ -58,12 +61,17 @@ pub(super) struct Edges {
     pub(super) folded_requests: u64,
     /// Times that were moved to another bucket because an edge had too many.
     pub(super) collapsed: u64,
+    /// Bytes of all slots that are over, and how many there may be.
+    pub(super) history: usize,
+    history_max: usize,
 }
 
 impl Edges {
     pub(super) fn new(max: usize) -> Self {
         let (folded_edges, folded_requests, collapsed) = (0, 0, 0);
-        Self { by_key: HashMap::new(), max, gone: Vec::new(), folded_edges, folded_requests, collapsed }
+        let (history, history_max) = (0, HISTORY_BYTES_MAX);
+        let (by_key, gone) = (HashMap::new(), Vec::new());
+        Self { by_key, max, gone, folded_edges, folded_requests, collapsed, history, history_max }
     }
 
     pub(super) fn put(&mut self, key: Arc<Key>, total: Counts, active_ms: u64) {
@@ -85,10 +93,13 @@ impl Edges {
             self.make_room();
             self.put(Arc::clone(key), Counts::default(), now_ms);
         }
+        let is_coarse = self.is_coarse();
         let Some(edge) = self.by_key.get(key) else { return };
         let mut record = edge.lock();
         let moved = record.total.add(more, key.protocol);
-        record.rings.add(now_ms, gap_ms, more, key.protocol);
+        let before = record.rings.bytes();
+        record.rings.add(now_ms, gap_ms, more, key.protocol, is_coarse);
+        self.history = (self.history + record.rings.bytes()).saturating_sub(before);
         record.active_ms = now_ms;
         record.unsaved = true;
         self.collapsed = self.collapsed.saturating_add(moved);
@@ -114,6 +125,7 @@ impl Edges {
         let Some(edge) = self.by_key.remove(key) else { return };
         let other = Arc::clone(self.by_key.entry(Arc::new(key.folded())).or_default());
         let (folded, mut other) = (edge.lock(), other.lock());
+        self.history = self.history.saturating_sub(folded.rings.bytes());
         let moved = other.total.add(&folded.total, key.protocol);
         other.active_ms = other.active_ms.max(folded.active_ms);
         other.unsaved = true;
@@ -124,7 +136,23 @@ impl Edges {
     }
 
     /// Lets go of slots that are too old to be asked for.
-    pub(super) fn sweep(&self, now_ms: u64) {
-        self.by_key.values().for_each(|edge| edge.lock().rings.sweep(now_ms));
+    pub(super) fn sweep(&mut self, now_ms: u64) {
+        let coarse = self.is_coarse();
+        let swept = self.by_key.values().map(|edge| {
+            let mut record = edge.lock();
+            record.rings.sweep(now_ms, coarse);
+            record.rings.bytes()
+        });
+        self.history = swept.sum();
+    }
+
+    /// Whether slots that end keep their times by octaves.
+    pub(super) fn is_coarse(&self) -> bool {
+        self.history > self.history_max
+    }
+
+    #[cfg(test)]
+    pub(super) fn bound_history(&mut self, max: usize) {
+        self.history_max = max;
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tidegate_xds::report_service::{EdgeReport, ReportAck};
 use tidegate_xds::transport::report::{EdgeReports, EdgeService, EdgeStream};
 use tidegate_xds::transport::server::Other;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::warn;
@@ -66,7 +67,9 @@ impl EdgeStream for Reporting {
             let EdgeReport { sequence, last, .. } = report;
             // Away from the threads that streams live on: while a checkpoint of a large mesh is taken, this waits.
             let (topology, stream) = (Arc::clone(self.fleet.topology()), Arc::clone(&self.stream));
+            let turn = self.fleet.topology().turn.lock().await;
             let taken = tokio::task::spawn_blocking(move || topology.take(&mut lock(&stream), &report)).await;
+            drop(turn);
             let streams = taken.map_err(|error| error.to_string())??;
             if last && !save(&self.fleet).await {
                 return Err("the last numbers could not be written to disk".to_owned());
@@ -78,7 +81,12 @@ impl EdgeStream for Reporting {
 
 impl Drop for Reporting {
     fn drop(&mut self) {
-        self.fleet.topology().close(&lock(&self.stream));
+        let (topology, stream) = (Arc::clone(self.fleet.topology()), Arc::clone(&self.stream));
+        match Handle::try_current() {
+            // A thread that answers are sent on waits for no lock.
+            Ok(runtime) => drop(runtime.spawn_blocking(move || topology.close(&lock(&stream)))),
+            Err(_) => topology.close(&lock(&stream)),
+        }
     }
 }
 
@@ -98,7 +106,12 @@ pub async fn keep(fleet: Arc<Fleet>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        fleet.topology().sweep();
+        let topology = Arc::clone(fleet.topology());
+        let turn = fleet.topology().turn.lock().await;
+        if let Err(error) = tokio::task::spawn_blocking(move || topology.sweep()).await {
+            warn!(%error, "the topology could not be swept");
+        }
+        drop(turn);
         save(&fleet).await;
     }
 }
@@ -111,7 +124,9 @@ pub async fn save(fleet: &Arc<Fleet>) -> bool {
         return true;
     }
     let taken = Arc::clone(topology);
+    let turn = topology.turn.lock().await;
     let Ok(checkpoint) = tokio::task::spawn_blocking(move || taken.checkpoint()).await else { return false };
+    drop(turn);
     if checkpoint.is_empty() {
         return true;
     }

@@ -28,6 +28,7 @@ use tidegate_xds::report_service::EdgeReport;
 use tracing::warn;
 
 use self::answers::Answers;
+pub use self::answers::{Form, Json};
 pub use self::checkpoint::{Checkpoint, Row};
 use self::core::{Core, Stream};
 pub use self::edges::EDGES_MAX;
@@ -44,6 +45,9 @@ pub struct Topology {
     core: Mutex<Core>,
     /// One checkpoint is taken and written before the next: they build on each other.
     saving: tokio::sync::Mutex<()>,
+    /// Whoever needs the books for long waits here for its turn, so that no more than one thread waits for the lock of `core`. (A hundred
+    /// threads that wait for a checkpoint are a hundred stacks, and as many heaps as the allocator allows.)
+    turn: tokio::sync::Mutex<()>,
     answers: Answers,
 }
 
@@ -51,7 +55,13 @@ impl Topology {
     /// Without an edge.
     pub fn new(clock: Clock) -> Self {
         let core = Mutex::new(Core::new(clock.now().unix_ms()));
-        Self { clock, core, saving: tokio::sync::Mutex::default(), answers: Answers::default() }
+        Self {
+            clock,
+            core,
+            saving: tokio::sync::Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            answers: Answers::default(),
+        }
     }
 
     /// Takes up what an earlier process left.
@@ -85,7 +95,11 @@ impl Topology {
     /// Lets go of what is too old.
     pub fn sweep(&self) {
         let now = self.clock.now().unix_ms();
-        self.lock().sweep(now);
+        if self.lock().sweep(now) {
+            warn!(
+                "windows of the topology have reached their bound: what ends now keeps its latencies by octaves only"
+            );
+        }
     }
 
     fn take(&self, stream: &mut Stream, report: &EdgeReport) -> Result<usize, String> {
@@ -104,7 +118,7 @@ impl Topology {
         let core = self.lock();
         let edges = core.edges.iter().map(|(key, edge)| (Arc::clone(key), Arc::clone(edge))).collect();
         let requests = core.edges.folded_requests.saturating_add(core.folded_by_proxies);
-        let folded = Folded { edges: core.edges.folded_edges, requests };
+        let folded = Folded { edges: core.edges.folded_edges, requests, left_out: None };
         Picture { edges, now_ms, since_ms: core.since_ms, began_ms: core.began_ms, folded }
     }
 

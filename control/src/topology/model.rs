@@ -180,6 +180,36 @@ pub struct Folded {
     pub edges: u64,
     /// Requests on them, and those that proxies could not tell apart.
     pub requests: u64,
+    /// Where only so many edges were asked for: what the others have, in the time that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<LeftOut>,
+}
+
+/// What was not asked for. Together with the edges that are shown it is everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    pub edges: u64,
+    /// Nodes that none of the edges shown begins or ends at.
+    pub nodes: u64,
+    pub requests: u64,
+    pub errors: u64,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    pub connections_opened: u64,
+    pub connections_closed: u64,
+}
+
+impl LeftOut {
+    /// One edge more.
+    pub(super) fn add(&mut self, edge: &EdgeView) {
+        self.edges += 1;
+        self.requests = self.requests.saturating_add(edge.requests);
+        self.errors = self.errors.saturating_add(edge.errors);
+        self.request_bytes = self.request_bytes.saturating_add(edge.request_bytes);
+        self.response_bytes = self.response_bytes.saturating_add(edge.response_bytes);
+        self.connections_opened = self.connections_opened.saturating_add(edge.connections_opened);
+        self.connections_closed = self.connections_closed.saturating_add(edge.connections_closed);
+    }
 }
 
 /// `GET /api/v1/topology/series`

@@ -9,6 +9,8 @@ use tidegate_report::sketch::BUCKETS;
 /// Buckets that an aggregate keeps. From 1 ms on, 512 buckets reach to 256 ms, and further with gaps; only what is fastest of all
 /// loses precision beyond that.
 pub(super) const BUCKETS_KEPT_MAX: usize = 512;
+/// Buckets of one octave.
+const OCTAVE: usize = 64;
 /// Of a number of variable length: 7 bits a byte.
 const NUMBER_BYTES_MAX: usize = 10;
 
@@ -53,12 +55,20 @@ impl Packed {
 
     /// Its buckets, in order.
     pub(super) fn buckets(&self) -> impl Iterator<Item = (usize, u64)> {
-        let (mut rest, mut last) = (&*self.0, 0_usize);
-        std::iter::from_fn(move || {
-            let distance = usize::try_from(take(&mut rest)?).unwrap_or(0);
-            last = last.saturating_add(distance);
-            Some((last, take(&mut rest)?))
-        })
+        buckets_of(&self.0)
+    }
+
+    /// Keeps one bucket of each octave, its middle: a time is shown as at most half as much again as it was, or a quarter less.
+    pub(super) fn coarsen(&mut self) {
+        let mut octaves: Vec<(usize, u64)> = Vec::new();
+        for (bucket, count) in self.buckets() {
+            let middle = (bucket / OCTAVE * OCTAVE + OCTAVE / 2).min(BUCKETS - 1);
+            match octaves.last_mut() {
+                Some((last, sum)) if *last == middle => *sum = sum.saturating_add(count),
+                Some(_) | None => octaves.push((middle, count)),
+            }
+        }
+        *self = Self::of(octaves);
     }
 
     /// Both together.
@@ -102,6 +112,16 @@ impl Packed {
     }
 }
 
+/// The buckets in what [`Packed::bytes`] gave, in order.
+pub(super) fn buckets_of(bytes: &[u8]) -> impl Iterator<Item = (usize, u64)> {
+    let (mut rest, mut last) = (bytes, 0_usize);
+    std::iter::from_fn(move || {
+        let distance = usize::try_from(take(&mut rest)?).unwrap_or(0);
+        last = last.saturating_add(distance);
+        Some((last, take(&mut rest)?))
+    })
+}
+
 /// Two lists of buckets side by side; what one has not is zero there.
 struct Pairs<A: Iterator, B: Iterator>(std::iter::Peekable<A>, std::iter::Peekable<B>);
 
@@ -138,6 +158,13 @@ pub(super) fn put(bytes: &mut Vec<u8>, mut number: u64) {
 
 /// Reads one and moves on. `None`: the bytes end too early, or it is longer than any number.
 pub(super) fn take(bytes: &mut &[u8]) -> Option<u64> {
+    // Most numbers are small.
+    if let Some((byte, rest)) = bytes.split_first()
+        && *byte < 0x80
+    {
+        *bytes = rest;
+        return Some(u64::from(*byte));
+    }
     let mut number = 0_u64;
     for place in 0..NUMBER_BYTES_MAX {
         let (byte, rest) = bytes.split_first()?;
@@ -170,6 +197,18 @@ mod tests {
         assert_eq!(early.plus(&grown), late);
         assert_eq!(early.since(&late), Err(7));
         assert_eq!(Packed::read(late.bytes()), Some(late));
+    }
+
+    #[test]
+    fn coarse_times_keep_their_count_and_lie_within_their_octave() {
+        let mut wide = Packed::of((0..BUCKETS).map(|bucket| (bucket, 2)));
+
+        wide.coarsen();
+
+        let kept: Vec<_> = wide.buckets().collect();
+        assert_eq!(kept.len(), BUCKETS.div_ceil(OCTAVE));
+        assert_eq!(kept.iter().map(|(_, count)| count).sum::<u64>(), 2 * BUCKETS as u64);
+        assert_eq!(kept[..2], [(32, 128), (96, 128)]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What somebody wants to see of the topology, read from a URL's query.
 
+use std::num::NonZeroUsize;
+
 use super::ring::{SCALES, Scale};
 
 /// Namespaces of one question.
@@ -14,6 +16,8 @@ pub struct Query {
     pub grouping: Grouping,
     /// Only edges that begin or end there; empty: all.
     pub namespaces: Vec<String>,
+    /// Only so many edges, those with the most requests.
+    pub limit: Option<NonZeroUsize>,
 }
 
 /// How far back.
@@ -110,6 +114,10 @@ impl Query {
                     return Err(format!("namespace may name {NAMESPACES_MAX}, separated by commas"));
                 }
             }
+            "limit" => {
+                let limit = value.parse().map_err(|_| "limit is a number of edges, 1 or more".to_owned())?;
+                self.limit = Some(limit);
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -121,6 +129,9 @@ impl Query {
         if !self.namespaces.is_empty() {
             text.push_str("&namespace=");
             text.push_str(&self.namespaces.join(","));
+        }
+        if let Some(limit) = self.limit {
+            text.push_str(&format!("&limit={limit}"));
         }
         text
     }

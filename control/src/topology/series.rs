@@ -41,7 +41,11 @@ pub(super) fn series(picture: Picture, query: &Query, of: &Of) -> Option<Series>
         sum.clear(protocol);
         for seen in chosen.iter().filter(|seen| seen.shown) {
             let record = seen.edge.lock();
-            record.rings.since(scale, slot).take_while(|(of, _)| *of == slot).for_each(|(_, counts)| sum.add(counts));
+            record
+                .rings
+                .since(scale, slot)
+                .take_while(|(of, _)| *of == slot)
+                .for_each(|(_, counts)| sum.add_slot(counts));
         }
         points.push(point(&sum, slot * scale.step_ms, scale.step_ms, span));
     }

@@ -12,11 +12,14 @@ use tidegate_xds::report_service::Protocol;
 use super::counts::Counts;
 use super::model::{Latency, Reported};
 use super::outcome::Outcome;
+use super::packed::{buckets_of, take};
+use super::ring::Slot;
 
 /// A sum in the making.
 #[derive(Debug)]
 pub(super) struct Sum {
-    outcomes: BTreeMap<Outcome, u64>,
+    /// In order. Mostly two or three, which a map would allocate anew for each sum.
+    outcomes: Vec<(Outcome, u64)>,
     buckets: Vec<u64>,
     /// The lowest bucket that was written, and the one after the highest.
     written: (usize, usize),
@@ -30,7 +33,7 @@ pub(super) struct Sum {
 impl Sum {
     pub(super) fn new() -> Self {
         Self {
-            outcomes: BTreeMap::new(),
+            outcomes: Vec::new(),
             buckets: vec![0; BUCKETS],
             written: (BUCKETS, 0),
             protocol: Protocol::Unspecified,
@@ -54,24 +57,62 @@ impl Sum {
     }
 
     pub(super) fn add(&mut self, counts: &Counts) {
-        for (outcome, count) in &counts.outcomes {
-            let sum = self.outcomes.entry(*outcome).or_default();
-            *sum = sum.saturating_add(*count);
+        counts.outcomes.iter().for_each(|(outcome, count)| self.count(*outcome, *count));
+        self.time(counts.times.buckets());
+        self.number([counts.bytes_sent, counts.bytes_received, counts.opened, counts.closed]);
+    }
+
+    /// A slot that is over is added as it lies there.
+    pub(super) fn add_slot(&mut self, slot: Slot<'_>) {
+        match slot {
+            Slot::Newest(counts) => self.add(counts),
+            Slot::Over(bytes) => {
+                let whole = self.add_written(bytes);
+                debug_assert!(whole.is_some(), "only what was written is read");
+            }
         }
-        for (bucket, count) in counts.times.buckets() {
+    }
+
+    fn add_written(&mut self, mut bytes: &[u8]) -> Option<()> {
+        let rest = &mut bytes;
+        self.number([take(rest)?, take(rest)?, take(rest)?, take(rest)?]);
+        for _ in 0..take(rest)? {
+            self.count(Outcome::of_number(take(rest)?)?, take(rest)?);
+        }
+        let length = usize::try_from(take(rest)?).ok()?;
+        self.time(buckets_of(rest.get(..length)?));
+        Some(())
+    }
+
+    fn number(&mut self, [sent, received, opened, closed]: [u64; 4]) {
+        self.bytes_sent = self.bytes_sent.saturating_add(sent);
+        self.bytes_received = self.bytes_received.saturating_add(received);
+        self.opened = self.opened.saturating_add(opened);
+        self.closed = self.closed.saturating_add(closed);
+    }
+
+    fn count(&mut self, outcome: Outcome, count: u64) {
+        match self.outcomes.binary_search_by_key(&outcome, |(outcome, _)| *outcome) {
+            Ok(at) => {
+                if let Some((_, sum)) = self.outcomes.get_mut(at) {
+                    *sum = sum.saturating_add(count);
+                }
+            }
+            Err(at) => self.outcomes.insert(at, (outcome, count)),
+        }
+    }
+
+    fn time(&mut self, buckets: impl Iterator<Item = (usize, u64)>) {
+        for (bucket, count) in buckets {
             if let Some(sum) = self.buckets.get_mut(bucket) {
                 *sum = sum.saturating_add(count);
                 self.written = (self.written.0.min(bucket), self.written.1.max(bucket + 1));
             }
         }
-        self.bytes_sent = self.bytes_sent.saturating_add(counts.bytes_sent);
-        self.bytes_received = self.bytes_received.saturating_add(counts.bytes_received);
-        self.opened = self.opened.saturating_add(counts.opened);
-        self.closed = self.closed.saturating_add(counts.closed);
     }
 
     pub(super) fn requests(&self) -> u64 {
-        self.outcomes.values().fold(0, |sum, count| sum.saturating_add(*count))
+        self.outcomes.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 
     pub(super) fn errors(&self) -> u64 {

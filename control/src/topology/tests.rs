@@ -1,6 +1,8 @@
 //! Reports in, graph out, under a clock that stands still.
 
+mod answers;
 mod exactness;
+mod history;
 mod hostile;
 mod persistence;
 
@@ -43,7 +45,7 @@ impl Bench {
     }
 
     fn view(&self, window: Window, grouping: Grouping) -> View {
-        self.topology.snapshot(&Query { window, grouping, namespaces: Vec::new() })
+        self.topology.snapshot(&Query { window, grouping, ..Query::default() })
     }
 
     /// Ends it and begins another from what is on disk.

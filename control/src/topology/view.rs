@@ -2,7 +2,8 @@
 //!
 //! No lock is held for longer than it takes to read the numbers of one edge, so reports come in while an answer is made.
 
-use std::collections::{BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use tidegate_xds::report_service::{Protocol, Reporter, Security};
@@ -10,7 +11,7 @@ use tidegate_xds::report_service::{Protocol, Reporter, Security};
 use super::edges::{Edge, Record};
 use super::graph::{Graph, NodeSeen, Seen};
 use super::key::Key;
-use super::model::{EdgeView, Folded, Health, Latency, Mtls, NodeView, Reporters, View, rate, share};
+use super::model::{EdgeView, Folded, Health, Latency, LeftOut, Mtls, NodeView, Reporters, View, rate, share};
 use super::query::{Query, Window};
 use super::sum::Sum;
 use crate::clock::Timestamp;
@@ -53,7 +54,7 @@ impl Span {
     pub(super) fn is_active(self, edge: &Edge) -> bool {
         let record = edge.lock();
         match self.window.slots() {
-            Some((scale, _)) => record.rings.since(scale, self.from_ms / scale.step_ms).next().is_some(),
+            Some((scale, _)) => record.rings.is_active(scale, self.from_ms / scale.step_ms),
             None => !record.total.is_zero(),
         }
     }
@@ -62,7 +63,7 @@ impl Span {
     fn add(self, record: &Record, sum: &mut Sum) {
         match self.window.slots() {
             Some((scale, _)) => {
-                record.rings.since(scale, self.from_ms / scale.step_ms).for_each(|(_, counts)| sum.add(counts));
+                record.rings.since(scale, self.from_ms / scale.step_ms).for_each(|(_, slot)| sum.add_slot(slot));
             }
             None => sum.add(&record.total),
         }
@@ -72,7 +73,7 @@ impl Span {
 /// An answer.
 pub(super) fn view(picture: Picture, query: &Query) -> View {
     let span = Span::of(query.window, &picture);
-    let folded = picture.folded;
+    let mut folded = picture.folded;
     let graph = Graph::of(picture.edges, query, |edge| span.is_active(edge));
     let mut sums = Sums { shown: Sum::new(), source: Sum::new(), destination: Sum::new() };
     let together =
@@ -83,7 +84,7 @@ pub(super) fn view(picture: Picture, query: &Query) -> View {
     for group in graph.seen.chunk_by(together) {
         let Some(first) = group.first() else { continue };
         let edge = sums.edge(&graph.nodes, group, first, span);
-        let happened = sums.shown.happened();
+        let happened = happened(&edge);
         if let Some(total) = totals.get_mut(first.destination) {
             total.inward.add(&edge, happened);
         }
@@ -105,6 +106,7 @@ pub(super) fn view(picture: Picture, query: &Query) -> View {
     let mut nodes: Vec<NodeView> = nodes.collect();
     nodes.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     edges.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    folded.left_out = query.limit.map(|limit| leave_out(limit.get(), &mut nodes, &mut edges));
     View {
         window: query.window.as_str().to_owned(),
         seconds: span.seconds(),
@@ -115,6 +117,23 @@ pub(super) fn view(picture: Picture, query: &Query) -> View {
         edges,
         folded,
     }
+}
+
+/// Keeps the edges with the most requests, the most first, and the nodes they are between.
+fn leave_out(limit: usize, nodes: &mut Vec<NodeView>, edges: &mut Vec<EdgeView>) -> LeftOut {
+    edges.sort_by_key(|edge| Reverse(happened(edge)));
+    let mut left_out = LeftOut::default();
+    edges.drain(limit.min(edges.len())..).for_each(|edge| left_out.add(&edge));
+    let ends: HashSet<&str> = edges.iter().flat_map(|edge| [&*edge.source, &*edge.destination]).collect();
+    let all = nodes.len();
+    nodes.retain(|node| ends.contains(&*node.id));
+    left_out.nodes = (all - nodes.len()) as u64;
+    left_out
+}
+
+/// Requests, or connections where nothing is asked on them.
+fn happened(edge: &EdgeView) -> u64 {
+    edge.requests.max(edge.connections_opened)
 }
 
 struct Sums {
@@ -134,6 +153,8 @@ impl Sums {
     fn edge(&mut self, nodes: &[NodeSeen], group: &[Seen], first: &Seen, span: Span) -> EdgeView {
         let protocol = first.key.protocol;
         [&mut self.shown, &mut self.source, &mut self.destination].into_iter().for_each(|sum| sum.clear(protocol));
+        // What callers' proxies say is always shown; mostly it is all that is, and added up only once.
+        let is_callers = group.iter().all(|seen| seen.shown == (seen.key.reporter != Reporter::Destination));
         let mut services = BTreeSet::new();
         let mut securities = BTreeSet::new();
         for seen in group {
@@ -143,7 +164,7 @@ impl Sums {
                 Reporter::Source | Reporter::Unspecified => span.add(&record, &mut self.source),
                 Reporter::Destination => span.add(&record, &mut self.destination),
             }
-            if seen.shown {
+            if seen.shown && !is_callers {
                 span.add(&record, &mut self.shown);
             }
             if before != (self.source.happened(), self.destination.happened()) {
@@ -154,7 +175,8 @@ impl Sums {
             }
         }
         let [source, destination] = [first.source, first.destination].map(|number| id_of(nodes, number).to_owned());
-        let (requests, errors, shown) = (self.shown.requests(), self.shown.errors(), &self.shown);
+        let shown = if is_callers { &self.source } else { &self.shown };
+        let (requests, errors) = (shown.requests(), shown.errors());
         EdgeView {
             id: edge_id(nodes, first),
             source,
@@ -220,7 +242,6 @@ fn app(group: &[Seen]) -> Option<(Box<str>, Box<str>)> {
 type Called = (usize, Option<(Box<str>, Box<str>)>);
 
 fn set_shares(edges: &mut [EdgeView], groups: &[Called]) {
-    let happened = |edge: &EdgeView| edge.requests.max(edge.connections_opened);
     let mut asked: HashMap<&Called, u64> = HashMap::new();
     for (edge, called) in edges.iter().zip(groups) {
         let sum = asked.entry(called).or_default();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use crate::command::graph::{latencies, per_second, percent};
+use crate::command::graph::{latencies, left_out, per_second, percent};
 use crate::command::status::align;
 use crate::topology::model::{EdgeView, Health, NodeKind, NodeView, View, rate};
 
@@ -16,6 +16,7 @@ pub(super) fn table(view: &View) -> String {
         writeln!(text, "{edges} edges and {requests} requests found no place of their own: __other__")
             .unwrap_or_default();
     }
+    text.push_str(&left_out(view));
     if view.edges.is_empty() {
         text.push_str("no proxy has reported a request or a connection\n");
         return text;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Form, print};
-use crate::topology::model::{EdgeView, Health, Latency, Mtls, NodeKind, NodeView, Reporters, View};
+use crate::topology::model::{EdgeView, Folded, Health, Latency, LeftOut, Mtls, NodeKind, NodeView, Reporters, View};
 
 fn node(id: &str, kind: NodeKind, health: Health) -> NodeView {
     NodeView {
@@ -91,6 +91,19 @@ shop/web/v1
 ";
 
     assert_eq!(print(&view(), "", Form::Table), expected);
+}
+
+#[test]
+fn the_table_says_what_a_limit_has_left_out() {
+    let left_out = LeftOut { edges: 9_998, requests: 12, errors: 3, ..LeftOut::default() };
+    let limited = View { folded: Folded { left_out: Some(left_out), ..Folded::default() }, ..view() };
+
+    let text = print(&limited, "", Form::Table);
+
+    let expected = "9998 more edges with 12 requests and 3 errors are left out: --limit";
+    assert_eq!(text.lines().nth(1), Some(expected), "{text}");
+    let nothing = View { folded: Folded { left_out: Some(LeftOut::default()), ..Folded::default() }, ..view() };
+    assert_eq!(print(&nothing, "", Form::Table), print(&view(), "", Form::Table));
 }
 
 #[test]
