@@ -1,7 +1,8 @@
 //! Promise: reports of a large mesh, a hundred a second over ten thousand edges, neither fill the memory of the control plane nor
 //! make its API slow, and every request of them is counted once.
 //!
-//! `TOPOLOGY_LOAD_SECONDS=60` makes it a minute. What it prints goes into `docs/topology.md`.
+//! `TOPOLOGY_LOAD_SECONDS=60` makes it a minute, and it says each half minute how much memory there is. What it prints goes into
+//! `docs/topology.md`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,10 +31,16 @@ const REQUESTS: u64 = 10;
 const BUCKETS: u32 = 24;
 /// How often somebody looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// What is promised, and what the suite insists on while a dozen other promises share its cores with this one.
-const API_P99_MAX: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
-/// Ten thousand edges with all their slots of a minute, what their processes said, and answers of some megabytes.
-const GROWTH_KIB_MAX: u64 = 400 * 1024;
+/// How often whoever looks says how much memory the control plane has.
+const MEMORY_INTERVAL: Duration = Duration::from_secs(30);
+/// What is promised of the long form.
+const API_P99_MAX: Duration = Duration::from_millis(50);
+/// What the suite insists on in the short one, while a dozen other promises share its cores with this one: the slowest of its seventy looks
+/// says what else ran there (with ten processes for each core, 100 to 750 ms).
+const API_P90_MAX: Duration = Duration::from_millis(250);
+/// Ten thousand edges with all their slots of a minute or two, what their processes said, answers of some megabytes, and the rows of a
+/// checkpoint. What was measured is 106 MiB after a minute, and 157 MiB after two on cores that had too much to do.
+const GROWTH_KIB_MAX: u64 = 200 * 1024;
 const LIMIT: Duration = Duration::from_secs(30);
 
 const MESH: &str = "apiVersion: v1
@@ -105,15 +112,20 @@ async fn proxy(number: u32, server: SocketAddr, rounds: u64) {
 }
 
 /// Looks until told to stop. Gives how long each look took, the slowest last.
-async fn look(api: SocketAddr, stop: Arc<AtomicBool>, bytes: Arc<AtomicU64>) -> Vec<Duration> {
+async fn look(api: SocketAddr, control: u32, stop: Arc<AtomicBool>, bytes: Arc<AtomicU64>) -> Vec<Duration> {
     let mut client = Client::new(api);
     let mut took = Vec::new();
+    let (start, mut due) = (wait::now(), MEMORY_INTERVAL);
     while !stop.load(Ordering::Relaxed) {
         let began = wait::now();
         let answer = client.get("localhost", "/api/v1/topology?window=1m").await.expect("the API answers");
         took.push(began.elapsed());
         assert_eq!(answer.status, 200);
         bytes.store(answer.body.len() as u64, Ordering::Relaxed);
+        if start.elapsed() >= due {
+            println!("after {} s: {} KiB", due.as_secs(), resident_kib(control));
+            due += MEMORY_INTERVAL;
+        }
         wait::pass(LOOK_INTERVAL).await;
     }
     took.sort_unstable();
@@ -134,7 +146,7 @@ async fn a_large_mesh_that_reports_each_second_is_counted_exactly_in_bounded_mem
     let before = resident_kib(control.id());
 
     let (stop, bytes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let looking = tokio::spawn(look(control.api, Arc::clone(&stop), Arc::clone(&bytes)));
+    let looking = tokio::spawn(look(control.api, control.id(), Arc::clone(&stop), Arc::clone(&bytes)));
     let mut proxies: JoinSet<()> = (0..PROXIES).map(|number| proxy(number, control.xds, rounds)).collect();
     while let Some(ended) = proxies.join_next().await {
         ended.expect("every proxy reports to its end");
@@ -146,16 +158,16 @@ async fn a_large_mesh_that_reports_each_second_is_counted_exactly_in_bounded_mem
     let truth = u64::from(PROXIES * EDGES_OF_EACH) * REQUESTS * rounds;
     // A large graph may be some moments old.
     wait::until("every request is counted", LIMIT, || async { requests(&control).await == truth }).await;
-    let (p50, p99, slowest) = (quantile(&took, 50), quantile(&took, 99), quantile(&took, 100));
+    let [p50, p90, p99, slowest] = [50, 90, 99, 100].map(|percent| quantile(&took, percent));
     println!(
         "{rounds} s, {PROXIES} reports/s of {EDGES_OF_EACH} edges: {before} KiB before, {after} KiB after; {} looks at {} KiB: \
-         p50 {p50:.1?}, p99 {p99:.1?}, slowest {slowest:.1?}",
+         p50 {p50:.1?}, p90 {p90:.1?}, p99 {p99:.1?}, slowest {slowest:.1?}",
         took.len(),
         bytes.load(Ordering::Relaxed) / 1024
     );
     assert!(after.saturating_sub(before) < GROWTH_KIB_MAX, "{before} KiB became {after} KiB");
-    let [promised, insisted] = API_P99_MAX;
-    assert!(p99 < if rounds > SECONDS { promised } else { insisted }, "p99 {p99:?}");
+    assert!(p90 < API_P90_MAX, "p90 {p90:?}");
+    assert!(p99 < API_P99_MAX || rounds <= SECONDS, "p99 {p99:?}");
 }
 
 async fn requests(control: &Control) -> u64 {
