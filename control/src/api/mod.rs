@@ -1,4 +1,5 @@
-//! The HTTP API: readiness, status, changes, policies, explanations, metrics, and the web console. Read-only.
+//! The HTTP API: readiness, status, changes, policies, explanations, metrics, and the web console. Read-only, and for who asks
+//! for this machine ([`host`]).
 //!
 //! # Limits
 //! The API is for people, dashboards and probes on the same machine. Connections are few, heads are small, bodies are read
@@ -7,6 +8,7 @@
 
 pub mod console;
 pub(crate) mod explain;
+pub mod host;
 mod metrics;
 pub mod model;
 mod policies;
@@ -39,6 +41,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use self::console::Console;
+use self::host::Hosts;
 use self::model::{ChangeStatus, Changes};
 use self::stream::{End, Feed, Live};
 use crate::ads::Hub;
@@ -73,18 +76,24 @@ pub struct Api {
     hub: Arc<Hub>,
     console: Arc<Console>,
     live: Arc<Live>,
+    hosts: Arc<Hosts>,
 }
 
 impl Api {
     /// Answers from what `hub` knows, with the console that is in the binary.
     pub fn new(hub: Arc<Hub>) -> Self {
         let live = Live::new(Some(topology::live(hub.shared_fleet())));
-        Self { hub, console: Arc::default(), live: Arc::new(live) }
+        Self { hub, console: Arc::default(), live: Arc::new(live), hosts: Arc::default() }
     }
 
     /// With another console.
     pub fn with_console(self, console: Console) -> Self {
         Self { console: Arc::new(console), ..self }
+    }
+
+    /// With names under which it is asked, besides addresses and local ones.
+    pub fn with_hosts(self, hosts: Hosts) -> Self {
+        Self { hosts: Arc::new(hosts), ..self }
     }
 }
 
@@ -138,8 +147,11 @@ async fn connection(socket: impl AsyncRead + AsyncWrite + Unpin, api: Api) {
     let service = service_fn(move |request: Request<Incoming>| {
         let (api, feeds) = (api.clone(), feeds.clone());
         async move {
+            if let Some(refusal) = api.hosts.refuse(&request) {
+                return Ok::<_, Infallible>(refusal);
+            }
             if *request.method() == Method::POST && request.uri().path() == EXPLAIN {
-                return Ok::<_, Infallible>(explain::many(request.into_body(), &api.hub).await);
+                return Ok(explain::many(request.into_body(), &api.hub).await);
             }
             if *request.method() == Method::GET && request.uri().path() == STREAM {
                 return Ok(stream(request.uri().query().unwrap_or_default(), &api, &feeds));

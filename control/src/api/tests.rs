@@ -295,3 +295,43 @@ async fn a_topology_without_reports_is_empty_and_a_wrong_question_is_told_what_i
         assert!(body.contains(word), "{body}");
     }
 }
+
+#[tokio::test]
+async fn a_page_that_rebinds_its_name_gets_nothing_of_any_path() {
+    let api = api().await;
+    for target in [
+        "GET /api/v1/policies",
+        "GET /console/",
+        "GET /metrics",
+        "GET /api/v1/stream",
+        "POST /v1/traces",
+        "GET /api/traces",
+    ] {
+        let answer =
+            api.exchange(format!("{target} HTTP/1.1\r\nhost: evil.example:15014\r\nconnection: close\r\n\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 421 Misdirected Request\r\n"), "{target}: {answer}");
+        assert!(answer.contains("content-type: application/json\r\n") && answer.contains("--api-host"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn no_other_page_may_read_or_send() {
+    let api = api().await;
+    let from_a_page = |method: &str, target: &str| {
+        let head = format!("{method} {target} HTTP/1.1\r\nhost: localhost:15014\r\norigin: http://evil.example\r\n");
+        format!(
+            "{head}access-control-request-method: POST\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n[]"
+        )
+    };
+    for (method, target, status) in [
+        ("POST", "/api/v2/spans", 403),
+        ("POST", "/api/v1/explain", 403),
+        ("OPTIONS", "/api/v1/explain", 403),
+        ("DELETE", "/", 403),
+        ("GET", "/api/v1/status", 200),
+    ] {
+        let answer = api.exchange(from_a_page(method, target)).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {target}: {answer}");
+        assert!(!answer.to_ascii_lowercase().contains("access-control-"), "{answer}");
+    }
+}

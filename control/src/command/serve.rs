@@ -32,6 +32,7 @@ use crate::ads::Hub;
 use crate::api;
 use crate::api::Api;
 use crate::api::console::Console;
+use crate::api::host::{HostName, Hosts};
 use crate::api::model::Finding;
 use crate::changes::{ChangeLog, Entry, Outcome};
 use crate::clock::{Clock, Timestamp};
@@ -68,6 +69,10 @@ pub struct Options {
     /// Where status, changes and metrics are served; loopback only
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:15014")]
     pub api: SocketAddr,
+    /// A name under which browsers and programs may ask the API, besides addresses, localhost, this machine's name, names without
+    /// a dot and *.svc, *.svc.cluster.local; again for each further name
+    #[arg(long = "api-host", value_name = "NAME")]
+    pub api_hosts: Vec<HostName>,
     /// Where the last good configuration and the change log are kept
     /// [default: $XDG_STATE_HOME/tidegate/CONFIG-DIR-HASH, else ~/.local/state/tidegate/CONFIG-DIR-HASH]
     #[arg(long, value_name = "DIR")]
@@ -189,9 +194,11 @@ pub async fn start(options: Options, clock: Clock) -> Result<Running, ServeError
         "the configuration watch"
     });
     let stop = stopped(&shutdown);
+    let hosts = Hosts::new(options.api_hosts.into_iter().chain(HostName::of_this_machine()));
+    let served = Api::new(hub.clone()).with_hosts(hosts);
     let served = match options.assets_dir {
-        Some(directory) => Api::new(hub.clone()).with_console(Console::on_disk(directory)),
-        None => Api::new(hub.clone()),
+        Some(directory) => served.with_console(Console::on_disk(directory)),
+        None => served,
     };
     parts.spawn(async move {
         api::serve(api, served, stop).await;

@@ -73,6 +73,7 @@ impl Home {
             state: Some(self.state()),
             rate_limit_store: None,
             assets_dir: None,
+            api_hosts: Vec::new(),
             traces: Default::default(),
         };
         start(options, Clock::system()).await.unwrap()
@@ -558,6 +559,7 @@ async fn a_port_beyond_loopback_is_refused() {
             state: Some(home.state()),
             rate_limit_store: None,
             assets_dir: None,
+            api_hosts: Vec::new(),
             traces: Default::default(),
         };
 
@@ -580,6 +582,7 @@ async fn an_occupied_port_is_an_error_at_once() {
         state: Some(home.state()),
         rate_limit_store: None,
         assets_dir: None,
+        api_hosts: Vec::new(),
         traces: Default::default(),
     };
 
