@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The console in a real browser: its logic, its pages before an invented mesh that has every trouble, and before the demo.
-# Pictures of each page are left in target/console.
+# The console in a real browser: its logic, its pages before an invented mesh that has every trouble, and before the demo, whose files
+# are edited on disk meanwhile. Pictures of each page are left in target/console.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,7 +9,8 @@ bash console/install.sh
 
 # The demo takes a moment to start and has to have traffic to show; it ends by itself, whatever becomes of this.
 mkdir -p target/console
-target/demo/tidegate demo --for 240s > target/console/demo.log 2>&1 &
+# Its files are its own, so that nobody's edits elsewhere are lost.
+target/demo/tidegate demo --for 240s --dir "$PWD/target/console/mesh" > target/console/demo.log 2>&1 &
 demo=$!
 trap 'kill -INT "$demo" 2>/dev/null || true; wait "$demo" 2>/dev/null || true' EXIT
 api=http://127.0.0.1:15014

@@ -22,6 +22,13 @@ test("Chinese is Chinese", () => {
 // The same in both languages: names, units and signs.
 const NEUTRAL = new Set(["language.en", "label.p50", "label.p95", "label.p99", "unit.perSecond", "weights.of", "policies.yaml"]);
 
+test("one is not called by the word for many", () => {
+  const t = translator(DICTIONARIES.en);
+  assert.equal(t("summary.size", { nodes: 2, edges: 1 }), "2 nodes, 1 edge");
+  assert.equal(t("traces.spanCount", { n: "1" }), "1 span");
+  assert.equal(t("summary.hidden", { n: 0 }), "0 nodes filtered out");
+});
+
 test("a value takes its place, an unknown one stays visible", () => {
   const t = translator({ ...DICTIONARIES.en, "app.title": "{a} of {b}" });
   assert.equal(t("app.title", { a: 1 }), "1 of {b}");

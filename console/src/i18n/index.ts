@@ -1,4 +1,5 @@
-// Words in the reader's language. A key is checked by the compiler, in both languages; `{name}` stands for a value.
+// Words in the reader's language. A key is checked by the compiler, in both languages; `{name}` stands for a value, and
+// `{name:edge:edges}` for one of two words, as there is one or there are more.
 
 import { useSettings } from "../state/settings.ts";
 import { en, type Dictionary, type Key } from "./en.ts";
@@ -17,7 +18,8 @@ export function useWords(): Translate {
 export function translator(dictionary: Dictionary): Translate {
   return (key, values) => {
     const text = dictionary[key];
-    return values ? text.replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole)) : text;
+    if (!values) return text;
+    return text.replace(/\{(\w+)(?::(\w+):(\w+))?\}/g, (whole, name: string, one?: string, more?: string) => (one && more ? (String(values[name]) === "1" ? one : more) : String(values[name] ?? whole)));
   };
 }
 

@@ -6,17 +6,18 @@ import type { Policy, PolicyFile } from "../api/model.ts";
 import { useWords } from "../i18n/index.ts";
 import { Icon } from "../parts/icons.tsx";
 import { Failure, Loading } from "../parts/notices.tsx";
+import { useRead } from "../state/feed_context.tsx";
 import { useLocation } from "../state/location.tsx";
 import { usePolled } from "../state/polled.ts";
 import { annotate, pieces, type Line, type Note } from "./annotate.ts";
 import { Sentence } from "./sentence.tsx";
 
-const EVERY_SECONDS = 3;
+const EVERY_SECONDS = 3; // Where there is no live stream that tells of a file that was saved.
 
 export function FileView({ path, policy }: { path: string; policy: Policy | null }) {
   const t = useWords();
   const { set } = useLocation();
-  const { data, failure, retry } = usePolled<PolicyFile>(query("/api/v1/files", { path }), EVERY_SECONDS);
+  const { data, failure, retry } = usePolled<PolicyFile>(query("/api/v1/files", { path }), EVERY_SECONDS, useRead());
   const annotated = useMemo(() => (data ? annotate(data.path, data.text, data.findings) : null), [data]);
   const code = useRef<HTMLDivElement>(null);
   const loaded = annotated !== null;

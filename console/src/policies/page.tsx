@@ -6,7 +6,7 @@ import { useWords } from "../i18n/index.ts";
 import { Command } from "../parts/command.tsx";
 import { Icon } from "../parts/icons.tsx";
 import { Empty, Failure, Loading } from "../parts/notices.tsx";
-import { useLive } from "../state/feed_context.tsx";
+import { useLive, useRead } from "../state/feed_context.tsx";
 import { useKeys } from "../state/keys.ts";
 import { Link, useLocation } from "../state/location.tsx";
 import { usePolled } from "../state/polled.ts";
@@ -14,14 +14,14 @@ import { FileView } from "./file_view.tsx";
 import { Sentence } from "./sentence.tsx";
 import { PolicyState } from "./policy_state.tsx";
 
-const EVERY_SECONDS = 4; // A file that is saved shows its findings while the editor is still in sight.
+const EVERY_SECONDS = 4; // What became of an object at the proxies, and files where there is no live stream that tells of them.
 
 export const policyId = (policy: Pick<Policy, "kind" | "namespace" | "name">) => `${policy.kind}/${policy.namespace}/${policy.name}`;
 
 export function PoliciesPage() {
   const t = useWords();
   const { address, set } = useLocation();
-  const { data, failure, retry } = usePolled<Policies>("/api/v1/policies", EVERY_SECONDS);
+  const { data, failure, retry } = usePolled<Policies>("/api/v1/policies", EVERY_SECONDS, useRead());
   const directory = useLive().status.data?.config.directory ?? "";
   useKeys({ Escape: () => address.file && set({ file: "", policy: "" }, "push") });
 

@@ -40,6 +40,12 @@ export function FeedProvider({ children }: { children: ComponentChildren }) {
   return <Context.Provider value={live}>{children}</Context.Provider>;
 }
 
+// Another text whenever the control plane has read the files anew.
+export function useRead(): string {
+  const status = useLive().status.data;
+  return status ? `${status.generation} ${status.config.state} ${status.config.since}` : "";
+}
+
 export function useLive(): Live {
   const value = useContext(Context);
   if (!value) throw new Error("useLive stands outside FeedProvider");

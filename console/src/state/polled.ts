@@ -12,8 +12,9 @@ export interface Polled<T> {
   retry(): void;
 }
 
-// `path` null asks nothing. What was known stays while it is asked again, and goes when something else is asked.
-export function usePolled<T>(path: string | null, everySeconds?: number): Polled<T> {
+// `path` null asks nothing. What was known stays while it is asked again, and goes when something else is asked. When `news` differs it
+// is asked at once, whatever the seconds say.
+export function usePolled<T>(path: string | null, everySeconds?: number, news?: string): Polled<T> {
   const [state, set] = useState<{ path: string | null; data: T | null; failure: AskFailed | null }>({ path, data: null, failure: null });
   const [round, again] = useState(0);
 
@@ -39,7 +40,7 @@ export function usePolled<T>(path: string | null, everySeconds?: number): Polled
       asking.abort();
       clearTimeout(timer);
     };
-  }, [path, everySeconds, round]);
+  }, [path, everySeconds, news, round]);
 
   const current = state.path === path ? state : { data: null, failure: null };
   const retry = useCallback(() => again((n) => n + 1), []);

@@ -56,7 +56,8 @@ export function NodeShape({ node, place, inside, selected, dimmed, reachable, na
 function secondLine(node: Node, inside: number, namespaced: boolean, t: Translate): string {
   const numbers = `${rate(node.rps)} ${t("unit.perSecond")}`;
   if (inside > 1) return `${t("node.inside", { n: inside })} · ${numbers}`;
-  if (node.health === "degraded" || node.health === "failing") return `${numbers} · ${share(node.error_share)}`;
+  // Who only calls has no errors of its own to show.
+  if (node.requests > 0 && (node.health === "degraded" || node.health === "failing")) return `${numbers} · ${share(node.error_share)}`;
   return namespaced && node.namespace ? `${numbers} · ${node.namespace}` : numbers;
 }
 
