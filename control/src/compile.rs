@@ -24,21 +24,24 @@ pub struct Compiled {
 
 /// Compiles files. `color` is for findings that go to a terminal.
 pub fn compile(files: &[SourceFile], color: bool) -> Compiled {
-    compile_for(files, color, None)
+    compile_watched(files, color, None, &mut |_| {})
 }
 
 /// As [`compile`], for a time: certificates and faults that have ended, or will soon, are findings.
 pub fn compile_at(files: &[SourceFile], color: bool, now: Timestamp) -> Compiled {
-    compile_for(files, color, Some(now))
+    compile_watched(files, color, Some(now), &mut |_| {})
 }
 
-fn compile_for(files: &[SourceFile], color: bool, now: Option<Timestamp>) -> Compiled {
+/// As one of these two, telling after each file how many have been read.
+pub fn compile_watched(
+    files: &[SourceFile],
+    color: bool,
+    now: Option<Timestamp>,
+    read: &mut dyn FnMut(usize),
+) -> Compiled {
     let sources: Vec<Source> =
         files.iter().map(|file| Source { path: file.path.clone(), text: file.bytes.to_vec() }).collect();
-    let compiled = match now {
-        Some(Timestamp(now)) => tidegate_policies::compile_at(&sources, now),
-        None => tidegate_policies::compile(&sources),
-    };
+    let compiled = tidegate_policies::compile_watched(&sources, now.map(|Timestamp(now)| now), read);
     let rendered = compiled.render(&sources, color);
     let errors = compiled.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
     let findings = compiled.diagnostics.iter().map(|diagnostic| finding(diagnostic, files)).collect();

@@ -11,6 +11,9 @@ use tracing_subscriber::EnvFilter;
 #[derive(Parser, Debug)]
 #[command(version, disable_help_subcommand = true)]
 struct Arguments {
+    /// Show no progress of what takes its time
+    #[arg(long, global = true)]
+    quiet: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -44,6 +47,9 @@ enum Command {
 fn main() -> ExitCode {
     // A wrong command line ends here, with clap's exit code, which is 2 as well.
     let arguments = Arguments::parse();
+    if arguments.quiet {
+        command::progress::be_quiet();
+    }
     match arguments.command {
         Command::Check(options) => command::check::run(&options),
         Command::Compile(options) => command::compile::run(&options),

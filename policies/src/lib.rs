@@ -59,15 +59,16 @@ impl Compilation {
 
 /// Compiles files into one set. The order of the files decides nothing.
 pub fn compile(sources: &[Source]) -> Compilation {
-    compile_for(sources, None)
+    compile_watched(sources, None, &mut |_| {})
 }
 
 /// As [`compile`], for a time: what has expired by then is reported. The set is the same at any time.
 pub fn compile_at(sources: &[Source], now: SystemTime) -> Compilation {
-    compile_for(sources, Some(now))
+    compile_watched(sources, Some(now), &mut |_| {})
 }
 
-fn compile_for(sources: &[Source], now: Option<SystemTime>) -> Compilation {
+/// As [`compile`] or [`compile_at`], telling after each file how many have been read: a large mesh takes seconds.
+pub fn compile_watched(sources: &[Source], now: Option<SystemTime>, read: &mut dyn FnMut(usize)) -> Compilation {
     let map = SourceMap::new(sources);
     let mut cx = Context {
         map: &map,
@@ -85,6 +86,7 @@ fn compile_for(sources: &[Source], now: Option<SystemTime>) -> Compilation {
         for document in document::parse(text, offset, file, &mut cx.report) {
             object(&document, &mut seen, &mut objects, &mut cx);
         }
+        read(index + 1);
     }
     let mut set = merge::merge(objects, &mut cx);
     set.statuses = merge::statuses(sources, &cx);

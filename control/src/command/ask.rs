@@ -15,6 +15,8 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::progress::{Reader, during};
+
 /// Ten thousand proxies with their states.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
 
@@ -35,6 +37,16 @@ pub(crate) enum AskError {
     Refused(StatusCode, String),
     #[error("its answer is not what was asked for: {0}")]
     Form(#[from] serde_json::Error),
+}
+
+/// As [`get`], for who waits before a terminal.
+pub(super) async fn get_shown(api: &str, path: &str, patience: Duration, reader: Reader) -> Result<Bytes, AskError> {
+    during(&waiting_for(api), reader, get(api, path, patience)).await
+}
+
+/// What a command does meanwhile.
+pub(super) fn waiting_for(api: &str) -> String {
+    format!("waiting for the control plane at {api}")
 }
 
 /// `GET PATH` of the API at `api`, whole, within `patience`.

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::progress::{Progress, Reader};
 use super::{FINDINGS, FINE, Output, USAGE, exit, show};
-use crate::clock::Clock;
-use crate::compile::compile_at;
+use crate::clock::{Clock, Timestamp};
+use crate::compile::{Compiled, compile_watched};
 use crate::source::read::{ReadError, SourceFile, read, read_file};
 
 /// Flags of `tidegate check`.
@@ -30,14 +31,15 @@ pub struct Options {
 
 /// Checks and prints.
 pub fn run(options: &Options) -> ExitCode {
-    let files = match gather(&options.paths) {
+    let reader = Reader::of(options.output == Output::Json);
+    let files = match gather_shown(&options.paths, reader) {
         Ok(files) => files,
         Err(error) => {
             eprintln!("tidegate check: {error}");
             return exit(USAGE);
         }
     };
-    let compiled = compile_at(&files, stdout().is_terminal(), Clock::system().now());
+    let compiled = compile_shown(&files, stdout().is_terminal(), Some(Clock::system().now()), reader);
     let warnings = compiled.findings.iter().filter(|f| f.severity == "warning").count();
     match options.output {
         Output::Text => {
@@ -54,6 +56,17 @@ pub fn run(options: &Options) -> ExitCode {
     }
     let found = compiled.errors > 0 || (options.strict && warnings > 0);
     exit(if found { FINDINGS } else { FINE })
+}
+
+fn gather_shown(paths: &[PathBuf], reader: Reader) -> Result<Vec<SourceFile>, ReadError> {
+    let _shown = Progress::begin("reading files", None, reader);
+    gather(paths)
+}
+
+/// Compiles, with a picture of how far it is.
+pub(super) fn compile_shown(files: &[SourceFile], color: bool, now: Option<Timestamp>, reader: Reader) -> Compiled {
+    let progress = Progress::begin("compiling files", Some(files.len()), reader);
+    compile_watched(files, color, now, &mut |read| progress.reach(read))
 }
 
 /// Reads what the paths name. Findings call files by the path that was given.

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::check::compile_shown;
+use super::progress::{Progress, Reader};
 use super::{FINDINGS, FINE, Output, USAGE, exit, show};
 use crate::ads::Client;
-use crate::compile::compile;
 use crate::snapshot::Compiler;
 use crate::source::read::read;
 use crate::world::World;
@@ -37,16 +38,19 @@ pub fn run(options: &Options) -> ExitCode {
             return exit(USAGE);
         }
     };
-    let compiled = compile(&files.files, stderr().is_terminal());
+    let reader = Reader::of(options.output == Output::Json);
+    let compiled = compile_shown(&files.files, stderr().is_terminal(), None, reader);
     eprint!("{}", compiled.rendered);
     if compiled.errors > 0 {
         return exit(FINDINGS);
     }
+    let translating = Progress::begin("translating", None, reader);
     let world = Arc::new(World::new(compiled.policies));
     let view = Client::parse(&options.node).view(&world);
     let mut compiler = Compiler::default();
     compiler.advance(world);
     let resources = compiler.resources(&view);
+    drop(translating);
     match options.output {
         Output::Text => {
             for (resource, encoded) in &resources {

@@ -11,6 +11,7 @@ use clap::Args;
 use tidegate_traffic::explain::{Explanation, Question};
 
 use super::ask::{self, AskError};
+use super::progress::Reader;
 use super::{FINDINGS, FINE, Output, USAGE, exit, show};
 use crate::api::explain::encode;
 use crate::finding;
@@ -81,7 +82,8 @@ async fn explain_request(options: &Options, url: &str) -> ExitCode {
         eprintln!("tidegate explain: {error}");
         return exit(USAGE);
     }
-    let asked = ask::get(&options.api, &target(options, url), PATIENCE).await;
+    let reader = Reader::of(options.output == Output::Json);
+    let asked = ask::get_shown(&options.api, &target(options, url), PATIENCE, reader).await;
     match asked.and_then(|bytes| Ok((serde_json::from_slice::<Explanation>(&bytes)?, bytes))) {
         Ok((explanation, bytes)) => {
             match options.output {

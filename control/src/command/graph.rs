@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::ask::{self, AskError};
+use super::ask::{self, AskError, waiting_for};
+use super::progress::{Reader, during};
 use super::{USAGE, exit};
 use crate::api::explain::encode;
 use crate::topology::model::{Latency, LeftOut, View};
@@ -42,6 +43,11 @@ impl Asked {
         let query = Query { window: self.window, grouping: self.grouping, namespaces, limit: self.limit };
         let bytes = ask::get(&self.api, &format!("/api/v1/topology?{}", query.to_text()), PATIENCE).await?;
         Ok((serde_json::from_slice(&bytes)?, String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// As [`Self::ask`], for who waits before a terminal.
+    pub(super) async fn ask_shown(&self, reader: Reader) -> Result<(View, String), AskError> {
+        during(&waiting_for(&self.api), reader, self.ask()).await
     }
 
     /// There is no answer.

@@ -7,6 +7,7 @@ pub mod demo;
 pub mod edges;
 pub mod explain;
 mod graph;
+pub mod progress;
 pub mod serve;
 pub mod stat;
 pub mod status;

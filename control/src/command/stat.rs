@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::graph::{Asked, latencies, left_out, per_second, percent};
+use super::progress::Reader;
 use super::status::{Form, align};
 use super::{FINE, exit, show};
 use crate::topology::model::{Health, NodeView, View};
@@ -23,7 +24,7 @@ pub struct Options {
 
 /// Asks and prints.
 pub async fn run(options: &Options) -> ExitCode {
-    match options.asked.ask().await {
+    match options.asked.ask_shown(Reader::of(options.output == Form::Json)).await {
         Ok((view, _)) => {
             let nodes: Vec<&NodeView> = view.nodes.iter().filter(|node| is_called(node)).collect();
             match options.output {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 pub(super) use self::objects::align;
+use super::progress::Reader;
 use super::{FINDINGS, FINE, USAGE, ask, exit, show};
 use crate::api::model::{ConfigState, ObjectReport, ProxyStatus, Status, SyncState};
 
@@ -45,7 +46,8 @@ pub enum Form {
 
 /// Asks and prints.
 pub async fn run(options: &Options) -> ExitCode {
-    let asked = ask::get(&options.api, "/api/v1/status", PATIENCE).await;
+    let asked =
+        ask::get_shown(&options.api, "/api/v1/status", PATIENCE, Reader::of(options.output == Form::Json)).await;
     let answer = asked.and_then(|bytes| Ok((serde_json::from_slice::<Status>(&bytes)?, bytes)));
     match answer {
         Ok((status, _)) if options.kind.is_some() => show_objects(&status, options),

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::graph::Asked;
+use super::progress::Reader;
 use super::{FINE, exit, show, stat, watch};
 use crate::topology::model::{NodeView, View, rate};
 
@@ -25,11 +26,15 @@ pub struct Options {
 
 /// Asks and prints.
 pub async fn run(options: &Options) -> ExitCode {
-    let picture = async || {
-        let (view, _) = options.asked.ask().await?;
+    let picture = async |reader| {
+        let (view, _) = options.asked.ask_shown(reader).await?;
         Ok(draw(&view, options.count))
     };
-    let shown = if options.once { picture().await.map(|text| show(&text)) } else { watch::watch(picture).await };
+    let shown = if options.once {
+        picture(Reader::Person).await.map(|text| show(&text))
+    } else {
+        watch::watch(Reader::Person, picture).await
+    };
     match shown {
         Ok(()) => exit(FINE),
         Err(error) => options.asked.complain("top", &error),

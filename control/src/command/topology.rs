@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::graph::Asked;
+use super::progress::Reader;
 use super::{FINE, exit, show, watch};
 use crate::topology::model::View;
 
@@ -40,11 +41,13 @@ pub enum Form {
 
 /// Asks and prints.
 pub async fn run(options: &Options) -> ExitCode {
-    let picture = async || {
-        let (view, json) = options.asked.ask().await?;
+    let reader = Reader::of(options.output == Form::Json);
+    let picture = async |reader| {
+        let (view, json) = options.asked.ask_shown(reader).await?;
         Ok(print(&view, &json, options.output))
     };
-    let shown = if options.watch { watch::watch(picture).await } else { picture().await.map(|text| show(&text)) };
+    let shown =
+        if options.watch { watch::watch(reader, picture).await } else { picture(reader).await.map(|text| show(&text)) };
     match shown {
         Ok(()) => exit(FINE),
         Err(error) => options.asked.complain("topology", &error),

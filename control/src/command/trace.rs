@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use self::tree::{duration, tree};
 use super::ask::AskError;
+use super::progress::Reader;
 use super::{FINDINGS, FINE, USAGE, ask, exit, show};
 use crate::api::explain::encode;
 use crate::clock::Timestamp;
@@ -112,7 +113,8 @@ pub async fn run(options: &Options) -> ExitCode {
 
 /// `false`: there is nothing to show.
 async fn run_list(list: &List, api: &str) -> Result<bool, AskError> {
-    let bytes = ask::get(api, &list.path(), PATIENCE).await?;
+    let reader = Reader::of(list.output == ListForm::Json);
+    let bytes = ask::get_shown(api, &list.path(), PATIENCE, reader).await?;
     let Summaries { summaries } = serde_json::from_slice(&bytes)?;
     match list.output {
         ListForm::Json => show(&format!("{}\n", String::from_utf8_lossy(&bytes))),
@@ -123,7 +125,8 @@ async fn run_list(list: &List, api: &str) -> Result<bool, AskError> {
 }
 
 async fn run_show(options: &Show, api: &str) -> Result<bool, AskError> {
-    let bytes = ask::get(api, &format!("/api/traces/{}", encode(&options.id)), PATIENCE).await?;
+    let reader = Reader::of(options.output == ShowForm::Json);
+    let bytes = ask::get_shown(api, &format!("/api/traces/{}", encode(&options.id)), PATIENCE, reader).await?;
     match options.output {
         ShowForm::Json => show(&format!("{}\n", String::from_utf8_lossy(&bytes))),
         ShowForm::Tree => show(&tree(&serde_json::from_slice(&bytes)?)),

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::say;
 use crate::command::ask;
+use crate::command::progress::{Progress, Reader};
 
 /// Between two looks while the mesh starts.
 const LOOK: Duration = Duration::from_millis(50);
@@ -20,6 +21,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(40);
 
 /// Waits until `proxies` proxies hold the newest configuration.
 pub(super) async fn all_settled(api: SocketAddr, proxies: usize, limit: Duration) -> anyhow::Result<()> {
+    let progress =
+        Progress::begin("starting the mesh: proxies with their configuration", Some(proxies), Reader::Person);
     let settled = async {
         loop {
             if let Ok(status) = get(api, "/api/v1/status").await {
@@ -27,6 +30,7 @@ pub(super) async fn all_settled(api: SocketAddr, proxies: usize, limit: Duration
                 let known = status["proxies"].as_array().map_or(0, |all| {
                     all.iter().filter(|p| newest.is_some() && p["settled_generation"].as_u64() == newest).count()
                 });
+                progress.reach(known);
                 if known >= proxies {
                     return;
                 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::process::{Child, Command};
 
+use crate::command::progress::{Progress, Reader};
+
 /// Workloads: service, version, last octet of the loopback address. They stand as YAML in `workloads.yaml`.
 const WORKLOADS: [(&str, &str, u8); 6] = [
     ("productpage", "v1", 1),
@@ -102,6 +104,7 @@ impl Processes {
 
     /// Ends all of them: asks, waits, then insists.
     pub(super) async fn stop(mut self) {
+        let _shown = Progress::begin("ending processes", None, Reader::Person);
         for running in &self.children {
             if let Some(id) = running.child.id() {
                 Command::new("kill").args(["-TERM", &id.to_string()]).status().await.ok();
