@@ -102,7 +102,7 @@ impl Core {
         self.edges.folded_edges = folded_edges;
         (self.edges.folded_requests, self.edges.collapsed) = (folded_requests, collapsed);
         let unread = rows.iter().filter(|(name, bytes)| self.restore_row(name, bytes).is_none()).count();
-        self.heard = self.nodes.values().flat_map(|node| node.epochs.values()).map(|epoch| epoch.heard.len()).sum();
+        self.heard = self.count_heard();
         // What could not be read must not come back after the next restart either.
         self.whole = unread > 0;
         unread

@@ -118,6 +118,14 @@ impl Core {
             self.room_for_node()?;
         }
         let node = self.nodes.entry(Arc::clone(&id)).or_default();
+        let is_new = !node.epochs.contains_key(epoch);
+        // Before it is looked for: one that is due itself must not begin anew, or what it says again is counted twice.
+        let room_for = usize::from(is_new && node.grave(*epoch).is_none());
+        for number in node.bury(now_ms, room_for) {
+            self.buried.push((Arc::clone(&id), number));
+        }
+        self.heard = self.count_heard();
+        let node = self.nodes.entry(Arc::clone(&id)).or_default();
         match node.grave(*epoch) {
             // It has not heard our answer to its last words, which are counted.
             Some(Grave::Ended) => stream.is_counted = true,
@@ -130,15 +138,10 @@ impl Core {
             None => {}
         }
         if !stream.is_counted {
-            let is_new = !node.epochs.contains_key(epoch);
-            for number in node.bury(now_ms, usize::from(is_new)) {
-                self.buried.push((Arc::clone(&id), number));
-            }
             let epoch = node.epochs.entry(*epoch).or_default();
             epoch.streams += 1;
             stream.gap_ms = if is_new { 0 } else { now_ms.saturating_sub(epoch.spoke_ms) };
         }
-        self.heard = self.nodes.values().flat_map(|node| node.epochs.values()).map(|epoch| epoch.heard.len()).sum();
         self.streams += 1;
         stream.began_ms = now_ms;
         stream.place = Some((id, *epoch));
@@ -225,9 +228,14 @@ impl Core {
         for (id, node) in &mut self.nodes {
             self.buried.extend(node.bury(now_ms, 0).into_iter().map(|number| (Arc::clone(id), number)));
         }
+        self.heard = self.count_heard();
         self.edges.sweep(now_ms);
         self.bound_unsaved();
         self.edges.is_coarse()
+    }
+
+    pub(super) fn count_heard(&self) -> usize {
+        self.nodes.values().flat_map(|node| node.epochs.values()).map(|epoch| epoch.heard.len()).sum()
     }
 
     fn bound_unsaved(&mut self) {

@@ -73,8 +73,13 @@ impl Key {
         }
     }
 
+    /// Whether that is this one itself. A proxy may call both ends so and tell such edges apart by all else: those are edges like any.
     pub(super) fn is_other(&self) -> bool {
-        *self.source.name == *OTHER && *self.destination.name == *OTHER
+        let is_other = |who: &Who| {
+            *who.name == *OTHER && [&who.namespace, &who.app, &who.version].into_iter().all(|text| text.is_empty())
+        };
+        let Self { source, destination, security, service, .. } = self;
+        is_other(source) && is_other(destination) && *security == Security::Unspecified && *service == Asked::default()
     }
 
     /// For the disk.

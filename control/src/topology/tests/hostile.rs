@@ -1,7 +1,7 @@
 //! Reports that no proxy would send.
 
 use tidegate_report::sketch::BUCKETS;
-use tidegate_xds::report_service::{Edge, EdgeReport, Reporter};
+use tidegate_xds::report_service::{Edge, EdgeKey, EdgeReport, Reporter, Workload};
 
 use super::super::core::{Core, Stream};
 use super::{edge, key, outcome, report};
@@ -96,4 +96,39 @@ fn processes_that_come_and_go_leave_no_more_than_their_graves() {
     let back = EdgeReport { epoch: 990, ..report(1, vec![named(1)]) };
     let why = core.take(&mut Stream::default(), &back, 0).unwrap_err();
     assert!(why.contains("restart the process"), "{why}");
+}
+
+#[test]
+fn edges_that_a_proxy_calls_by_the_name_of_the_others_make_room_like_any() {
+    const ROOM: usize = 8;
+    let mut core = Core::bounded(0, ROOM);
+    let other = |version: u32| {
+        let named = |version: String| Some(Workload { name: "__other__".to_owned(), version, ..Workload::default() });
+        EdgeKey { source: named(version.to_string()), destination: named(String::new()), ..key(Reporter::Source, "v1") }
+    };
+    let said = (0..1_000).map(|id| edge(id, Some(other(id)), vec![outcome(200, "", 1)])).collect();
+
+    core.take(&mut Stream::default(), &report(1, said), 0).unwrap();
+
+    let edges: Vec<_> = core.edges.iter().map(|(_, edge)| edge.lock().total.requests()).collect();
+    // The one that the others became lies beside them.
+    assert!(edges.len() <= ROOM + 1, "{} edges", edges.len());
+    assert_eq!(edges.iter().sum::<u64>(), 1_000);
+}
+
+#[test]
+fn a_process_that_comes_back_when_it_is_due_is_not_counted_twice() {
+    const LATER_MS: u64 = 25 * 3_600_000;
+    for last in [false, true] {
+        let mut core = Core::new(0);
+        let mut stream = Stream::default();
+        core.take(&mut stream, &EdgeReport { last, ..report(1, vec![named(3)]) }, 0).unwrap();
+        core.close(&stream);
+
+        // Nobody has swept meanwhile.
+        let back = core.take(&mut Stream::default(), &EdgeReport { last, ..report(1, vec![named(3)]) }, LATER_MS);
+
+        assert_eq!(core.edges.iter().map(|(_, edge)| edge.lock().total.requests()).sum::<u64>(), 3, "{back:?}");
+        assert_eq!((back.is_ok(), core.heard), (last, 0), "{back:?}");
+    }
 }
