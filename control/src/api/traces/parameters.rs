@@ -121,7 +121,9 @@ pub(super) fn moment_ns(text: &str) -> Option<u64> {
     let seconds = days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
     let offset = zone.strip_prefix(['+', '-']).map(|offset| {
         let (hours, minutes) = offset.split_once(':')?;
-        Some(hours.parse::<u64>().ok()? * 3_600 + minutes.parse::<u64>().ok()? * 60)
+        // RFC 3339, 5.6: two digits each, and no more than a day.
+        let (hours, minutes) = (hours.parse::<u64>().ok()?, minutes.parse::<u64>().ok()?);
+        (hours <= 23 && minutes <= 59).then(|| hours * 3_600 + minutes * 60)
     });
     let seconds = match (offset, zone.starts_with('+')) {
         (None, _) => seconds,
@@ -173,6 +175,8 @@ mod tests {
             ("yesterday", None),
             ("1970-13-01T00:00:00Z", None),
             ("1970-01-01T00:00:00.xZ", None),
+            ("1970-01-01T00:00:00+24:00", None),
+            ("1970-01-01T00:00:00-18446744073709551615:00", None),
         ] {
             assert_eq!(moment_ns(text), ns, "{text}");
         }
