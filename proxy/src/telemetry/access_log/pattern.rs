@@ -118,7 +118,8 @@ fn write(out: &mut Vec<u8>, entry: &Entry<'_>, value: &Value<'_>, bytes_max: usi
         }
     };
     written.expect("writing to memory does not fail");
-    out.truncate(start.saturating_add(bytes_max).min(out.len()));
+    let kept = out.get(start..).map_or(0, |written| cut(written, bytes_max).len());
+    out.truncate(start + kept);
 }
 
 fn joined<T: std::fmt::Display>(parts: impl Iterator<Item = T>) -> String {

@@ -115,6 +115,7 @@ fn operators_have_their_values() {
     for (format, expected) in [
         ("%START_TIME(%s.%3f)%", "1709210096.007"),
         ("%START_TIME(%d/%b/%Y %T)%", "29/Feb/2024 12:34:56"),
+        ("%START_TIME(\u{e9}%Y):1%|%START_TIME(\u{e9}%Y):2%", "|\u{e9}"),
         ("%REQ(:METHOD):2%", "GE"),
         ("%REQ(NONE?:AUTHORITY):4%", "shop"),
         ("%REQ(X-ID):4%", "\u{e4}\u{e4}"),
