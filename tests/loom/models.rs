@@ -13,6 +13,7 @@ models![
     a_larger_lease_loses_no_token,
     a_limit_is_never_exceeded_and_every_place_comes_back,
     an_abandoned_probe_makes_room_for_one,
+    an_edge_that_is_let_go_of_has_been_told,
     a_smaller_lease_gives_out_no_more_than_the_larger_one,
     a_token_is_taken_once,
     a_waiter_and_a_place_that_comes_free_do_not_miss_each_other,
@@ -24,4 +25,6 @@ models![
     outcomes_are_counted_once,
     tokens_that_flow_in_are_taken_once,
     usage_is_reported_once,
+    what_is_told_last_is_all_that_was_counted,
+    what_several_workers_count_adds_up,
 ];

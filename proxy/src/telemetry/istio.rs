@@ -5,7 +5,7 @@
 //! callers show certificates of the mesh.
 //!
 //! # How much there is
-//! A series for each edge and way to end: both are bounded ([`EDGES_MAX`](super::edges::EDGES_MAX),
+//! A series for each edge and way to end: both are bounded ([`EDGES_MAX`](super::edges::table::EDGES_MAX),
 //! [`OUTCOMES_MAX`](super::edges::cells::OUTCOMES_MAX)), and an edge that is over goes after ten minutes.
 
 use std::collections::BTreeMap;

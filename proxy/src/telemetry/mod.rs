@@ -11,62 +11,15 @@ pub(crate) mod access_log;
 pub(crate) mod edges;
 pub(crate) mod istio;
 pub(crate) mod prometheus;
+mod sharded;
 pub(crate) mod trace;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use tidegate_report::ResponseFlag;
 
+pub(crate) use self::sharded::{Cell, Sharded, settled};
 use crate::tls::server::Failure;
-
-/// A number that one worker writes and anybody reads.
-#[derive(Debug, Default)]
-pub(crate) struct Cell(AtomicU64);
-
-impl Cell {
-    /// Adds one. Only the worker that owns the row may call it.
-    pub(crate) fn increment(&self) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-    }
-
-    /// Adds. Only the worker that owns the row may call it.
-    pub(crate) fn add(&self, count: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
-    }
-
-    pub(crate) fn value(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Keeps a row off its neighbours' cache lines (two lines, because processors fetch pairs).
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Row<T>(T);
-
-/// One row of cells for each worker.
-#[derive(Debug)]
-pub(crate) struct Sharded<T>(Box<[Row<T>]>);
-
-impl<T: Default> Sharded<T> {
-    pub(crate) fn new(workers: usize) -> Self {
-        Self((0..workers.max(1)).map(|_| Row::default()).collect())
-    }
-
-    /// The row of a worker.
-    pub(crate) fn of(&self, worker: usize) -> &T {
-        &self.0[worker % self.0.len()].0
-    }
-
-    pub(crate) fn rows(&self) -> impl Iterator<Item = &T> {
-        self.0.iter().map(|row| &row.0)
-    }
-
-    /// The sum over all workers.
-    pub(crate) fn sum(&self, cell: impl Fn(&T) -> &Cell) -> u64 {
-        self.rows().map(|row| cell(row).value()).fold(0, u64::wrapping_add)
-    }
-}
 
 /// Answers by class: 1xx to 5xx.
 #[derive(Debug, Default)]

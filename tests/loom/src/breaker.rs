@@ -5,7 +5,7 @@ use tidegate_xds::resource::cluster::{Cluster, Discovery, Thresholds};
 
 use crate::balance::circuit_breaker::{Admitted, Breaker, Connected, Pending};
 use crate::explore;
-use crate::real::sync::Arc;
+use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU32, Ordering};
 
 /// As much of an endpoint as the breaker touches.

@@ -3,8 +3,8 @@
 use tidegate_xds::resource::filter::{Lease, OnUnavailable, Refusal, TokenBucket};
 
 use crate::real::num::NonZeroU32;
-use crate::real::sync::Arc;
 use crate::real::time::Duration;
+use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
 use crate::{explore, together};
 

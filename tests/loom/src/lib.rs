@@ -25,8 +25,10 @@ use self::sequential::Fence;
 
 mod balance;
 mod breaker;
+mod edges;
 mod lease;
 mod load_balancing;
+mod once;
 mod outlier;
 mod rate_limit;
 mod sequential;
@@ -35,6 +37,10 @@ mod swap;
 pub use breaker::{
     a_limit_is_never_exceeded_and_every_place_comes_back, a_waiter_and_a_place_that_comes_free_do_not_miss_each_other,
     a_wake_that_nobody_takes_is_passed_on, every_endpoint_has_a_connection_and_every_place_comes_back,
+};
+pub use edges::{
+    an_edge_that_is_let_go_of_has_been_told, what_is_told_last_is_all_that_was_counted,
+    what_several_workers_count_adds_up,
 };
 pub use lease::{
     a_larger_lease_loses_no_token, a_smaller_lease_gives_out_no_more_than_the_larger_one, usage_is_reported_once,
@@ -57,15 +63,28 @@ mod config {
     }
 }
 
+/// The same of the clock: edges remember since when they are still.
+mod clock {
+    pub(crate) fn now() -> tokio::time::Instant {
+        tokio::time::Instant::now()
+    }
+}
+
+/// The same of what is counted.
+mod telemetry {
+    pub(crate) use crate::edges::sharded::{Cell, Sharded, settled};
+}
+
 /// The standard library's, with loom's in the place of what threads meet at.
 pub mod sync {
-    pub use loom::sync::{Mutex, MutexGuard};
+    pub use loom::sync::{Arc, Mutex, MutexGuard};
 
-    pub use crate::real::sync::{Arc, OnceLock, PoisonError};
+    pub use crate::once::OnceLock;
+    pub use crate::real::sync::PoisonError;
 
     /// loom's atomics.
     pub mod atomic {
-        pub use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+        pub use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
 
         pub use crate::sequential::AtomicU32;
     }
@@ -74,6 +93,9 @@ pub mod sync {
 /// Preemptions in one execution, unless `LOOM_MAX_PREEMPTIONS` says otherwise. Each more multiplies the time.
 const PREEMPTIONS: usize = 3;
 
+/// Steps of one execution. Whoever adds up an edge reads some hundred numbers, each of which is one.
+const STEPS_MAX: usize = 10_000;
+
 /// Runs a model in every order of its threads' steps.
 fn explore(model: impl Fn() + Send + Sync + 'static) {
     let model = Arc::new(model);
@@ -81,6 +103,7 @@ fn explore(model: impl Fn() + Send + Sync + 'static) {
         sequential::set_fence(fence);
         let model = Arc::clone(&model);
         let mut builder = loom::model::Builder::new();
+        builder.max_branches = STEPS_MAX;
         builder.preemption_bound = builder.preemption_bound.or(Some(PREEMPTIONS));
         builder.check(move || model());
     }

@@ -1,6 +1,6 @@
 //! A value that is replaced whole, as `arc-swap` gives it: whoever loads it has the old one or the new one.
 
-use crate::real::sync::Arc;
+use crate::sync::Arc;
 
 /// As much of `ArcSwap` as the sources use. The order that it promises is that of a lock held for a moment.
 #[derive(Debug)]

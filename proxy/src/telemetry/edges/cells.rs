@@ -126,7 +126,8 @@ impl Row {
             page.get_or_init(|| Box::new(std::array::from_fn(|_| Cell::default())))[bucket % PAGE].increment();
         }
         // Last, because a reader that sees it takes the rest for counted.
-        outcome.duration.count(istio::bucket_of_thousandths(micros), micros);
+        outcome.duration.sum.add(micros);
+        outcome.duration.bucket(istio::bucket_of_thousandths(micros)).publish();
     }
 
     #[inline]
@@ -172,8 +173,13 @@ impl Row {
 impl Histogram {
     #[inline]
     fn count(&self, bucket: usize, value: u64) {
-        self.buckets[bucket.min(istio::BUCKETS - 1)].increment();
+        self.bucket(bucket).increment();
         self.sum.add(value);
+    }
+
+    #[inline]
+    fn bucket(&self, bucket: usize) -> &Cell {
+        &self.buckets[bucket.min(istio::BUCKETS - 1)]
     }
 
     /// How many values were counted.
