@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-ALL=(codec gate http1_request http2_head kept path policy_yaml rate_limit trace_context traceparent xds_apply xds_decode)
+ALL=(access_log_format codec edge_reports gate http1_request http2_head kept path policy_yaml rate_limit trace_context trace_intake traceparent xds_apply xds_decode)
 seconds=600
 targets=()
 while (($#)); do

@@ -26,6 +26,21 @@ fn over_seeds(target: &str, body: fn(&[u8])) {
 }
 
 #[test]
+fn lines_of_access_logs_hold() {
+    over_seeds("access_log_format", bodies::access_log_format);
+}
+
+#[test]
+fn reports_of_edges_hold() {
+    over_seeds("edge_reports", bodies::edge_reports);
+}
+
+#[test]
+fn spans_of_strangers_hold() {
+    over_seeds("trace_intake", bodies::trace_intake);
+}
+
+#[test]
 fn answers_and_bodies_hold() {
     over_seeds("codec", bodies::codec);
 }

@@ -18,6 +18,8 @@ pub mod finding;
 #[cfg(test)]
 mod fixture;
 pub mod fleet;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod loaded;
 pub mod place;
 pub mod process;

@@ -10,6 +10,7 @@
 #![allow(clippy::panic, clippy::expect_used, reason = "a body that does not hold panics: that is its verdict")]
 #![allow(dead_code, reason = "each fuzz target uses one body")]
 
+mod access_log;
 mod apply;
 mod codec;
 mod gate;
@@ -19,10 +20,13 @@ mod hyper_reader;
 mod kept;
 mod planes;
 mod rate_limit;
+mod reports;
+mod spans;
 mod trace;
 
 #[allow(unused_imports, reason = "each fuzz target uses one body")]
 pub(crate) use self::{
+    access_log::access_log_format,
     apply::xds_apply,
     codec::codec,
     gate::gate,
@@ -31,5 +35,7 @@ pub(crate) use self::{
     kept::kept,
     planes::{policy_yaml, xds_decode},
     rate_limit::rate_limit,
+    reports::edge_reports,
+    spans::trace_intake,
     trace::trace_context,
 };

@@ -1,7 +1,7 @@
 //! What a head says of its trace, in any of four formats.
 
 use tidegate_http1::{Limits, RequestHead};
-use tidegate_proxy::fuzzing;
+use tidegate_proxy::fuzzing::{self, TraceContext};
 
 use super::head::is_traceparent;
 
@@ -14,6 +14,7 @@ pub(crate) fn trace_context(bytes: &[u8]) {
     let Ok(head) = builder.build(&Limits::default()) else { return };
 
     let said = fuzzing::trace_of(&head);
+    arrives(&head, &said);
 
     let only = |name: &str| {
         let mut values = head.field_all(name);
@@ -38,6 +39,27 @@ pub(crate) fn trace_context(bytes: &[u8]) {
         assert_eq!((said.ids, said.sampled), (ids, sampled), "{fields:?}");
     } else if !["x-b3-traceid", "x-b3-sampled", "x-b3-flags"].iter().any(|name| head.field(name).is_some()) {
         assert_eq!((said.ids, said.sampled), (None, None), "{fields:?}");
+    }
+}
+
+/// `sw8` is not read when it is longer.
+const SW8_BYTES_MAX: usize = 2048;
+
+/// What is believed is what the next one believes, whichever of the formats comes to it, or all of them.
+fn arrives(head: &RequestHead, said: &TraceContext) {
+    let sent = fuzzing::passed_on(head);
+    assert_eq!(sent.is_some(), said.ids.is_some(), "{said:?}");
+    let Some(sent) = sent else { return };
+    let all = sent.concat();
+    for fields in sent.iter().chain([&all]) {
+        if fields.iter().any(|(name, value)| name == "sw8" && value.len() > SW8_BYTES_MAX) {
+            continue;
+        }
+        let builder = RequestHead::builder().authority("a");
+        let builder = fields.iter().fold(builder, |builder, (name, value)| builder.field(name, value));
+        let next = builder.build(&Limits::default()).expect("what is sent is a head");
+        let heard = fuzzing::trace_of(&next);
+        assert_eq!((&heard.ids, heard.sampled), (&said.ids, Some(said.sampled.unwrap_or(false))), "{fields:?}");
     }
 }
 

@@ -54,6 +54,14 @@ pub fn trace_of(head: &RequestHead) -> TraceContext {
     TraceContext { ids, sampled, keeps_state }
 }
 
+/// What is said of a head's trace to whoever is next: as `traceparent`, `sw8`, `b3` and in several fields. `None`: there is none.
+pub fn passed_on(head: &RequestHead) -> Option<[Vec<FieldLine>; 4]> {
+    trace::passed_on(head)
+}
+
+pub use crate::telemetry::access_log::fuzzing::{Line, Said};
+pub use crate::telemetry::trace::FieldLine;
+
 /// The head of a stream as the corridor knows it.
 pub fn head_of_stream(parts: &::http::request::Parts, ended: bool) -> Result<RequestHead, Refusal> {
     heads::received_request(&mut HeadMemory::default(), parts, ended)

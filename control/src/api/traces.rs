@@ -129,6 +129,17 @@ pub(super) async fn answer(request: &Request<()>, fleet: &Fleet) -> Option<Answe
     Some(answer)
 }
 
+/// The same at once, for whoever has neither a fleet nor a runtime. `None`: it is not about traces, or not percent-encoded UTF-8.
+#[cfg(feature = "fuzzing")]
+pub fn answer_about_traces(target: &str, store: &Store, now_ns: u64) -> Option<(StatusCode, Vec<u8>)> {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let (dialect, path) = Dialect::of(path)?;
+    let path: Vec<String> = path.split('/').map(parameters::decode).collect::<Option<_>>()?;
+    let (path, parameters) = (path.iter().map(String::as_str).collect(), Parameters::read(query)?);
+    let Reply { status, body, .. } = dialect.answer(&Asked { path, parameters, store, now_ns });
+    Some((status, body))
+}
+
 /// An answer and its turn.
 struct Held {
     body: Vec<u8>,

@@ -10,6 +10,8 @@ mod core;
 mod counts;
 mod edges;
 mod epoch;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod graph;
 pub mod intake;
 mod key;

@@ -194,6 +194,12 @@ impl Intake {
         }
     }
 
+    /// The same at once, for whoever has no runtime.
+    #[cfg(feature = "fuzzing")]
+    pub fn take_at_once(&self, format: Format, bytes: Bytes, is_packed: bool) -> Result<Taken, IntakeError> {
+        self.decode(format, &Received { bytes, is_packed, room: None })
+    }
+
     fn decode(&self, format: Format, received: &Received) -> Result<Taken, IntakeError> {
         let unpacked = if received.is_packed { Some(unpack(&received.bytes)?) } else { None };
         let bytes = unpacked.as_deref().unwrap_or(&received.bytes);

@@ -154,7 +154,11 @@ impl Default for Store {
 impl Store {
     /// An empty store of so many MiB.
     pub fn new(memory_mib: u32) -> Self {
-        let bytes_max = (memory_mib as usize).saturating_mul(1 << 20);
+        Self::bounded((memory_mib as usize).saturating_mul(1 << 20))
+    }
+
+    /// An empty store of so many bytes.
+    pub fn bounded(bytes_max: usize) -> Self {
         Self { inner: RwLock::default(), bytes_max, counts: Counts::default() }
     }
 

@@ -16,6 +16,8 @@ mod field;
 mod file;
 mod filter;
 mod format;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod json;
 mod operator;
 mod otlp;

@@ -195,6 +195,37 @@ pub(crate) fn context_of(head: &RequestHead) -> (Option<(String, String)>, Optio
     (ids, decision.map(Word::is_sampled), keeps_state)
 }
 
+/// A field and its value.
+#[cfg(feature = "fuzzing")]
+pub type FieldLine = (String, Vec<u8>);
+
+/// The fields that say what is believed of a head to whoever is next, in one format after another. `None`: it names no trace.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn passed_on(head: &RequestHead) -> Option<[Vec<FieldLine>; 4]> {
+    let Incoming { trace, decision, random, sw8, .. } = Incoming::of(head);
+    let ((trace, span), decision) = (trace?, decision.unwrap_or(Word::Not));
+    let sampled = decision.is_sampled();
+    let sent = b3::Sent { trace, span, parent: None, decision };
+    let (digits, segment) = (trace.digits(), sw8::segment(trace, span));
+    let segment = sw8::Sent {
+        sampled,
+        trace: sw8.as_ref().map_or_else(|| text(&digits), |caller| &*caller.trace),
+        segment: &segment,
+        service: "web.shop",
+        instance: "web.shop",
+        endpoint: "GET /",
+        peer: "127.0.0.1:80",
+    };
+    let mut edits = [(); 4].map(|()| HeadEdits::new());
+    edits[0].append_own_line(w3c::TRACEPARENT, &w3c::line(&w3c::Traceparent { trace, parent: span, sampled, random }));
+    edits[1].set(sw8::SW8, sw8::written(&segment).as_bytes());
+    b3::write_single(&sent, &mut edits[2]);
+    b3::write_multiple(&sent, &mut edits[3]);
+    let nothing = RequestHead::builder().authority("a").build(&tidegate_http1::Limits::default()).ok()?;
+    let field = |(name, value): (&[u8], &[u8])| (String::from_utf8_lossy(name).into_owned(), value.to_owned());
+    Some(edits.map(|edits| nothing.edited(&edits).iter().map(field).collect()))
+}
+
 impl Place<'_> {
     fn write(&self, forwarding: &Forwarding<'_>, edits: &mut HeadEdits) {
         let Self { carried, trace, random, .. } = *self;
