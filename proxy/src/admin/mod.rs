@@ -4,6 +4,7 @@
 mod clusters;
 mod explain;
 pub(crate) mod metrics;
+mod stranger;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -109,6 +110,9 @@ async fn connection(stream: TcpStream, peer: SocketAddr, admin: Admin) {
 }
 
 async fn answer(request: Request<Incoming>, admin: &Admin) -> Result<Response<metrics::Body>, Infallible> {
+    if let Some(refusal) = stranger::refused(&request) {
+        return Ok(refusal.map(Either::Left));
+    }
     let path = request.uri().path();
     let response = match (request.method(), path) {
         (&Method::GET, "/") => text(StatusCode::OK, OVERVIEW.to_owned()),

@@ -177,7 +177,7 @@ impl Client {
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> Answer {
-        self.send(format!("GET {path} HTTP/1.1\r\nHost: example.test\r\n\r\n")).await;
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: example\r\n\r\n")).await;
         self.answer().await
     }
 }

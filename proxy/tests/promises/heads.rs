@@ -144,7 +144,7 @@ async fn a_redirect_is_answered_here() {
 
     let answer = client.get("/a?b").await;
 
-    assert_eq!((answer.status, answer.field("location")), (301, Some("https://example.test/a?b")));
+    assert_eq!((answer.status, answer.field("location")), (301, Some("https://example/a?b")));
     assert!(seen.lock().expect("alive").is_empty());
 }
 
