@@ -58,22 +58,8 @@ fn count<'a>(by_id: &[(SpanId, &'a Span)], links: &mut BTreeMap<(&'a str, &'a st
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::Instant;
-
     use super::*;
     use crate::trace::fixture::span;
-
-    /// Each trace is a chain: one service calls the next.
-    fn fill(store: &Store, spans_of_a_trace: u64, services: u64) {
-        let service = |number: u64| format!("service-{}", number % services);
-        for trace in 1.. {
-            if store.fill().bytes + 64 * 1024 > store.bytes_max() {
-                return;
-            }
-            let chain = (1..=spans_of_a_trace).map(|id| span(trace, id, id - 1, &service(trace as u64 + id)));
-            store.insert(chain);
-        }
-    }
 
     #[test]
     fn a_call_is_a_span_whose_parent_is_of_another_service() {
@@ -84,20 +70,5 @@ mod tests {
 
         let expected = Link { parent: "web".into(), child: "reviews".into(), calls: 1, errors: 0 };
         assert_eq!(links, [expected]);
-    }
-
-    #[test]
-    #[ignore = "a measurement; `cargo test --profile demo -p tidegate-control dependencies -- --ignored --nocapture`"]
-    fn dependencies_of_a_full_store_take_milliseconds() {
-        for (spans_of_a_trace, services) in [(1, 1_000), (8, 12), (100, 12)] {
-            let store = Store::default();
-            fill(&store, spans_of_a_trace, services);
-            let began = Instant::now();
-
-            let links = dependencies(&store, 0, u64::MAX);
-
-            let (took, fill) = (began.elapsed(), store.fill());
-            println!("{} spans in {} traces, {} links: {took:?}", fill.spans, fill.traces, links.len());
-        }
     }
 }
