@@ -24,6 +24,9 @@ const TRACE_SHARE: usize = 4;
 const TRACE_BYTES_MAX: usize = 16 << 20;
 /// How far back in its trace a span is compared with what is there: exporters repeat a batch, not yesterday's.
 const REPEATS_LOOK_MAX: usize = 1_024;
+/// So far back it is looked whether a span's process is known: further than any real trace goes. A trace in which each span is
+/// another process's is a stranger's, and its processes are kept (and counted) as they come.
+const PROCESSES_LOOK_MAX: usize = 64;
 /// What a trace costs beside its spans: two map entries and the lists.
 const TRACE_BYTES: usize = 320;
 
@@ -250,7 +253,9 @@ impl Inner {
             self.bytes += TRACE_BYTES;
         }
         let Some(trace) = self.traces.get_mut(&place.unwrap_or(new_place)) else { return Ok(()) };
-        match trace.processes.iter().find(|known| ***known == *span.process) {
+        let known = trace.processes.iter().rev().take(PROCESSES_LOOK_MAX).find(|known| ***known == *span.process);
+        let is_known = known.is_some();
+        match known {
             Some(known) => span.process = known.clone(),
             None => bytes += span.process.bytes(),
         }
@@ -265,7 +270,7 @@ impl Inner {
             return if repeated.is_some() { Ok(()) } else { Err(TooLarge::Trace) };
         }
         let trace = Arc::make_mut(trace);
-        if !trace.processes.iter().any(|known| Arc::ptr_eq(known, &span.process)) {
+        if !is_known {
             trace.processes.push(span.process.clone());
         }
         trace.start_ns = trace.start_ns.min(span.start_ns);
