@@ -34,7 +34,8 @@ pub(super) fn refused<B>(request: &Request<B>) -> Option<Response<Full<Bytes>>> 
 /// An address, or a name that nobody can have in the DNS.
 fn is_ours(authority: &str) -> bool {
     if let Some(rest) = authority.strip_prefix('[') {
-        return rest.split_once(']').is_some_and(|(host, _)| host.parse::<Ipv6Addr>().is_ok());
+        let is_port = |rest: &str| rest.strip_prefix(':').map_or(rest.is_empty(), |port| port.parse::<u16>().is_ok());
+        return rest.split_once(']').is_some_and(|(host, rest)| host.parse::<Ipv6Addr>().is_ok() && is_port(rest));
     }
     let host = authority.split_once(':').map_or(authority, |(host, _)| host);
     let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
@@ -55,9 +56,15 @@ mod tests {
         {
             assert_eq!(status(Request::get("/config_dump").header(HOST, host)), None, "{host}");
         }
-        for host in
-            ["evil.example:15000", "127.0.0.1.evil.example", "[evil]:1", "localhost.evil.example.", "a.svc.example"]
-        {
+        for host in [
+            "evil.example:15000",
+            "127.0.0.1.evil.example",
+            "[evil]:1",
+            "[::1].evil.example",
+            "[::1]:1.evil.example",
+            "localhost.evil.example.",
+            "a.svc.example",
+        ] {
             assert_eq!(status(Request::get("/config_dump").header(HOST, host)), Some(421), "{host}");
         }
         assert_eq!(status(Request::get("http://evil.example/").header(HOST, "localhost")), Some(421));
