@@ -93,8 +93,13 @@ pub(crate) fn signal(pid: u32, name: &str) {
 
 /// Resident memory of a process, in KiB.
 pub(crate) fn resident_kib(pid: u32) -> u64 {
+    status_kib(pid, "VmRSS:")
+}
+
+/// A line of what the kernel says of a process, in KiB.
+pub(crate) fn status_kib(pid: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process has a status");
-    let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("with its memory");
+    let line = status.lines().find(|l| l.starts_with(name)).expect("with its memory");
     line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("in KiB")
 }
 

@@ -219,6 +219,7 @@ pub(crate) async fn disk_is_full(world: &mut World) -> Outcome {
     outcome.note = format!("64 KiB filled up by {filled} bytes, changes applied; started from it alone in {cold:.0?}");
     brimful.end(world).await;
     run_tool("umount", &[disk]);
+    std::fs::remove_dir(&state).expect("nothing is left in it");
     outcome
 }
 

@@ -95,6 +95,11 @@ impl Stage {
         Self::Quiet,
     ];
 
+    /// Whether proxies are other processes after it.
+    pub(crate) fn replaces(self) -> bool {
+        matches!(self, Self::UpgradesAndDrains)
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Changes => "changes",
@@ -253,6 +258,8 @@ async fn control_plane_dies(world: &mut World) -> Outcome {
         world.mesh.control.restart().await;
         world.mesh.control.settled(world.mesh.proxies.len(), CHANGE_LIMIT).await;
     }
+    // All of them, as before: the stage can come again, and then has something to change.
+    world.change("moving.yaml", endpoints(&world.moving, 15)).await;
     let note =
         format!("killed {deaths} times, once for {absent:?}, once when one of the proxies had a push and one had not");
     Outcome { note, ..Outcome::default() }

@@ -16,6 +16,7 @@ use crate::harness::load::{Load, Seen};
 use crate::harness::moving::{endpoints, listeners, numbered, set};
 use crate::harness::process::{Process, resident_kib};
 use crate::harness::{Backend, Client, Mesh, wait};
+use crate::leak::{Leak, Measured};
 use crate::stages::{Outcome, Stage};
 use crate::{Form, folder, hostile, run_tool};
 
@@ -34,8 +35,6 @@ const LATE_MS_MAX: f64 = 10.0;
 const LOOKS: u32 = 40;
 const LOOK_EVERY: Duration = Duration::from_millis(150);
 const QUIET_LIMIT: Duration = Duration::from_secs(70);
-/// What memory may grow by.
-const GROWTH_PERCENT_MAX: u64 = 5;
 /// Requests at once before memory is measured, as many as ever later. A worker keeps what belonged to them for the next ones:
 /// buffers (docs/limits.md has their numbers) and the allocator's pages. That is no growth, so it is there from the start.
 const CROWD: usize = 200;
@@ -66,15 +65,6 @@ pub(crate) struct World {
     _moving: Vec<Backend>,
     _staying: Process,
     before: BTreeMap<&'static str, Measured>,
-}
-
-/// A process at rest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Measured {
-    process: u32,
-    resident_kib: u64,
-    /// But for connections that are kept for the next request.
-    descriptors: u64,
 }
 
 impl World {
@@ -135,7 +125,7 @@ impl World {
         }
         let measured = |(proxy, descriptors)| {
             let process = self.mesh.proxies[proxy].id();
-            (proxy, Measured { process, resident_kib: resident_kib(process), descriptors })
+            (proxy, Measured::of(process, descriptors))
         };
         fewest.into_iter().map(measured).collect()
     }
@@ -277,8 +267,14 @@ impl World {
     /// Every process that is there from the warm-up to the end, then and now.
     pub(crate) async fn leaks(&self) -> Vec<Leak> {
         let after = self.at_rest(&PROXIES).await;
-        let pairs = after.into_iter().map(|(name, after)| Leak { name, before: self.before[name], after });
+        let pairs = after.into_iter().map(|(name, after)| Leak::of(name, self.before[name], after));
         pairs.collect()
+    }
+
+    /// Measures those processes again after the same troubles.
+    pub(crate) async fn again(&self, leaks: &mut [Leak]) {
+        let again = self.at_rest(&PROXIES).await;
+        leaks.iter_mut().for_each(|leak| leak.again(again[leak.name]));
     }
 
     /// Writes down what a proxy has open, and what it knows of it; where.
@@ -434,44 +430,6 @@ impl fmt::Display for Row {
         )?;
         self.failures.iter().try_for_each(|failure| write!(f, "\n  FAILED {failure}"))?;
         self.unjudged.iter().try_for_each(|time| write!(f, "\n  not judged, the machine is busy: {time}"))
-    }
-}
-
-/// A process before and after.
-pub(crate) struct Leak {
-    pub(crate) name: &'static str,
-    before: Measured,
-    after: Measured,
-}
-
-impl Leak {
-    /// Whether something did not come back.
-    pub(crate) fn is_one(&self) -> bool {
-        let allowed = self.before.resident_kib * (100 + GROWTH_PERCENT_MAX) / 100;
-        self.before.process != self.after.process
-            || self.after.resident_kib > allowed
-            || self.after.descriptors > self.before.descriptors
-    }
-
-    pub(crate) fn to_json(&self) -> Value {
-        let measured = |m: &Measured| json!({"resident_kib": m.resident_kib, "descriptors": m.descriptors});
-        json!({"name": self.name, "before": measured(&self.before), "after": measured(&self.after)})
-    }
-}
-
-impl fmt::Display for Leak {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (before, after) = (self.before, self.after);
-        write!(
-            f,
-            "{:<12} at rest: RSS {} KiB, then {} KiB; descriptors {}, then {}{}",
-            self.name,
-            before.resident_kib,
-            after.resident_kib,
-            before.descriptors,
-            after.descriptors,
-            if before.process == after.process { "" } else { "; another process" }
-        )
     }
 }
 
