@@ -27,7 +27,6 @@ use crate::fleet::{Fleet, Introduction};
 use crate::programmed::{Carried, Given, Index, reports};
 use crate::snapshot::{Compiler, View, Work};
 use crate::splits::{self, Places, PlacesOf, Splits};
-use crate::topology::query::Query;
 use crate::world::World;
 
 /// Kubernetes' limit for a name (253), twice, and the rest of Istio's form.
@@ -203,7 +202,8 @@ impl Hub {
         let given: Vec<splits::Given<'_>> = given.collect();
         let mut splits = splits.reports(&given);
         if !splits.is_empty() {
-            splits::observed::observe(&mut splits, &self.fleet.topology().snapshot(&Query::default()));
+            let called = self.fleet.topology().called(&splits::observed::services(&splits));
+            splits::observed::observe(&mut splits, &called);
         }
         model::Splits { generation, splits }
     }

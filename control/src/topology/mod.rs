@@ -5,6 +5,7 @@
 //! disk, [`mod@view`] shows it. Only `intake` waits for anything, and only this file knows the time; all below is arithmetic.
 
 mod answers;
+mod called;
 mod checkpoint;
 mod core;
 mod counts;
@@ -31,9 +32,11 @@ use tracing::warn;
 
 use self::answers::Answers;
 pub use self::answers::{Form, Json};
+pub use self::called::Called;
 pub use self::checkpoint::{Checkpoint, Row};
 use self::core::{Core, Stream};
 pub use self::edges::EDGES_MAX;
+use self::key::Key;
 use self::model::{Folded, Series, View};
 use self::query::Query;
 pub use self::series::Of;
@@ -116,9 +119,14 @@ impl Topology {
     }
 
     fn picture(&self) -> Picture {
+        self.picture_of(|_| true)
+    }
+
+    fn picture_of(&self, is_wanted: impl Fn(&Key) -> bool) -> Picture {
         let now_ms = self.clock.now().unix_ms();
         let core = self.lock();
-        let edges = core.edges.iter().map(|(key, edge)| (Arc::clone(key), Arc::clone(edge))).collect();
+        let edges = core.edges.iter().filter(|(key, _)| is_wanted(key));
+        let edges = edges.map(|(key, edge)| (Arc::clone(key), Arc::clone(edge))).collect();
         let requests = core.edges.folded_requests.saturating_add(core.folded_by_proxies);
         let folded = Folded { edges: core.edges.folded_edges, requests, left_out: None };
         Picture { edges, now_ms, since_ms: core.since_ms, began_ms: core.began_ms, folded }

@@ -180,6 +180,48 @@ impl Sum {
     }
 }
 
+/// How often anything happened, and nothing of how or how fast.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Numbers {
+    pub(super) requests: u64,
+    pub(super) opened: u64,
+}
+
+impl Numbers {
+    pub(super) fn of(slot: Slot<'_>) -> Self {
+        match slot {
+            Slot::Newest(counts) => {
+                let requests = counts.outcomes.iter().fold(0_u64, |sum, (_, count)| sum.saturating_add(*count));
+                Self { requests, opened: counts.opened }
+            }
+            Slot::Over(bytes) => {
+                let read = Self::read(bytes);
+                debug_assert!(read.is_some(), "only what was written is read");
+                read.unwrap_or_default()
+            }
+        }
+    }
+
+    /// The beginning of what [`Sum::add_slot`] reads.
+    fn read(mut bytes: &[u8]) -> Option<Self> {
+        let rest = &mut bytes;
+        let [_sent, _received, opened, _closed] = [take(rest)?, take(rest)?, take(rest)?, take(rest)?];
+        let mut requests = 0_u64;
+        for _ in 0..take(rest)? {
+            let _outcome = take(rest)?;
+            requests = requests.saturating_add(take(rest)?);
+        }
+        Some(Self { requests, opened })
+    }
+
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_add(other.requests),
+            opened: self.opened.saturating_add(other.opened),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

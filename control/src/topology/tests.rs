@@ -1,6 +1,7 @@
 //! Reports in, graph out, under a clock that stands still.
 
 mod answers;
+mod called;
 mod exactness;
 mod history;
 mod hostile;

@@ -13,7 +13,8 @@ use super::graph::{Graph, NodeSeen, Seen};
 use super::key::Key;
 use super::model::{EdgeView, Folded, Health, Latency, LeftOut, Mtls, NodeView, Reporters, View, rate, share};
 use super::query::{Query, Window};
-use super::sum::Sum;
+use super::ring::Slot;
+use super::sum::{Numbers, Sum};
 use crate::clock::Timestamp;
 
 /// What is looked at: all edges as they were at a moment.
@@ -56,6 +57,17 @@ impl Span {
         match self.window.slots() {
             Some((scale, _)) => record.rings.is_active(scale, self.from_ms / scale.step_ms),
             None => !record.total.is_zero(),
+        }
+    }
+
+    /// How often anything happened in this time.
+    pub(super) fn numbers(self, record: &Record) -> Numbers {
+        match self.window.slots() {
+            Some((scale, _)) => {
+                let slots = record.rings.since(scale, self.from_ms / scale.step_ms);
+                slots.fold(Numbers::default(), |sum, (_, slot)| sum.plus(Numbers::of(slot)))
+            }
+            None => Numbers::of(Slot::Newest(&record.total)),
         }
     }
 
