@@ -8,8 +8,8 @@ use crate::harness::process::status_kib;
 
 /// What memory may grow by.
 const GROWTH_PERCENT_MAX: u64 = 5;
-/// And what by where the same troubles come again, because it has grown by more: an allocator that needed more room once has it
-/// then, while what leaks goes on leaking.
+/// And what by where the same process has grown by more, and the same troubles come again: an allocator that needed more room once
+/// has it then, while what leaks goes on leaking.
 const AGAIN_PERCENT_MAX: u64 = 2;
 
 /// A process at rest.
@@ -22,56 +22,83 @@ pub(crate) struct Measured {
     descriptors: u64,
 }
 
-/// A process before and after.
-pub(crate) struct Leak {
-    pub(crate) name: &'static str,
+/// A process before and after all troubles.
+#[derive(Clone, Copy)]
+struct Pass {
     before: Measured,
     after: Measured,
-    /// After the same troubles once more, where it has grown.
-    again: Option<Measured>,
+}
+
+impl Pass {
+    fn has_grown(self, percent_max: u64) -> bool {
+        self.after.resident_kib > self.before.resident_kib * (100 + percent_max) / 100
+    }
+
+    /// Whether something else than memory did not come back.
+    fn has_lost(self) -> bool {
+        self.before.process != self.after.process || self.before.descriptors < self.after.descriptors
+    }
+}
+
+/// What became of a process.
+pub(crate) struct Leak {
+    pub(crate) name: &'static str,
+    first: Pass,
+    /// Where one of them has grown.
+    second: Option<Pass>,
 }
 
 impl Leak {
     pub(crate) fn of(name: &'static str, before: Measured, after: Measured) -> Self {
-        Self { name, before, after, again: None }
+        Self { name, first: Pass { before, after }, second: None }
     }
 
-    /// Takes note of it after the same troubles once more.
-    pub(crate) fn again(&mut self, again: Measured) {
-        self.again = Some(again);
+    /// Takes note of the second time.
+    pub(crate) fn again(&mut self, second: &Self) {
+        self.second = Some(second.first);
+    }
+
+    /// How it was when it was looked at last.
+    pub(crate) fn last(&self) -> Measured {
+        self.second.unwrap_or(self.first).after
     }
 
     /// Whether something did not come back.
     pub(crate) fn is_one(&self) -> bool {
-        let last = self.again.unwrap_or(self.after);
-        let grows_on = self.again.is_none_or(|again| again.has_grown_from(self.after, AGAIN_PERCENT_MAX));
-        self.before.process != last.process
-            || self.before.descriptors < last.descriptors
-            || (self.has_grown() && grows_on)
+        self.first.has_lost()
+            || match self.second {
+                None => self.has_grown(),
+                Some(second) => second.has_lost() || second.has_grown(self.second_percent_max(second)),
+            }
     }
 
     pub(crate) fn has_grown(&self) -> bool {
-        self.after.has_grown_from(self.before, GROWTH_PERCENT_MAX)
+        self.first.has_grown(GROWTH_PERCENT_MAX)
+    }
+
+    /// One that was replaced in between has its first time before it, and so has one that had not grown.
+    fn second_percent_max(&self, second: Pass) -> u64 {
+        let is_same = self.first.after.process == second.before.process;
+        if self.has_grown() && is_same { AGAIN_PERCENT_MAX } else { GROWTH_PERCENT_MAX }
     }
 
     pub(crate) fn to_json(&self) -> Value {
-        json!({
-            "name": self.name,
-            "before": self.before.to_json(),
-            "after": self.after.to_json(),
-            "again": self.again.map(|again| again.to_json()),
-        })
+        let pass = |pass: Pass| json!({"before": pass.before.to_json(), "after": pass.after.to_json()});
+        json!({"name": self.name, "first": pass(self.first), "second": self.second.map(pass)})
     }
 }
 
 impl fmt::Display for Leak {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<12} at rest: {}, then {}", self.name, self.before, self.after)?;
-        if let Some(again) = self.again {
-            write!(f, ", after the same again {again}")?;
-        }
-        let process = self.again.unwrap_or(self.after).process;
-        f.write_str(if self.before.process == process { "" } else { "; another process" })
+        write!(f, "{:<12} at rest: {}", self.name, self.first)?;
+        self.second.map_or(Ok(()), |second| write!(f, "; again: {second}"))
+    }
+}
+
+impl fmt::Display for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, then {}", self.before, self.after)?;
+        f.write_str(if self.before.process == self.after.process { "" } else { ", another process" })
     }
 }
 
@@ -79,10 +106,6 @@ impl Measured {
     pub(crate) fn of(process: u32, descriptors: u64) -> Self {
         let kib = |line| status_kib(process, line);
         Self { process, resident_kib: kib("VmRSS:"), anonymous_kib: kib("RssAnon:"), descriptors }
-    }
-
-    fn has_grown_from(&self, before: Self, percent_max: u64) -> bool {
-        self.resident_kib > before.resident_kib * (100 + percent_max) / 100
     }
 
     fn to_json(self) -> Value {

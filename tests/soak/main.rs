@@ -135,13 +135,15 @@ async fn soak(Plan { form, stages }: Plan) -> ExitCode {
     let mut leaks = world.leaks().await;
     if leaks.iter().any(Leak::has_grown) {
         leaks.iter().for_each(|leak| println!("{leak}"));
-        println!("memory has grown: the same again, but for what replaces processes");
-        for stage in stages.into_iter().filter(|stage| !stage.replaces()) {
+        println!("memory has grown: all of it again");
+        world.begin_again(&leaks);
+        for stage in stages {
             let row = world.stage(stage).await;
             println!("{row}");
             rows.push(row);
         }
-        world.again(&mut leaks).await;
+        let second = world.leaks().await;
+        leaks.iter_mut().zip(&second).for_each(|(leak, second)| leak.again(second));
     }
     for leak in leaks.iter().filter(|leak| leak.is_one()) {
         println!("what {} has open stands in {}", leak.name, world.write_down(leak.name).await.display());

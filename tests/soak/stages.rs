@@ -95,11 +95,6 @@ impl Stage {
         Self::Quiet,
     ];
 
-    /// Whether proxies are other processes after it.
-    pub(crate) fn replaces(self) -> bool {
-        matches!(self, Self::UpgradesAndDrains)
-    }
-
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Changes => "changes",
