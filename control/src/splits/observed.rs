@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use crate::api::model::SplitReport;
 use crate::topology::Called;
 
-/// Whose requests the shares are made of.
+/// The services whose requests the shares are made of.
 pub(crate) fn services(splits: &[SplitReport]) -> HashSet<&str> {
     splits.iter().flat_map(|split| &split.destinations).map(|destination| &*destination.service).collect()
 }

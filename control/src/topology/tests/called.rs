@@ -63,13 +63,18 @@ fn what_callers_asked_in_the_last_minute_is_told_apart_by_service_and_version() 
 #[test]
 fn of_tcp_connections_count() {
     let bench = Bench::new();
-    let tcp = |id, version, opened| {
+    let mut stream = Stream::default();
+    let tcp = |id, version, connections_opened| {
         let key = asked(version, REVIEWS, Protocol::Tcp);
-        Edge { connections_opened: opened, ..edge(id, Some(key), vec![outcome(0, "UF", 1)]) }
+        Edge { connections_opened, connections_closed: 1, ..edge(id, Some(key), vec![outcome(0, "UF", 1)]) }
     };
+    let said = |number, v1, v2| report(number, vec![tcp(1, "v1", v1), tcp(2, "v2", v2)]);
 
-    bench.topology.take(&mut Stream::default(), &report(1, vec![tcp(1, "v1", 9), tcp(2, "v2", 1)])).unwrap();
+    // One slot that is over, and one that is not.
+    bench.topology.take(&mut stream, &said(1, 5, 2)).unwrap();
+    bench.pass(5_000);
+    bench.topology.take(&mut stream, &said(2, 9, 3)).unwrap();
 
     let called = called(&bench, &[REVIEWS]);
-    assert_eq!([called.of(REVIEWS, Some("v1")), called.of(REVIEWS, Some("v2"))], [9, 1]);
+    assert_eq!([called.of(REVIEWS, Some("v1")), called.of(REVIEWS, Some("v2"))], [9, 3]);
 }
